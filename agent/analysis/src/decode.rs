@@ -1,0 +1,468 @@
+//! Wire bytes to typed values. The only file that names `wire`.
+//!
+//! Both functions are total: every input is either a value or a [`Defect`], nothing panics. A
+//! ring is written by a process that may be hostile, so no field is trusted to be in range;
+//! numbers without a range of their own (times, ids) pass through and are judged by the session.
+
+use wire::kernel::{ProcessEvent, StackEvent, event_kind};
+use wire::limits::STACK_FRAMES;
+use wire::shim::{
+    CopyRecord, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED, LaunchFailedRecord,
+    LaunchRecord, MARK_LAST, MarkRecord, Payload, SYNC_CONTEXT, SYNC_EVENT, SYNC_STREAM,
+    SyncRecord, record_kind,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+use crate::defect::Defect;
+use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
+use crate::ids::{Correlation, Ns, ProcessKey};
+
+/// One slot of `process`'s ring.
+///
+/// # Errors
+/// [`Defect::UnknownRecord`] for a kind of another version, [`Defect::MalformedRecord`] for a
+/// value its field cannot have.
+pub fn record(process: ProcessKey, payload: &Payload) -> Result<Event, Defect> {
+    let bytes = payload.as_bytes();
+    // The kind is the first two bytes of every layout, in the byte order of this machine.
+    let kind = u16::from_ne_bytes([bytes[0], bytes[1]]);
+    let unknown = Defect::UnknownRecord { kind, count: 1 };
+    match kind {
+        record_kind::KERNEL => KernelRecord::read_from_bytes(bytes)
+            .map(|record| Event::Work(kernel(process, &record)))
+            .map_err(|_| unknown),
+        record_kind::MEMCPY | record_kind::MEMSET => CopyRecord::read_from_bytes(bytes)
+            .map(|record| Event::Work(copy(process, &record)))
+            .map_err(|_| unknown),
+        record_kind::LAUNCH => LaunchRecord::read_from_bytes(bytes)
+            .map(|record| Event::Launch(launch(process, &record)))
+            .map_err(|_| unknown),
+        record_kind::LAUNCH_FAILED => LaunchFailedRecord::read_from_bytes(bytes)
+            .map(|record| Event::LaunchFailed {
+                process,
+                correlation: Correlation(record.correlation),
+            })
+            .map_err(|_| unknown),
+        record_kind::SYNC => SyncRecord::read_from_bytes(bytes)
+            .map_err(|_| unknown)
+            .and_then(|record| sync(process, &record).map(Event::Sync)),
+        record_kind::MARK => MarkRecord::read_from_bytes(bytes)
+            .map(|record| Event::Mark(mark(process, &record)))
+            .map_err(|_| unknown),
+        _ => Err(unknown),
+    }
+}
+
+fn kernel(process: ProcessKey, record: &KernelRecord) -> Work {
+    Work {
+        process,
+        ordinal: u32::from(record.device),
+        context: record.context,
+        stream: record.stream,
+        correlation: Correlation(record.correlation),
+        graph: record.graph,
+        graph_node: record.graph_node,
+        start: Ns(record.start_ns),
+        end: Ns(record.end_ns),
+        kind: WorkKind::Kernel { name: record.name },
+    }
+}
+
+fn copy(process: ProcessKey, record: &CopyRecord) -> Work {
+    let bytes = u64::from(record.bytes_high) << 32 | u64::from(record.bytes_low);
+    let kind = if record.kind == record_kind::MEMSET {
+        WorkKind::Memset { bytes }
+    } else {
+        WorkKind::Memcpy { bytes, copy_kind: record.copy_kind }
+    };
+    Work {
+        process,
+        ordinal: u32::from(record.device),
+        context: record.context,
+        stream: record.stream,
+        correlation: Correlation(record.correlation),
+        graph: record.graph,
+        graph_node: record.graph_node,
+        start: Ns(record.start_ns),
+        end: Ns(record.end_ns),
+        kind,
+    }
+}
+
+fn launch(process: ProcessKey, record: &LaunchRecord) -> Launch {
+    let kind = if record.flags & LAUNCH_GRAPH != 0 {
+        LaunchKind::Graph
+    } else if record.flags & LAUNCH_COPY != 0 {
+        LaunchKind::Copy
+    } else {
+        LaunchKind::Kernel
+    };
+    Launch {
+        process,
+        correlation: Correlation(record.correlation),
+        kind,
+        enter: Ns(record.enter_ns),
+        thread: record.thread,
+        function: record.function,
+        // A sampled launch stands at least for itself.
+        sampled: (record.flags & LAUNCH_SAMPLED != 0).then_some(record.weight.max(1)),
+    }
+}
+
+fn sync(process: ProcessKey, record: &SyncRecord) -> Result<Sync, Defect> {
+    let scope = match record.flags {
+        SYNC_CONTEXT => SyncScope::Context,
+        SYNC_STREAM => SyncScope::Stream,
+        SYNC_EVENT => SyncScope::Event,
+        _ => {
+            return Err(Defect::MalformedRecord { kind: record.kind, field: "flags", count: 1 });
+        }
+    };
+    Ok(Sync {
+        process,
+        context: record.context,
+        scope,
+        enter: Ns(record.enter_ns),
+        exit: Ns(record.exit_ns),
+        thread: record.thread,
+        succeeded: record.result == 0,
+    })
+}
+
+fn mark(process: ProcessKey, record: &MarkRecord) -> Mark {
+    Mark {
+        process,
+        flush: Ns(record.flush_ns),
+        armed: Ns(record.armed_ns),
+        lost: record.lost.saturating_add(record.cupti_dropped),
+        last: record.flags & MARK_LAST != 0,
+    }
+}
+
+/// What the kernel programs saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KernelEvent {
+    /// The user stack of a sampled launch.
+    LaunchStack {
+        tgid: u32,
+        tid: u32,
+        at: Ns,
+        correlation: Correlation,
+        /// Launches of the function it stands for.
+        weight: u32,
+        /// The shim's thread number.
+        thread: u32,
+        /// Function handle.
+        function: u64,
+        /// Instruction pointers, leaf first. Empty: the kernel could not walk the stack.
+        addresses: Vec<u64>,
+    },
+    /// The user stack of a thread on the CPU.
+    CpuSample { tgid: u32, tid: u32, at: Ns, cpu: u32, addresses: Vec<u64> },
+    Exec { tgid: u32, at: Ns },
+    Exit { tgid: u32, at: Ns },
+}
+
+/// One record of the kernel programs' ring buffer. A stack event may be cut after its last
+/// address.
+///
+/// # Errors
+/// [`Defect::ShortKernelEvent`] when `bytes` ends inside the fixed part or inside the addresses
+/// it claims, [`Defect::UnknownKernelEvent`] for a kind of another version.
+pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
+    let short = Defect::ShortKernelEvent { length: bytes.len(), count: 1 };
+    let (kind, _) = u32::read_from_prefix(bytes).map_err(|_| short)?;
+    match kind {
+        event_kind::LAUNCH_STACK | event_kind::CPU_SAMPLE => stack_event(bytes).ok_or(short),
+        event_kind::EXEC | event_kind::EXIT => {
+            let (event, _) = ProcessEvent::read_from_prefix(bytes).map_err(|_| short)?;
+            let (tgid, at) = (event.tgid, Ns(event.time_ns));
+            Ok(if kind == event_kind::EXEC {
+                KernelEvent::Exec { tgid, at }
+            } else {
+                KernelEvent::Exit { tgid, at }
+            })
+        }
+        _ => Err(Defect::UnknownKernelEvent { kind, count: 1 }),
+    }
+}
+
+fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
+    let fixed = size_of::<StackEvent>() - size_of::<[u64; STACK_FRAMES]>();
+    // The whole type is read from a zeroed copy, so that a cut event needs no second layout.
+    let mut whole = [0; size_of::<StackEvent>()];
+    let length = bytes.len().min(whole.len());
+    whole[..length].copy_from_slice(&bytes[..length]);
+    let event = StackEvent::read_from_bytes(&whole).ok()?;
+    let frames = usize::try_from(event.frames).ok()?.min(STACK_FRAMES);
+    if length < fixed + frames * size_of::<u64>() {
+        return None;
+    }
+    let addresses = event.addresses[..frames].to_vec();
+    let (tgid, tid, at) = (event.tgid, event.tid, Ns(event.time_ns));
+    Some(if event.kind == event_kind::LAUNCH_STACK {
+        KernelEvent::LaunchStack {
+            tgid,
+            tid,
+            at,
+            correlation: Correlation(event.correlation),
+            weight: event.weight.max(1),
+            thread: event.thread,
+            function: event.key,
+            addresses,
+        }
+    } else {
+        KernelEvent::CpuSample { tgid, tid, at, cpu: event.cpu, addresses }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KernelEvent, kernel_event, record};
+    use crate::defect::Defect;
+    use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
+    use crate::ids::{Correlation, Ns, ProcessKey};
+    use proptest::prelude::{any, prop, proptest};
+    use wire::kernel::{ProcessEvent, StackEvent, event_kind};
+    use wire::limits::STACK_FRAMES;
+    use wire::shim::{
+        CopyRecord, LAUNCH_GRAPH, LAUNCH_SAMPLED, LaunchRecord, MARK_LAST, MarkRecord, Payload,
+        SYNC_CONTEXT, SyncRecord, record_kind,
+    };
+    use zerocopy::{FromBytes, IntoBytes};
+
+    const PROCESS: ProcessKey = ProcessKey(3);
+
+    fn payload(record: &impl IntoBytesExt) -> Payload {
+        Payload::read_from_bytes(record.bytes()).unwrap()
+    }
+
+    trait IntoBytesExt {
+        fn bytes(&self) -> &[u8];
+    }
+    impl<T: IntoBytes + zerocopy::Immutable> IntoBytesExt for T {
+        fn bytes(&self) -> &[u8] {
+            self.as_bytes()
+        }
+    }
+
+    #[test]
+    fn a_copy_keeps_all_48_bits_of_its_size() {
+        let wire = CopyRecord {
+            kind: record_kind::MEMCPY,
+            producer: 0,
+            copy_kind: 2,
+            source_kind: 0,
+            destination_kind: 0,
+            reserved: 0,
+            start_ns: 10,
+            end_ns: 20,
+            graph_node: 5,
+            correlation: 9,
+            bytes_low: 7,
+            stream: 4,
+            graph: 6,
+            device: 1,
+            bytes_high: 2,
+            context: 8,
+        };
+        assert_eq!(
+            record(PROCESS, &payload(&wire)),
+            Ok(Event::Work(Work {
+                process: PROCESS,
+                ordinal: 1,
+                context: 8,
+                stream: 4,
+                correlation: Correlation(9),
+                graph: 6,
+                graph_node: 5,
+                start: Ns(10),
+                end: Ns(20),
+                kind: WorkKind::Memcpy { bytes: (2 << 32) + 7, copy_kind: 2 },
+            }))
+        );
+    }
+
+    #[test]
+    fn a_sampled_graph_launch_carries_its_weight() {
+        let wire = LaunchRecord {
+            kind: record_kind::LAUNCH,
+            producer: 0,
+            flags: LAUNCH_GRAPH | LAUNCH_SAMPLED,
+            enter_ns: 11,
+            function: 12,
+            thread: 13,
+            weight: 0,
+            correlation: 14,
+            callback: 0,
+            context: 0,
+            reserved: 0,
+            reserved2: 0,
+        };
+        assert_eq!(
+            record(PROCESS, &payload(&wire)),
+            Ok(Event::Launch(Launch {
+                process: PROCESS,
+                correlation: Correlation(14),
+                kind: LaunchKind::Graph,
+                enter: Ns(11),
+                thread: 13,
+                function: 12,
+                sampled: Some(1),
+            }))
+        );
+    }
+
+    #[test]
+    fn a_sync_of_an_unknown_scope_is_malformed() {
+        let mut wire = SyncRecord {
+            kind: record_kind::SYNC,
+            producer: 0,
+            flags: SYNC_CONTEXT,
+            enter_ns: 1,
+            exit_ns: 2,
+            handle: 0,
+            correlation: 0,
+            callback: 0,
+            thread: 4,
+            context: 3,
+            result: 700,
+            reserved: 0,
+        };
+        let expected = Sync {
+            process: PROCESS,
+            context: 3,
+            scope: SyncScope::Context,
+            enter: Ns(1),
+            exit: Ns(2),
+            thread: 4,
+            succeeded: false,
+        };
+        assert_eq!(record(PROCESS, &payload(&wire)), Ok(Event::Sync(expected)));
+        wire.flags = 9;
+        assert_eq!(
+            record(PROCESS, &payload(&wire)),
+            Err(Defect::MalformedRecord { kind: record_kind::SYNC, field: "flags", count: 1 })
+        );
+    }
+
+    #[test]
+    fn a_marks_losses_are_summed_without_wrapping() {
+        let wire = MarkRecord {
+            kind: record_kind::MARK,
+            producer: 0,
+            flags: MARK_LAST,
+            flush_ns: 5,
+            armed_ns: 4,
+            lost: u64::MAX,
+            cupti_dropped: 2,
+            launches: 0,
+            reserved: 0,
+        };
+        assert_eq!(
+            record(PROCESS, &payload(&wire)),
+            Ok(Event::Mark(Mark {
+                process: PROCESS,
+                flush: Ns(5),
+                armed: Ns(4),
+                lost: u64::MAX,
+                last: true
+            }))
+        );
+    }
+
+    #[test]
+    fn a_kind_of_another_version_is_unknown() {
+        assert_eq!(
+            record(PROCESS, &[99, 0, 0, 0, 0, 0, 0]),
+            Err(Defect::UnknownRecord { kind: 99, count: 1 })
+        );
+    }
+
+    fn stack(frames: u32) -> StackEvent {
+        let mut addresses = [0; STACK_FRAMES];
+        addresses[0] = 0x10;
+        addresses[1] = 0x20;
+        StackEvent {
+            kind: event_kind::LAUNCH_STACK,
+            frames,
+            time_ns: 1,
+            tgid: 2,
+            tid: 3,
+            correlation: 4,
+            weight: 8,
+            thread: 5,
+            cpu: 0,
+            key: 6,
+            addresses,
+        }
+    }
+
+    #[test]
+    fn a_stack_may_be_cut_after_its_last_address_but_not_before() {
+        let event = stack(2);
+        let bytes = event.as_bytes();
+        let cut = bytes.len() - (STACK_FRAMES - 2) * 8;
+        let expected = KernelEvent::LaunchStack {
+            tgid: 2,
+            tid: 3,
+            at: Ns(1),
+            correlation: Correlation(4),
+            weight: 8,
+            thread: 5,
+            function: 6,
+            addresses: vec![0x10, 0x20],
+        };
+        assert_eq!(kernel_event(bytes), Ok(expected.clone()));
+        assert_eq!(kernel_event(&bytes[..cut]), Ok(expected));
+        assert_eq!(
+            kernel_event(&bytes[..cut - 1]),
+            Err(Defect::ShortKernelEvent { length: cut - 1, count: 1 })
+        );
+    }
+
+    #[test]
+    fn a_frame_count_beyond_the_array_is_the_whole_array() {
+        let event = stack(u32::MAX);
+        let Ok(KernelEvent::LaunchStack { addresses, .. }) = kernel_event(event.as_bytes()) else {
+            panic!("not a launch stack");
+        };
+        assert_eq!(addresses.len(), STACK_FRAMES);
+    }
+
+    #[test]
+    fn exec_and_exit_are_told_apart() {
+        let exit = ProcessEvent { kind: event_kind::EXIT, tgid: 7, time_ns: 9 };
+        assert_eq!(kernel_event(exit.as_bytes()), Ok(KernelEvent::Exit { tgid: 7, at: Ns(9) }));
+        let exec = ProcessEvent { kind: event_kind::EXEC, tgid: 7, time_ns: 9 };
+        assert_eq!(kernel_event(exec.as_bytes()), Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_payload_decodes_or_is_a_defect(words in any::<Payload>(), kind in 0_u16..9) {
+            let mut payload = words;
+            payload[0] = payload[0] & !0xffff | u64::from(kind);
+            for payload in [words, payload] {
+                match record(PROCESS, &payload) {
+                    Ok(event) => drop(format!("{event:?}")),
+                    Err(defect) => drop(defect.to_string()),
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_kernel_event_or_a_defect(
+            kind in 0_u32..6,
+            rest in prop::collection::vec(any::<u8>(), 0..1200),
+        ) {
+            let mut bytes = kind.to_ne_bytes().to_vec();
+            bytes.extend(rest);
+            for bytes in [&bytes[..], &bytes[4..]] {
+                if let Err(defect) = kernel_event(bytes) {
+                    drop(defect.to_string());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What a session is fed, in domain types. Live rings, our recordings and foreign traces all
+//! become these events; nothing downstream knows which it was.
+
+use crate::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId};
+
+/// One thing that was observed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A device exists. Comes before anything that runs on it.
+    Device { device: DeviceKey, info: DeviceInfo },
+    /// A process is observed. Comes before anything it did.
+    Process { process: ProcessKey, info: ProcessInfo },
+    /// The process numbers `device` as `ordinal`. Comes before records that use the ordinal.
+    Ordinal { process: ProcessKey, ordinal: u32, device: DeviceKey },
+    /// `id` means `name` in this process from now on. Comes before records that use the id.
+    Name { process: ProcessKey, id: u32, name: String },
+    Work(Work),
+    Launch(Launch),
+    LaunchFailed { process: ProcessKey, correlation: Correlation },
+    /// A synchronisation call that returned.
+    Sync(Sync),
+    /// The stack of a sampled launch.
+    LaunchStack { process: ProcessKey, correlation: Correlation, stack: StackId },
+    Mark(Mark),
+    /// The process is gone; nothing more will come from it.
+    Ended { process: ProcessKey, at: Ns },
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceInfo {
+    /// Index shown to users.
+    pub index: u32,
+    /// `GPU-...`, or `SIM-...` for a simulated device; `None` where a trace does not tell.
+    pub uuid: Option<String>,
+    pub simulated: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessInfo {
+    pub pid: u32,
+    /// Title without arguments, such as `VLLM::Worker_TP0`.
+    pub title: String,
+    /// `worker`, `engine_core`, `api_server`, ... or `process`.
+    pub role: String,
+    /// Rank text from the title, such as `TP0`; empty when there is none.
+    pub rank: String,
+}
+
+/// What ran on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkKind {
+    /// Name id of this process.
+    Kernel { name: u32 },
+    Memcpy { bytes: u64, copy_kind: u8 },
+    Memset { bytes: u64 },
+}
+
+/// A kernel, copy or set that ran. `start == end == 0` or `end < start` is an invalid record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Work {
+    pub process: ProcessKey,
+    /// As the process numbers devices.
+    pub ordinal: u32,
+    pub context: u32,
+    pub stream: u32,
+    pub correlation: Correlation,
+    /// Executed graph and its node, 0 outside graphs.
+    pub graph: u32,
+    pub graph_node: u64,
+    pub start: Ns,
+    pub end: Ns,
+    pub kind: WorkKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaunchKind {
+    Kernel,
+    Graph,
+    Copy,
+}
+
+/// A launch call, at its entry. A work record with the same correlation follows (several for a graph).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Launch {
+    pub process: ProcessKey,
+    pub correlation: Correlation,
+    pub kind: LaunchKind,
+    pub enter: Ns,
+    /// The shim's thread number.
+    pub thread: u32,
+    pub function: u64,
+    /// `Some(weight)`: a stack was asked for, standing for `weight` launches of this function.
+    pub sampled: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncScope {
+    Context,
+    Stream,
+    Event,
+}
+
+/// A synchronisation call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sync {
+    pub process: ProcessKey,
+    pub context: u32,
+    pub scope: SyncScope,
+    pub enter: Ns,
+    pub exit: Ns,
+    pub thread: u32,
+    /// It returned success.
+    pub succeeded: bool,
+}
+
+/// End of a flush of one process: everything CUPTI could deliver about the time before `flush`
+/// has been fed; what it could not has its launch fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    pub process: ProcessKey,
+    pub flush: Ns,
+    /// Launches entered from here on are recorded.
+    pub armed: Ns,
+    /// Records lost so far in this process, by us or by CUPTI.
+    pub lost: u64,
+    /// No launch after this mark is recorded until the next arming.
+    pub last: bool,
+}

@@ -1,0 +1,14 @@
+//! The pure core: what a stream of [`event::Event`]s says about GPU time.
+//!
+//! Events go into a [`session::Session`], a [`report::Report`] comes out. Nothing here does IO,
+//! reads a clock, starts a thread or fails: what is wrong with the data is a [`defect::Defect`]
+//! in the report. Only [`decode`] knows the wire format.
+#![forbid(unsafe_code)]
+
+pub mod classify;
+pub mod decode;
+pub mod defect;
+pub mod event;
+pub mod ids;
+pub mod report;
+pub mod session;

@@ -1,0 +1,60 @@
+//! A finished observation: the report and what is needed to draw it. Every output reads this.
+
+use std::collections::HashMap;
+
+use analysis::ids::{ProcessKey, StackId};
+use analysis::report::Report;
+
+/// One frame of a symbolised stack.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// Demangled function, or `module+0xoffset` where no symbol covers the address.
+    pub function: String,
+    /// File name of the mapped object, without its folder.
+    pub module: Option<String>,
+    pub file: Option<String>,
+    pub line: Option<u32>,
+}
+
+/// A symbolised stack, root first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stack {
+    pub frames: Vec<Frame>,
+    /// The walk did not reach a thread's first function: frames are missing at the root.
+    pub cut: bool,
+}
+
+/// Samples of one stack on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuStack {
+    pub process: ProcessKey,
+    pub stack: StackId,
+    pub samples: u64,
+}
+
+/// What was observed, how and when.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CaptureInfo {
+    /// Command that made it, such as `record` or `analyze`.
+    pub command: String,
+    /// Where it came from: a file, or the host's name.
+    pub source: String,
+    /// Wall clock at the start, seconds since the epoch; `None` for foreign traces.
+    pub started_unix: Option<u64>,
+    pub simulated: bool,
+    /// CPU samples per second and processor; 0 when the CPU was not sampled.
+    pub cpu_hz: u32,
+    /// What could not be seen and why, one sentence each; stands in every output.
+    pub notes: Vec<String>,
+}
+
+/// Everything an output needs.
+#[derive(Clone, Debug, Default)]
+pub struct Capture {
+    pub info: CaptureInfo,
+    pub report: Report,
+    pub stacks: HashMap<StackId, Stack>,
+    pub cpu: Vec<CpuStack>,
+    /// Titles of the processes, for frames and tables.
+    pub processes: HashMap<ProcessKey, analysis::event::ProcessInfo>,
+}

@@ -1,0 +1,76 @@
+//! Traces other tools made, read into the same inputs as our own recordings.
+
+pub mod nsys;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use crate::recording;
+
+/// What a file is, by its first bytes; names and extensions are not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Recording,
+    /// A SQLite database, which is expected to be an Nsight Systems export.
+    Sqlite,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    #[error("open {path}: check the path and its permissions")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path}: not a regular file: give a file or a folder that holds one")]
+    NotAFile { path: PathBuf },
+    #[error("{path}: empty file (0 bytes): record or export it again")]
+    Empty { path: PathBuf },
+    #[error("{path}: byte 0: {what}: {SUPPORTED}")]
+    Unsupported { path: PathBuf, what: &'static str },
+}
+
+const SUPPORTED: &str = "`warplens analyze` reads recording.warplens and Nsight Systems .sqlite exports";
+
+/// Longest head any format here is told by.
+const HEAD_BYTES: u64 = 16;
+
+/// Tells what `path` is.
+pub fn detect(path: &Path) -> Result<Format, FormatError> {
+    let open = |source| FormatError::Open { path: path.to_owned(), source };
+    // The kind is checked before opening: opening a FIFO would wait for a writer.
+    if !std::fs::metadata(path).map_err(open)?.is_file() {
+        return Err(FormatError::NotAFile { path: path.to_owned() });
+    }
+    let mut head = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
+        .map_err(open)?;
+    if head.is_empty() {
+        return Err(FormatError::Empty { path: path.to_owned() });
+    }
+    // A truncated magic is still ours to explain.
+    if recording::looks_like_recording(&head) || recording::MAGIC.starts_with(&head) {
+        return Ok(Format::Recording);
+    }
+    if head.starts_with(nsys::SQLITE_MAGIC) {
+        return Ok(Format::Sqlite);
+    }
+    Err(FormatError::Unsupported { path: path.to_owned(), what: describe(path, &head) })
+}
+
+fn describe(path: &Path, head: &[u8]) -> &'static str {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match (head, extension) {
+        (_, Some("nsys-rep")) => {
+            "an Nsight Systems report, export it first with `nsys export --type sqlite`"
+        }
+        (_, Some("sqlite")) => "named .sqlite but not a SQLite database",
+        (_, Some("warplens")) => "named .warplens but not a warplens recording",
+        ([b'{' | b'[', ..], _) => "JSON, which is not supported",
+        ([0x1f, 0x8b, ..], _) => "gzip data, which is not supported",
+        _ => "unknown format",
+    }
+}

@@ -1,0 +1,14 @@
+//! The agent as a library: everything that touches the world. `analysis` decides, this crate
+//! reads, writes and attaches.
+#![deny(unsafe_code)]
+
+pub mod bpf;
+pub mod capture;
+pub mod elf;
+pub mod foreign;
+pub mod output;
+pub mod pipeline;
+pub mod proc;
+pub mod recording;
+pub mod shim;
+pub mod symbols;

@@ -1,0 +1,160 @@
+//! The words every output shares: names of causes and reasons, titles of GPUs and workers,
+//! durations and shares as people read them.
+
+use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::ids::NameId;
+use analysis::report::{DeviceReport, Exclusive, IdleCause, Report, UnobservedReason};
+
+pub(crate) const IDLE_CAUSES: [IdleCause; 6] = [
+    IdleCause::NoRequests,
+    IdleCause::HostBound,
+    IdleCause::Sync,
+    IdleCause::Dependency,
+    IdleCause::LaunchLatency,
+    IdleCause::Unknown,
+];
+
+pub(crate) fn idle_cause(cause: IdleCause) -> &'static str {
+    match cause {
+        IdleCause::NoRequests => "no_requests",
+        IdleCause::HostBound => "host_bound",
+        IdleCause::Sync => "sync",
+        IdleCause::Dependency => "dependency",
+        IdleCause::LaunchLatency => "launch_latency",
+        IdleCause::Unknown => "unknown",
+    }
+}
+
+pub(crate) fn unobserved_reason(reason: UnobservedReason) -> &'static str {
+    match reason {
+        UnobservedReason::Arming => "arming",
+        UnobservedReason::InvalidRecord => "invalid_record",
+        UnobservedReason::LostRecord => "lost_record",
+        UnobservedReason::Unfinished => "unfinished",
+        UnobservedReason::NotArmed => "not_armed",
+    }
+}
+
+/// What a reason means, for people.
+pub(crate) fn unobserved_meaning(reason: UnobservedReason) -> &'static str {
+    match reason {
+        UnobservedReason::Arming => "work launched before observation began may still have run",
+        UnobservedReason::InvalidRecord => "a record came without timestamps",
+        UnobservedReason::LostRecord => "records were lost",
+        UnobservedReason::Unfinished => "a launch stayed without its record",
+        UnobservedReason::NotArmed => "the process ended or was not observed",
+    }
+}
+
+pub(crate) fn window_ns(device: &DeviceReport) -> u64 {
+    device.window.end.since(device.window.start).unwrap_or(0)
+}
+
+/// The parts of a window in the order every output shows them.
+pub(crate) fn parts(time: &Exclusive) -> [(&'static str, u64); 6] {
+    let &Exclusive { attention, gemm, communication, other, idle, unobserved } = time;
+    [
+        ("attention", attention),
+        ("gemm", gemm),
+        ("communication", communication),
+        ("other", other),
+        ("idle", idle),
+        ("unobserved", unobserved),
+    ]
+}
+
+pub(crate) fn kernel_name(report: &Report, name: NameId) -> &str {
+    usize::try_from(name.0)
+        .ok()
+        .and_then(|index| report.names.get(index))
+        .map_or("[name unknown]", String::as_str)
+}
+
+/// `GPU 0`, or `GPU 0 SIMULATED`.
+pub(crate) fn gpu_title(info: &DeviceInfo) -> String {
+    let simulated = if info.simulated { " SIMULATED" } else { "" };
+    format!("GPU {}{simulated}", info.index)
+}
+
+/// `VLLM::Worker_TP0 (pid 123)`.
+pub(crate) fn process_title(info: &ProcessInfo) -> String {
+    let title = if info.title.is_empty() { "process" } else { info.title.as_str() };
+    format!("{title} (pid {})", info.pid)
+}
+
+/// Parts of `whole` in per cent; 0 of nothing.
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+pub(crate) fn percent(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+}
+
+/// `1.234 s`, `56.7 ms`, `890 ns`: three to four digits.
+#[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+pub(crate) fn duration(ns: u64) -> String {
+    let value = ns as f64;
+    match ns {
+        0..1_000 => format!("{ns} ns"),
+        1_000..1_000_000 => format!("{:.1} us", value / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
+        _ => format!("{:.3} s", value / 1e9),
+    }
+}
+
+/// `12 345 678`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(' ');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `text` in at most `width` characters, the middle left out.
+pub(crate) fn shorten(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let keep = width.saturating_sub(3);
+    let head = keep * 2 / 3;
+    let start: String = text.chars().take(head).collect();
+    let end: String = text.chars().skip(count - (keep - head)).collect();
+    format!("{start}...{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_keep_few_digits() {
+        for (ns, expected) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1_500, "1.5 us"),
+            (56_700_000, "56.7 ms"),
+            (1_234_000_000, "1.234 s"),
+        ] {
+            assert_eq!(duration(ns), expected);
+        }
+    }
+
+    #[test]
+    fn groups_of_three() {
+        for (number, expected) in [(0, "0"), (999, "999"), (1_000, "1 000"), (12_345_678, "12 345 678")] {
+            assert_eq!(grouped(number), expected);
+        }
+    }
+
+    #[test]
+    fn shortening_keeps_both_ends_and_the_width() {
+        let short = shorten("void cutlass::device_kernel<foo>(bar)", 20);
+
+        assert_eq!(short.chars().count(), 20);
+        assert!(short.starts_with("void ") && short.ends_with("(bar)"), "{short}");
+    }
+}

@@ -1,0 +1,77 @@
+//! What a pipeline is fed: one enum for a live session and for a recording of it.
+//!
+//! Bytes that crossed a trust boundary (ring records, kernel events) stay raw here; the pipeline
+//! decodes them, so that live and replay meet the same decoder.
+
+use analysis::event::{DeviceInfo, Event, ProcessInfo};
+use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use wire::shim::Payload;
+
+use crate::capture::Frame;
+
+/// How the observation began. Comes first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    /// Command that made it, such as `record`.
+    pub command: String,
+    /// The host's name, or the file.
+    pub source: String,
+    /// Wall clock, seconds since the epoch; `None` where unknown.
+    pub started_unix: Option<u64>,
+    /// CPU samples per second and processor; 0 when the CPU is not sampled.
+    pub cpu_hz: u32,
+}
+
+/// The frames of one code address of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbol {
+    pub address: u64,
+    /// Innermost inlined function first; never empty.
+    pub frames: Vec<Frame>,
+}
+
+/// One thing that was seen or learnt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    Start(Start),
+    Device {
+        device: DeviceKey,
+        info: DeviceInfo,
+    },
+    Process {
+        process: ProcessKey,
+        info: ProcessInfo,
+    },
+    Ordinal {
+        process: ProcessKey,
+        ordinal: u32,
+        device: DeviceKey,
+    },
+    Name {
+        process: ProcessKey,
+        id: u32,
+        name: String,
+    },
+    /// Ring records of one process, in ring order.
+    Records {
+        process: ProcessKey,
+        payloads: Vec<Payload>,
+    },
+    /// One record of the kernel programs' ring buffer.
+    KernelEvent(Vec<u8>),
+    /// What addresses of a process mean. May come before or after the stacks that use them.
+    Symbols {
+        process: ProcessKey,
+        symbols: Vec<Symbol>,
+    },
+    /// A sentence for every output: what could not be seen and why.
+    Note(String),
+    Ended {
+        process: ProcessKey,
+        at: Ns,
+    },
+    /// The observation ends here: nothing after it is reported.
+    Limit(Ns),
+    /// An event of a foreign trace, which has no wire bytes. Never part of a recording.
+    Foreign(Event),
+}

@@ -1,0 +1,297 @@
+//! One [`Input`] as frame bytes and back. The only place that knows bodies; total on any bytes.
+
+use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use wire::shim::Payload;
+use zerocopy::IntoBytes;
+
+use super::{Counts, RECORDS_PER_FRAME};
+use crate::capture::Frame;
+use crate::pipeline::{Input, Start, Symbol};
+
+const START: u8 = 1;
+const DEVICE: u8 = 2;
+const PROCESS: u8 = 3;
+const ORDINAL: u8 = 4;
+const NAME: u8 = 5;
+const RECORDS: u8 = 6;
+const KERNEL_EVENT: u8 = 7;
+const SYMBOLS: u8 = 8;
+const NOTE: u8 = 9;
+const ENDED: u8 = 10;
+const LIMIT: u8 = 11;
+const END: u8 = 255;
+
+const PAYLOAD_BYTES: usize = size_of::<Payload>();
+
+/// Symbols of one frame. C++ names reach 10 kB, inlined ones stand in a row: 256 stay far below
+/// the longest body a reader takes.
+const SYMBOLS_PER_FRAME: usize = 256;
+
+/// A frame that came back from bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Decoded {
+    Input(Input),
+    End(Counts),
+}
+
+/// Why a body is not what its kind says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    #[error("frame of unknown kind {0}")]
+    Kind(u8),
+    #[error("{kind} frame of {length} bytes has the wrong length")]
+    Length { kind: &'static str, length: usize },
+    #[error("{kind} frame does not parse")]
+    Json {
+        kind: &'static str,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("name is not UTF-8")]
+    Text(#[source] std::str::Utf8Error),
+}
+
+/// Calls `emit(kind, body)` for each frame `input` needs; none for a foreign event.
+pub(super) fn encode<E>(
+    input: &Input,
+    mut emit: impl FnMut(u8, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    match input {
+        Input::Start(start) => emit(START, &json(&StartBody::from(start))),
+        Input::Device { device, info } => emit(
+            DEVICE,
+            &json(&DeviceBody {
+                device: device.0,
+                index: info.index,
+                uuid: info.uuid.clone(),
+                simulated: info.simulated,
+            }),
+        ),
+        Input::Process { process, info } => {
+            let ProcessInfo { pid, title, role, rank } = info.clone();
+            emit(PROCESS, &json(&ProcessBody { process: process.0, pid, title, role, rank }))
+        }
+        Input::Ordinal { process, ordinal, device } => {
+            emit(ORDINAL, [process.0, *ordinal, device.0].as_bytes())
+        }
+        Input::Name { process, id, name } => {
+            emit(NAME, &[[process.0, *id].as_bytes(), name.as_bytes()].concat())
+        }
+        Input::Records { process, payloads } => {
+            for chunk in payloads.chunks(RECORDS_PER_FRAME) {
+                emit(RECORDS, &[process.0.as_bytes(), chunk.as_bytes()].concat())?;
+            }
+            Ok(())
+        }
+        Input::KernelEvent(bytes) => emit(KERNEL_EVENT, bytes),
+        Input::Symbols { process, symbols } => {
+            for chunk in symbols.chunks(SYMBOLS_PER_FRAME) {
+                let symbols = chunk.iter().map(SymbolBody::from).collect();
+                emit(SYMBOLS, &json(&SymbolsBody { process: process.0, symbols }))?;
+            }
+            Ok(())
+        }
+        Input::Note(note) => emit(NOTE, note.as_bytes()),
+        Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
+        Input::Limit(at) => emit(LIMIT, at.0.as_bytes()),
+        Input::Foreign(_) => Ok(()),
+    }
+}
+
+/// The end frame.
+pub(super) fn encode_end(counts: Counts) -> (u8, Vec<u8>) {
+    let Counts { frames, records, kernel_events } = counts;
+    (END, [frames, records, kernel_events].as_bytes().to_vec())
+}
+
+/// Total: any kind and any bytes give a value or an error.
+pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
+    let input = match kind {
+        START => Input::Start(parse::<StartBody>("start", body)?.into()),
+        DEVICE => {
+            let DeviceBody { device, index, uuid, simulated } = parse("device", body)?;
+            Input::Device {
+                device: DeviceKey(device),
+                info: DeviceInfo { index, uuid, simulated },
+            }
+        }
+        PROCESS => {
+            let ProcessBody { process, pid, title, role, rank } = parse("process", body)?;
+            Input::Process {
+                process: ProcessKey(process),
+                info: ProcessInfo { pid, title, role, rank },
+            }
+        }
+        ORDINAL => {
+            let [process, ordinal, device] = words::<3, 4>("ordinal", body)?.map(u32::from_le_bytes);
+            Input::Ordinal { process: ProcessKey(process), ordinal, device: DeviceKey(device) }
+        }
+        NAME => {
+            let (head, text) = split("name", body, 8)?;
+            let [process, id] = words::<2, 4>("name", head)?.map(u32::from_le_bytes);
+            let name = std::str::from_utf8(text).map_err(BodyError::Text)?.to_owned();
+            Input::Name { process: ProcessKey(process), id, name }
+        }
+        RECORDS => {
+            let (head, rest) = split("records", body, 4)?;
+            let [process] = words::<1, 4>("records", head)?.map(u32::from_le_bytes);
+            let (chunks, tail) = rest.as_chunks::<PAYLOAD_BYTES>();
+            if !tail.is_empty() {
+                return Err(BodyError::Length { kind: "records", length: body.len() });
+            }
+            let payloads = chunks.iter().map(payload).collect();
+            Input::Records { process: ProcessKey(process), payloads }
+        }
+        KERNEL_EVENT => Input::KernelEvent(body.to_vec()),
+        SYMBOLS => {
+            let SymbolsBody { process, symbols } = parse("symbols", body)?;
+            Input::Symbols {
+                process: ProcessKey(process),
+                symbols: symbols.into_iter().map(Symbol::from).collect(),
+            }
+        }
+        NOTE => Input::Note(std::str::from_utf8(body).map_err(BodyError::Text)?.to_owned()),
+        ENDED => {
+            let (head, tail) = split("ended", body, 4)?;
+            let [process] = words::<1, 4>("ended", head)?.map(u32::from_le_bytes);
+            let [at] = words::<1, 8>("ended", tail)?.map(u64::from_le_bytes);
+            Input::Ended { process: ProcessKey(process), at: Ns(at) }
+        }
+        LIMIT => {
+            let [at] = words::<1, 8>("limit", body)?.map(u64::from_le_bytes);
+            Input::Limit(Ns(at))
+        }
+        END => {
+            let [frames, records, kernel_events] =
+                words::<3, 8>("end", body)?.map(u64::from_le_bytes);
+            return Ok(Decoded::End(Counts { frames, records, kernel_events }));
+        }
+        other => return Err(BodyError::Kind(other)),
+    };
+    Ok(Decoded::Input(input))
+}
+
+fn process_time(process: ProcessKey, at: Ns) -> Vec<u8> {
+    [process.0.as_bytes(), at.0.as_bytes()].concat()
+}
+
+fn payload(bytes: &[u8; PAYLOAD_BYTES]) -> Payload {
+    let mut words = [0; 7];
+    for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
+        *word = u64::from_ne_bytes(*chunk);
+    }
+    words
+}
+
+/// `N` words of `W` bytes, and nothing else.
+fn words<const N: usize, const W: usize>(
+    kind: &'static str,
+    body: &[u8],
+) -> Result<[[u8; W]; N], BodyError> {
+    let (chunks, tail) = body.as_chunks::<W>();
+    match (<[[u8; W]; N]>::try_from(chunks), tail.is_empty()) {
+        (Ok(words), true) => Ok(words),
+        _ => Err(BodyError::Length { kind, length: body.len() }),
+    }
+}
+
+fn split<'b>(kind: &'static str, body: &'b [u8], at: usize) -> Result<(&'b [u8], &'b [u8]), BodyError> {
+    body.split_at_checked(at).ok_or(BodyError::Length { kind, length: body.len() })
+}
+
+fn parse<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, BodyError> {
+    serde_json::from_slice(body).map_err(|source| BodyError::Json { kind, source })
+}
+
+/// Plain structs of strings and integers cannot fail to serialise; an empty body then fails to
+/// parse, which a reader reports, so nothing is silently lost.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+#[derive(Serialize, Deserialize)]
+struct StartBody {
+    command: String,
+    source: String,
+    started_unix: Option<u64>,
+    cpu_hz: u32,
+}
+
+impl From<&Start> for StartBody {
+    fn from(start: &Start) -> Self {
+        let Start { command, source, started_unix, cpu_hz } = start.clone();
+        Self { command, source, started_unix, cpu_hz }
+    }
+}
+
+impl From<StartBody> for Start {
+    fn from(body: StartBody) -> Self {
+        let StartBody { command, source, started_unix, cpu_hz } = body;
+        Self { command, source, started_unix, cpu_hz }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct DeviceBody {
+    device: u32,
+    index: u32,
+    uuid: Option<String>,
+    simulated: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ProcessBody {
+    process: u32,
+    pid: u32,
+    title: String,
+    role: String,
+    rank: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SymbolsBody {
+    process: u32,
+    symbols: Vec<SymbolBody>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SymbolBody {
+    address: u64,
+    frames: Vec<FrameBody>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FrameBody {
+    function: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    module: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+impl From<&Symbol> for SymbolBody {
+    fn from(symbol: &Symbol) -> Self {
+        let frames = symbol
+            .frames
+            .iter()
+            .cloned()
+            .map(|Frame { function, module, file, line }| FrameBody { function, module, file, line })
+            .collect();
+        Self { address: symbol.address, frames }
+    }
+}
+
+impl From<SymbolBody> for Symbol {
+    fn from(body: SymbolBody) -> Self {
+        let frames = body
+            .frames
+            .into_iter()
+            .map(|FrameBody { function, module, file, line }| Frame { function, module, file, line })
+            .collect();
+        Self { address: body.address, frames }
+    }
+}

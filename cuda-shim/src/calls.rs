@@ -1,0 +1,219 @@
+//! Launch and synchronisation callbacks: the hot path. No lock, no allocation, no system call.
+//!
+//! A runtime call nests driver calls with the same correlation id; only the outermost counts.
+
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+
+use cupti_sys::callback::{
+    Call, CallbackData, DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, SITE_ENTER,
+};
+use wire::shim::{
+    CALLBACK_DRIVER, FAILED_CAPTURED, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
+    LaunchFailedRecord, LaunchRecord, SYNC_CONTEXT, SYNC_EVENT, SYNC_STREAM, SyncRecord,
+    record_kind,
+};
+
+use crate::boundary::at_boundary;
+use crate::gate::{CALLS, RESOURCES, STACKS};
+use crate::graphs;
+use crate::probe::warplens_probe_launch;
+use crate::shim::{Shim, now_ns, producer_of};
+use crate::thread_local::ThreadLocal;
+
+/// CUPTI's subscriber callback; `user_data` is the shim.
+pub(crate) extern "C" fn on_callback(
+    user_data: *mut c_void,
+    domain: u32,
+    id: u32,
+    data: *const c_void,
+) {
+    at_boundary((), || {
+        // SAFETY: the shim subscribed itself, and it lives for ever.
+        let Some(shim) = (unsafe { user_data.cast::<Shim>().as_ref() }) else {
+            return;
+        };
+        match domain {
+            DOMAIN_RUNTIME | DOMAIN_DRIVER if shim.gate.has(CALLS) => {
+                // SAFETY: in these domains CUPTI passes a CallbackData, valid during the callback.
+                let Some(data) = (unsafe { data.cast::<CallbackData>().as_ref() }) else {
+                    return;
+                };
+                let (call, callback) = if domain == DOMAIN_RUNTIME {
+                    (shim.runtime_call(id), id)
+                } else {
+                    (shim.driver_call(id), id | CALLBACK_DRIVER)
+                };
+                let Some(call) = call else { return };
+                if data.site == SITE_ENTER {
+                    enter(shim, call, callback, data);
+                } else {
+                    exit(shim, call, callback, data);
+                }
+            }
+            DOMAIN_RESOURCE if shim.gate.has(RESOURCES) => {
+                // SAFETY: CUPTI's own data for this id.
+                unsafe { graphs::on_resource(shim, id, data) };
+            }
+            _ => {}
+        }
+    });
+}
+
+fn enter(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
+    let thread = shim.thread();
+    if thread.open != 0 {
+        if thread.open_correlation == data.correlation_id {
+            return;
+        }
+        // The open call never returned here: it was jumped over, or we were disarmed in between.
+        shim.region
+            .stats()
+            .callbacks_ignored
+            .fetch_add(1, Ordering::Relaxed);
+    }
+    thread.open = 1;
+    thread.open_correlation = data.correlation_id;
+    thread.open_callback = callback;
+    thread.open_captured = 0;
+    thread.open_weight = 0;
+    thread.open_enter = now_ns();
+    thread.open_key = key_of(call, callback, data);
+    if !matches!(call, Call::SyncContext | Call::SyncStream | Call::SyncEvent) {
+        record_launch(shim, call, data, thread);
+    }
+}
+
+fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &mut ThreadLocal) {
+    let mut flags = match call {
+        Call::Graph => LAUNCH_GRAPH,
+        Call::Copy => LAUNCH_COPY,
+        _ => 0,
+    };
+    if shim.gate.has(STACKS) {
+        // SAFETY: the sampler was given to this thread alone; null when none was left.
+        if let Some(sampler) = unsafe { thread.sampler.as_mut() } {
+            let rate = shim.region.control().stack_rate.load(Ordering::Relaxed);
+            thread.open_weight = sampler.decide(thread.open_key, thread.open_enter, rate);
+        }
+    }
+    if thread.open_weight != 0 {
+        flags |= LAUNCH_SAMPLED;
+    }
+    let producer = producer_of(thread);
+    let record = LaunchRecord {
+        kind: record_kind::LAUNCH,
+        producer,
+        flags,
+        enter_ns: thread.open_enter,
+        function: thread.open_key,
+        thread: thread.number,
+        weight: thread.open_weight,
+        correlation: data.correlation_id,
+        callback: thread.open_callback,
+        context: data.context_uid,
+        reserved: 0,
+        reserved2: 0,
+    };
+    shim.push(producer, &[zerocopy::transmute!(record)]);
+}
+
+fn exit(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
+    let thread = shim.thread();
+    if thread.open == 0
+        || thread.open_correlation != data.correlation_id
+        || thread.open_callback != callback
+    {
+        return;
+    }
+    thread.open = 0;
+    // SAFETY: at the exit site CUPTI points to the call's result, a CUresult or cudaError_t.
+    let result = unsafe { data.function_return_value.as_ref() }
+        .copied()
+        .unwrap_or(0);
+    let producer = producer_of(thread);
+    let scope = match call {
+        Call::SyncContext => SYNC_CONTEXT,
+        Call::SyncStream => SYNC_STREAM,
+        Call::SyncEvent => SYNC_EVENT,
+        Call::Kernel { .. } | Call::Graph | Call::Copy => {
+            return launch_returned(shim, call, result, data.correlation_id, thread, producer);
+        }
+    };
+    let record = SyncRecord {
+        kind: record_kind::SYNC,
+        producer,
+        flags: scope,
+        enter_ns: thread.open_enter,
+        exit_ns: now_ns(),
+        handle: thread.open_key,
+        correlation: data.correlation_id,
+        callback,
+        thread: thread.number,
+        context: data.context_uid,
+        result,
+        reserved: 0,
+    };
+    shim.push(producer, &[zerocopy::transmute!(record)]);
+}
+
+fn launch_returned(
+    shim: &Shim,
+    call: Call,
+    result: u32,
+    correlation: u32,
+    thread: &mut ThreadLocal,
+    producer: u16,
+) {
+    let stats = shim.region.stats();
+    // Copies are recorded for their stacks; only kernels and graphs count as launches.
+    if call != Call::Copy {
+        let counter = if result == 0 {
+            &stats.launches
+        } else {
+            &stats.launches_failed
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        if result == 0 && call == Call::Graph {
+            stats.graph_launches.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let captured = thread.open_captured != 0;
+    if result != 0 || captured {
+        let record = LaunchFailedRecord {
+            kind: record_kind::LAUNCH_FAILED,
+            producer,
+            flags: if captured { FAILED_CAPTURED } else { 0 },
+            correlation,
+            callback: thread.open_callback,
+            result,
+            reserved: 0,
+            reserved2: [0; 4],
+        };
+        shim.push(producer, &[zerocopy::transmute!(record)]);
+    } else if thread.open_weight != 0 {
+        stats.stacks_sampled.fetch_add(1, Ordering::Relaxed);
+        let (weight, number) = (thread.open_weight, thread.number);
+        warplens_probe_launch(
+            correlation.into(),
+            weight.into(),
+            number.into(),
+            thread.open_key,
+        );
+    }
+}
+
+/// What the launch is of: a function or graph handle, the stream or event waited for, or, for copies, the call.
+fn key_of(call: Call, callback: u32, data: &CallbackData) -> u64 {
+    let word = match call {
+        Call::Kernel { function_word } => function_word,
+        Call::Graph | Call::SyncStream | Call::SyncEvent => 0,
+        Call::Copy | Call::SyncContext => return u64::from(callback) << 3,
+    };
+    let params = data.function_params.cast::<u64>();
+    if params.is_null() {
+        return 0;
+    }
+    // SAFETY: the arguments of these calls, in prototype order, begin with `word + 1` pointers.
+    unsafe { params.wrapping_add(word).read() }
+}

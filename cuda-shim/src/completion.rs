@@ -1,0 +1,136 @@
+//! CUPTI's buffer callbacks: hand out an empty buffer, copy a full one into the ring.
+
+use std::ffi::c_void;
+use std::sync::atomic::Ordering;
+
+use cupti_sys::record::KIND;
+use wire::limits::BATCH;
+use wire::shim::Payload;
+
+use crate::activity;
+use crate::boundary::at_boundary;
+use crate::buffers::{BUFFER_BYTES, Origin};
+use crate::gate::BUFFERS;
+use crate::shim::{Shim, producer_of};
+
+/// Shortest record of a kind the shim enables, bytes: how many records a discarded buffer held at most.
+const SHORTEST_RECORD: usize = 88;
+
+/// CUPTI wants an empty buffer.
+pub(crate) extern "C" fn on_requested(
+    buffer: *mut *mut u8,
+    size: *mut usize,
+    max_records: *mut usize,
+) {
+    at_boundary((), || {
+        let Some(shim) = Shim::get() else { return };
+        let (address, pooled) = shim.pool.take();
+        if !pooled {
+            shim.region
+                .stats()
+                .buffers_refused
+                .fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: CUPTI passes three live out pointers.
+        unsafe { buffer.write(address) };
+        // SAFETY: as above.
+        unsafe { size.write(BUFFER_BYTES) };
+        // SAFETY: as above. 0 = as many as fit.
+        unsafe { max_records.write(0) };
+    });
+}
+
+/// CUPTI returns a buffer with `valid` bytes of records.
+pub(crate) extern "C" fn on_completed(
+    context: *mut c_void,
+    stream: u32,
+    buffer: *mut u8,
+    _size: usize,
+    valid: usize,
+) {
+    at_boundary((), || {
+        let Some(shim) = Shim::get() else { return };
+        let stats = shim.region.stats();
+        match shim.pool.origin(buffer) {
+            Origin::Pool(index) => {
+                let valid = valid.min(BUFFER_BYTES);
+                if shim.gate.has(BUFFERS) {
+                    copy_records(shim, buffer, valid);
+                }
+                shim.pool.put(index, valid);
+            }
+            // Several hand-outs shared these bytes: nothing in them can be read.
+            Origin::Discard => {
+                let records = valid.div_ceil(SHORTEST_RECORD) as u64;
+                stats
+                    .activities_discarded
+                    .fetch_add(records, Ordering::Relaxed);
+            }
+            Origin::Foreign => {
+                stats.callbacks_ignored.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        if shim.gate.has(BUFFERS) {
+            // SAFETY: context and stream are this callback's.
+            let dropped = unsafe { shim.cupti.dropped(context, stream) };
+            if dropped > 0 {
+                stats.cupti_dropped.fetch_add(dropped, Ordering::Relaxed);
+            }
+        }
+    });
+}
+
+fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
+    let producer = producer_of(shim.thread());
+    let mut batch = [Payload::default(); BATCH];
+    let mut filled = 0;
+    let mut seen = 0_u64;
+    let mut foreign = 0_u64;
+    let mut names_full = 0_u64;
+    let mut record = std::ptr::null_mut();
+    // SAFETY: the buffer is completed and ours until it is put back; `record` comes from this call.
+    while let Ok(next) = unsafe { shim.cupti.next_record(buffer, valid, record) } {
+        record = next;
+        seen += 1;
+        let offset = (record as usize).wrapping_sub(buffer as usize);
+        if offset > valid || valid - offset < KIND + 4 {
+            // The library stepped outside the buffer it was given: believe none of it.
+            foreign += 1;
+            break;
+        }
+        // SAFETY: `offset + 4 <= valid`, records are 8-byte aligned.
+        let kind = unsafe { record.wrapping_add(KIND).cast::<u32>().read_unaligned() };
+        let Some(needed) = activity::needed(kind).filter(|&needed| needed <= valid - offset) else {
+            foreign += 1;
+            continue;
+        };
+        // SAFETY: `offset + needed <= valid`, bytes that CUPTI has written.
+        let bytes = unsafe { std::slice::from_raw_parts(record, needed) };
+        let payload = activity::translate(kind, bytes, producer, |name| {
+            // SAFETY: CUPTI's name pointers live at least until this buffer is returned.
+            let id = shim
+                .names
+                .as_ref()
+                .map_or(0, |names| unsafe { names.intern(name) });
+            names_full += u64::from(id == 0);
+            id
+        });
+        if let Some(payload) = payload {
+            batch[filled] = payload;
+            filled += 1;
+        }
+        if filled == BATCH {
+            shim.push(producer, &batch);
+            filled = 0;
+        }
+    }
+    if filled > 0 {
+        shim.push(producer, &batch[..filled]);
+    }
+    let stats = shim.region.stats();
+    stats.activities.fetch_add(seen, Ordering::Relaxed);
+    stats
+        .activities_foreign
+        .fetch_add(foreign, Ordering::Relaxed);
+    stats.names_full.fetch_add(names_full, Ordering::Relaxed);
+}

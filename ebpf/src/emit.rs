@@ -1,0 +1,99 @@
+//! The only writer of the ring buffer and of the counters.
+//!
+//! Equation: probe hits and samples of watched processes = `LAUNCH_STACKS` + `CPU_SAMPLES` +
+//! `RING_FULL`.
+
+use core::intrinsics::{AtomicOrdering, atomic_xadd};
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::BPF_F_USER_STACK;
+use aya_ebpf::helpers::{
+    bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
+};
+use wire::kernel::{ProcessEvent, StackEvent, counter};
+use wire::limits::STACK_FRAMES;
+
+use crate::filter::Task;
+use crate::maps::{COUNTERS, EVENTS};
+
+/// What a stack event says beside the stack.
+pub struct Subject {
+    pub kind: u32,
+    pub correlation: u32,
+    pub weight: u32,
+    pub thread: u32,
+    pub key: u64,
+    /// Counter of events of this kind that reached the ring buffer.
+    pub taken: u32,
+}
+
+const STACK_BYTES: u32 = (STACK_FRAMES * size_of::<u64>()) as u32;
+
+/// Takes the user stack of the running thread, straight into the ring buffer.
+#[inline(always)]
+pub fn stack(ctx: &impl EbpfContext, task: Task, subject: &Subject) {
+    let Some(mut entry) = EVENTS.reserve::<StackEvent>(0) else {
+        count(counter::RING_FULL);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: the kernel gave us `size_of::<StackEvent>()` writable bytes; the helper writes
+    // `STACK_BYTES` of them and zeroes what it does not fill.
+    let bytes = unsafe {
+        bpf_get_stack(
+            ctx.as_ptr(),
+            (&raw mut (*event).addresses).cast(),
+            STACK_BYTES,
+            u64::from(BPF_F_USER_STACK),
+        )
+    };
+    let frames = if bytes > 0 {
+        bytes as u32 / size_of::<u64>() as u32
+    } else {
+        count(counter::STACK_FAILED);
+        0
+    };
+    // SAFETY: every field is inside the reserved bytes, and nobody reads them before `submit`.
+    unsafe {
+        (*event).kind = subject.kind;
+        (*event).frames = frames;
+        (*event).time_ns = bpf_ktime_get_ns();
+        (*event).tgid = task.tgid;
+        (*event).tid = task.tid;
+        (*event).correlation = subject.correlation;
+        (*event).weight = subject.weight;
+        (*event).thread = subject.thread;
+        (*event).cpu = bpf_get_smp_processor_id();
+        (*event).key = subject.key;
+    }
+    entry.submit(0);
+    count(subject.taken);
+}
+
+/// Says that a process executed a program or ended.
+#[inline(always)]
+pub fn process(kind: u32, task: Task) {
+    let Some(mut entry) = EVENTS.reserve::<ProcessEvent>(0) else {
+        count(counter::PROCESS_EVENTS_LOST);
+        return;
+    };
+    // SAFETY: the helper has no precondition.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
+    entry.write(ProcessEvent { kind, tgid: task.tgid, time_ns });
+    entry.submit(0);
+}
+
+/// Adds one to a counter of this CPU.
+#[inline(always)]
+pub fn count(index: u32) {
+    if let Some(slot) = COUNTERS.get_ptr_mut(index) {
+        add_one(slot);
+    }
+}
+
+/// Adds one. Atomic because a probe can be preempted by another on its CPU.
+#[inline(always)]
+pub fn add_one(slot: *mut u64) {
+    // SAFETY: callers pass a pointer into a map value, which lives as long as the program runs.
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(slot, 1) };
+}

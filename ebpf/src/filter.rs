@@ -1,0 +1,33 @@
+//! Whom the programs look at. The first check of every probe.
+
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+
+use crate::maps::WATCHED;
+
+/// The thread that runs, in the initial PID namespace.
+#[derive(Clone, Copy)]
+pub struct Task {
+    /// What user space calls the PID.
+    pub tgid: u32,
+    /// What user space calls the thread id.
+    pub tid: u32,
+}
+
+impl Task {
+    #[inline(always)]
+    pub fn current() -> Self {
+        let both = bpf_get_current_pid_tgid();
+        Self { tgid: (both >> 32) as u32, tid: both as u32 }
+    }
+
+    /// One word that names the thread.
+    #[inline(always)]
+    pub fn key(self) -> u64 {
+        u64::from(self.tgid) << 32 | u64::from(self.tid)
+    }
+
+    #[inline(always)]
+    pub fn is_watched(self) -> bool {
+        WATCHED.get_ptr(self.tgid).is_some()
+    }
+}

@@ -1,0 +1,35 @@
+//! Every map: key, writer, reader, worst-case size.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use wire::kernel::{VerifyCounts, counter};
+use wire::limits::{RING_BYTES, TARGETS, VERIFY_THREADS};
+
+/// Records for the agent. Written by every program, read by the agent. `RING_BYTES` once.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Watched processes: TGID -> 1. Written by the agent, and by `process` when one ends. A hash
+/// because TGIDs go up to 4 194 304. Worst case `TARGETS` x 64 bytes = 256 KiB.
+#[map]
+pub static WATCHED: HashMap<u32, u32> = HashMap::with_max_entries(TARGETS, 0);
+
+/// `wire::kernel::counter`, per CPU. Written by every program, read by the agent.
+/// `COUNT` x 8 bytes a CPU.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
+
+/// Processes in verification mode: TGID -> counts. Entries made and removed by the agent, counted
+/// by `verify`. Worst case `TARGETS` x (64 + 32 a CPU) bytes: 12 MiB on 96 CPUs; not allocated
+/// before it is used.
+#[map]
+pub static VERIFY: PerCpuHashMap<u32, VerifyCounts> =
+    PerCpuHashMap::with_max_entries(TARGETS, BPF_F_NO_PREALLOC);
+
+/// Threads inside an outermost launch call: PID and TGID -> stack pointer at its entry. Only
+/// `verify` and, at a thread's end, `process` use it. Worst case `VERIFY_THREADS` x 72 bytes = 1.1 MiB.
+#[map]
+pub static IN_LAUNCH: HashMap<u64, u64> = HashMap::with_max_entries(VERIFY_THREADS, 0);
+
+/// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
+const BPF_F_NO_PREALLOC: u32 = 1;

@@ -1,0 +1,157 @@
+//! A CUDA client to profile: launches from known sites, graphs, copies and allocations through
+//! cudarc, on whatever `libcuda.so.1` the loader finds. One JSON line at the end says what it did.
+//!
+//! Scenario and seed come from the command line. The shares of GPU time per launch site are fixed
+//! by `sites`; on the simulator a function's name gives its duration, on a GPU its argument does.
+
+mod allocate;
+mod client;
+mod fork;
+mod pace;
+mod ptx;
+mod report;
+mod sites;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+
+use crate::client::Client;
+use crate::pace::Pace;
+use crate::report::Report;
+use crate::sites::{Done, Order, SITES, Thread};
+
+/// Launches kernels at known sites with known shares of GPU time.
+#[derive(Clone, Debug, Parser)]
+struct Options {
+    /// Seconds to run; 0 means until SIGTERM.
+    #[arg(long, default_value_t = 5.0)]
+    seconds: f64,
+    /// Single launches per second, all threads together.
+    #[arg(long, default_value_t = 2000.0)]
+    rate: f64,
+    /// Graph replays per second, all threads together.
+    #[arg(long, default_value_t = 0.0)]
+    graphs: f64,
+    /// Allocate and free through every family this often per second.
+    #[arg(long, default_value_t = 0.0)]
+    alloc: f64,
+    /// Make about every Nth launch fail; failures are then expected.
+    #[arg(long, default_value_t = 0)]
+    fail_every: u32,
+    /// Threads that launch, each on a stream of its own.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// Fork after cuInit; the child tries to launch and reports what it was told.
+    #[arg(long)]
+    fork: bool,
+    #[arg(long, default_value_t = 0)]
+    device: usize,
+    /// Order of the launches.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_stop(_signal: libc::c_int) {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(report) => {
+            report.print();
+            if report.as_expected {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            report::complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<Report> {
+    for signal in [libc::SIGTERM, libc::SIGINT] {
+        let handler: extern "C" fn(libc::c_int) = on_stop;
+        // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
+        unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+    let client = Client::open(options.device, options.fail_every).context("open the device")?;
+    let child = if options.fork {
+        Some(fork::child_launch(&client)?)
+    } else {
+        None
+    };
+    report::ready(&client);
+
+    let started = Instant::now();
+    let threads: Vec<Done> = std::thread::scope(|scope| -> Result<Vec<Done>> {
+        let handles: Vec<_> = (0..options.threads.max(1))
+            .map(|index| {
+                let client = &client;
+                scope.spawn(move || launch_thread(options, client, index, started))
+            })
+            .collect();
+        handles
+            .into_iter()
+            .map(|handle| {
+                handle
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow::anyhow!("a launching thread panicked")))
+            })
+            .collect()
+    })?;
+    client
+        .context()
+        .synchronize()
+        .context("wait for the device at the end")?;
+    Ok(Report::new(
+        options,
+        &client,
+        &threads,
+        child,
+        started.elapsed(),
+    ))
+}
+
+/// What one thread does until the time is up.
+#[inline(never)]
+fn launch_thread(options: &Options, client: &Client, index: u32, started: Instant) -> Result<Done> {
+    let share = f64::from(options.threads.max(1));
+    let mut thread = Thread::new(client, options.fail_every)?;
+    let mut order = Order::new(options.seed.wrapping_add(u64::from(index)));
+    let cycle = f64::from(SITES.iter().map(|site| site.per_cycle).sum::<u32>());
+    let mut cycles = Pace::new(options.rate / share / cycle);
+    let mut replays = Pace::new(options.graphs / share);
+    let mut rounds = Pace::new(if index == 0 { options.alloc } else { 0.0 });
+    if options.graphs > 0.0 {
+        thread.capture_graph(&mut order)?;
+    }
+    loop {
+        let elapsed = started.elapsed();
+        if STOP.load(Ordering::Relaxed)
+            || (options.seconds > 0.0 && elapsed.as_secs_f64() >= options.seconds)
+        {
+            break;
+        }
+        while cycles.due(elapsed) {
+            thread.execute_step(&mut order)?;
+        }
+        while replays.due(elapsed) {
+            thread.replay_graph();
+        }
+        while rounds.due(elapsed) {
+            thread.exercise_allocators();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    thread.finish()
+}

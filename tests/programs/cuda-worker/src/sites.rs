@@ -1,0 +1,319 @@
+//! The launch sites: distinct functions with known shares of GPU time.
+//!
+//! share of a site = its launches per cycle x its duration / sum over sites. `mlp_up` and
+//! `mlp_down` launch the same kernel for different times; `sampler` and `draft_sampler` launch the
+//! same function for the same time, so only stacks tell them apart.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use cudarc::driver::{CudaGraph, CudaStream, LaunchConfig, PushKernelArg as _, sys};
+
+use crate::allocate::{self, Allocations};
+use crate::client::Client;
+
+/// One place in the code that launches one kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site {
+    /// Name of the function below.
+    pub(crate) name: &'static str,
+    pub(crate) kernel: &'static str,
+    pub(crate) duration_ns: u64,
+    /// Launches in one cycle.
+    pub(crate) per_cycle: u32,
+}
+
+impl Site {
+    /// Name that tells the simulator the duration.
+    pub(crate) fn simulated_name(&self) -> String {
+        format!("{}__sim{}", self.kernel, self.duration_ns)
+    }
+}
+
+const GEMM: &str = "nvjet_tst_128x256_64x4_1x2_h_bz_coopA_TNT";
+
+/// 50, 30, 15, 3 and 2 % of a cycle's millisecond.
+pub(crate) const SITES: [Site; 5] = [
+    Site {
+        name: "attention_layer",
+        kernel: "kernel_unified_attention",
+        duration_ns: 50_000,
+        per_cycle: 10,
+    },
+    Site {
+        name: "mlp_up",
+        kernel: GEMM,
+        duration_ns: 60_000,
+        per_cycle: 5,
+    },
+    Site {
+        name: "mlp_down",
+        kernel: GEMM,
+        duration_ns: 30_000,
+        per_cycle: 5,
+    },
+    Site {
+        name: "sampler",
+        kernel: "_topk_topp_kernel",
+        duration_ns: 10_000,
+        per_cycle: 3,
+    },
+    Site {
+        name: "draft_sampler",
+        kernel: "_topk_topp_kernel",
+        duration_ns: 10_000,
+        per_cycle: 2,
+    },
+];
+
+/// What became of a site's launches.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Count {
+    pub(crate) ok: u64,
+    pub(crate) failed: u64,
+    pub(crate) captured: u64,
+}
+
+/// The order of launches: every cycle a fresh shuffle, so that no sampling period matches it.
+#[derive(Debug)]
+pub(crate) struct Order {
+    state: u64,
+    cycle: Vec<usize>,
+}
+
+impl Order {
+    pub(crate) fn new(seed: u64) -> Self {
+        let cycle = SITES
+            .iter()
+            .enumerate()
+            .flat_map(|(index, site)| std::iter::repeat_n(index, site.per_cycle as usize))
+            .collect();
+        // xorshift must not start at 0; the multiplier spreads small seeds.
+        Self {
+            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            cycle,
+        }
+    }
+
+    /// Site positions of the next cycle.
+    pub(crate) fn next_cycle(&mut self) -> Vec<usize> {
+        for last in (1..self.cycle.len()).rev() {
+            self.state ^= self.state << 13;
+            self.state ^= self.state >> 7;
+            self.state ^= self.state << 17;
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the remainder is below the length"
+            )]
+            let other = (self.state % (last as u64 + 1)) as usize;
+            self.cycle.swap(last, other);
+        }
+        self.cycle.clone()
+    }
+}
+
+/// What one thread did.
+#[derive(Debug, Default)]
+pub(crate) struct Done {
+    pub(crate) counts: [Count; SITES.len()],
+    pub(crate) replays: Count,
+    /// Copies that succeeded.
+    pub(crate) copies: u64,
+    pub(crate) allocations: Allocations,
+}
+
+/// One launching thread's streams, graph and counts.
+#[derive(Debug)]
+pub(crate) struct Thread<'c> {
+    client: &'c Client,
+    stream: Arc<CudaStream>,
+    copies: Arc<CudaStream>,
+    graph: Option<GraphHandle>,
+    fail_every: u32,
+    launches: u64,
+    capturing: bool,
+    done: Done,
+}
+
+/// A captured graph; cudarc's own type has no `Debug`.
+struct GraphHandle(CudaGraph);
+
+impl std::fmt::Debug for GraphHandle {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("GraphHandle")
+    }
+}
+
+impl<'c> Thread<'c> {
+    pub(crate) fn new(client: &'c Client, fail_every: u32) -> Result<Self> {
+        client
+            .context()
+            .bind_to_thread()
+            .context("bind the context to a thread")?;
+        Ok(Self {
+            client,
+            stream: client
+                .context()
+                .new_stream()
+                .context("create the launch stream")?,
+            copies: client
+                .context()
+                .new_stream()
+                .context("create the copy stream")?,
+            graph: None,
+            fail_every,
+            launches: 0,
+            capturing: false,
+            done: Done::default(),
+        })
+    }
+
+    /// One cycle of single launches, with an input and an output copy around it.
+    #[inline(never)]
+    pub(crate) fn execute_step(&mut self, order: &mut Order) -> Result<()> {
+        self.copy_in_and_out()?;
+        self.forward(&order.next_cycle());
+        Ok(())
+    }
+
+    /// Captures one cycle into a graph, through the stream.
+    #[inline(never)]
+    pub(crate) fn capture_graph(&mut self, order: &mut Order) -> Result<()> {
+        let cycle = order.next_cycle();
+        self.stream
+            .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            .context("begin stream capture")?;
+        self.capturing = true;
+        self.forward(&cycle);
+        self.capturing = false;
+        let graph = self
+            .stream
+            .end_capture(sys::CUgraphInstantiate_flags(0))
+            .context("end stream capture")?
+            .context("the captured graph is empty")?;
+        self.graph = Some(GraphHandle(graph));
+        Ok(())
+    }
+
+    /// Replays the captured cycle.
+    #[inline(never)]
+    pub(crate) fn replay_graph(&mut self) {
+        if let Some(GraphHandle(graph)) = &self.graph {
+            match graph.launch() {
+                Ok(()) => self.done.replays.ok += 1,
+                Err(_refused) => self.done.replays.failed += 1,
+            }
+        }
+    }
+
+    /// Allocates and frees through every family.
+    #[inline(never)]
+    pub(crate) fn exercise_allocators(&mut self) {
+        allocate::round(self.client, &self.stream, &mut self.done.allocations);
+    }
+
+    /// Waits for this thread's streams.
+    pub(crate) fn finish(self) -> Result<Done> {
+        self.stream
+            .synchronize()
+            .context("wait for the launch stream")?;
+        self.copies
+            .synchronize()
+            .context("wait for the copy stream")?;
+        Ok(self.done)
+    }
+
+    #[inline(never)]
+    fn forward(&mut self, cycle: &[usize]) {
+        for &site in cycle {
+            match site {
+                0 => self.attention_layer(),
+                1 => self.mlp_up(),
+                2 => self.mlp_down(),
+                3 => self.sampler(),
+                _ => self.draft_sampler(),
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn attention_layer(&mut self) {
+        self.launch(0);
+        keep_frame();
+    }
+
+    #[inline(never)]
+    fn mlp_up(&mut self) {
+        self.launch(1);
+        keep_frame();
+    }
+
+    #[inline(never)]
+    fn mlp_down(&mut self) {
+        self.launch(2);
+        keep_frame();
+    }
+
+    #[inline(never)]
+    fn sampler(&mut self) {
+        self.launch(3);
+        keep_frame();
+    }
+
+    #[inline(never)]
+    fn draft_sampler(&mut self) {
+        self.launch(4);
+        keep_frame();
+    }
+
+    #[inline(never)]
+    fn launch(&mut self, index: usize) {
+        let site = &SITES[index];
+        let Some(function) = self.client.function(site.name) else {
+            return;
+        };
+        let block = self.client.block(self.launches, self.fail_every);
+        self.launches += 1;
+        let config = LaunchConfig {
+            grid_dim: (1, 1, 1),
+            block_dim: (block, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        let mut builder = self.stream.launch_builder(function);
+        builder.arg(&site.duration_ns);
+        // SAFETY: the kernel takes one 64-bit argument, which is what was pushed, and touches no
+        // memory.
+        let result = unsafe { builder.launch(config) };
+        let count = &mut self.done.counts[index];
+        match result {
+            Ok(_) if self.capturing => count.captured += 1,
+            Ok(_) => count.ok += 1,
+            Err(_refused) => count.failed += 1,
+        }
+    }
+
+    #[inline(never)]
+    fn copy_in_and_out(&mut self) -> Result<()> {
+        let input = [7_u8; 4096];
+        let device = self
+            .copies
+            .clone_htod(&input)
+            .context("copy to the device")?;
+        let output = self
+            .copies
+            .clone_dtoh(&device)
+            .context("copy from the device")?;
+        anyhow::ensure!(
+            output == input,
+            "what was copied to the device came back different"
+        );
+        self.done.copies += 2;
+        Ok(())
+    }
+}
+
+/// Work after the call, so that the site keeps its frame instead of jumping into `launch`.
+#[inline(always)]
+fn keep_frame() {
+    std::hint::black_box(());
+}

@@ -1,0 +1,1 @@
+"""A server with vLLM's process tree, titles, phases and call depth, on the simulated CUDA."""

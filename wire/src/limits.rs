@@ -1,0 +1,49 @@
+//! Every fixed capacity, with the reason for its value.
+
+/// Slots of the record ring, 64 bytes each (16 MiB). One worker writes at most about 40 000
+/// records/s (kernels, launches, synchronisations), so this holds the 3 s an agent may take to
+/// be noticed missing, twice over.
+pub const RING_SLOTS: usize = 1 << 18;
+
+/// Bytes of the kernel-name area: 20 000 distinct names at the 200-byte average of
+/// real vLLM names. A worker that compiles more than that reports `names_full`.
+pub const NAMES_BYTES: usize = 4 << 20;
+
+/// Longest kernel name kept, bytes. The longest seen in vLLM's libraries is 5.8 kB.
+pub const NAME_MAX: usize = 8 << 10;
+
+/// Entries of the graph table, 40 bytes each (10 MiB): vLLM captures about 70 graphs of up to
+/// 1 500 nodes, and every node appears twice (created, cloned).
+pub const GRAPH_ENTRIES: usize = 1 << 18;
+
+/// Devices one process can show. CUDA itself allows 64.
+pub const DEVICES: usize = 64;
+
+/// Loss counters, one per producing thread; threads beyond share the last one. A vLLM worker has
+/// fewer than 16 threads that produce.
+pub const PRODUCERS: usize = 64;
+
+/// Threads with sampling state of their own; a thread beyond is counted and never stack-sampled.
+pub const SAMPLED_THREADS: usize = 128;
+
+/// Launch functions (kernels, graphs) a thread distinguishes when it spreads its stack samples.
+/// Collisions merge two functions into one stratum, which costs variance, not truth.
+pub const SAMPLED_FUNCTIONS: usize = 512;
+
+/// User frames of one stack: what the kernel keeps by default (`kernel.perf_event_max_stack`).
+pub const STACK_FRAMES: usize = 127;
+
+/// Records a producer may reserve at once; bounds how far one stalled producer can hold the ring.
+pub const BATCH: usize = 64;
+
+/// Processes the kernel programs may be told to watch: workers of a full node, many times over.
+pub const TARGETS: u32 = 4096;
+
+/// Bytes of the kernel programs' ring buffer: 7 800 stack events. Eight workers at 100 stacks/s
+/// and thread and 64 busy CPUs at 99 Hz write about 8 000 a second, and the agent reads every
+/// 100 ms or when woken.
+pub const RING_BYTES: u32 = 8 << 20;
+
+/// Threads that can be inside a launch call at one time in verification mode. A thread enters the
+/// table for the length of a call, so this is a bound on concurrency, far above any host's CPUs.
+pub const VERIFY_THREADS: u32 = 1 << 14;

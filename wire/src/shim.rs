@@ -1,0 +1,446 @@
+//! The shared memory of one shim: layout, control and stats pages, and the 64-byte records.
+//!
+//! ```text
+//! offset 0        Header      written once by the shim before the mapping is visible
+//!        4096     Control     written by the agent
+//!        8192     Stats       written by the shim (two pages)
+//!        16384    RingCursors head (shim), tail (agent), each on its own cache line
+//!        20480    records     RING_SLOTS x 64 bytes
+//!        ...      names       NAMES_BYTES, append-only
+//!        ...      graphs      GRAPH_ENTRIES x 40 bytes, append-only
+//! ```
+//! A shim that found no usable CUPTI keeps only the first [`SMALL_BYTES`] (flag `STATS_ONLY`).
+
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
+
+/// Name of the memfd; `/proc/PID/maps` shows it as `/memfd:warplens-ring (deleted)`.
+pub const MEMFD_NAME: &str = "warplens-ring";
+
+/// First eight bytes of the mapping.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"WARPLENS");
+
+/// Symbol of the shim's probe point: `(correlation, weight, thread, key)` in argument registers.
+pub const PROBE_SYMBOL: &str = "warplens_probe_launch";
+
+/// Symbol that only the simulated CUDA exports.
+pub const SIMULATOR_SYMBOL: &str = "warplens_simulated_cuda";
+
+pub const PAGE: usize = 4096;
+pub const HEADER_OFFSET: usize = 0;
+pub const CONTROL_OFFSET: usize = PAGE;
+pub const STATS_OFFSET: usize = 2 * PAGE;
+pub const CURSORS_OFFSET: usize = 4 * PAGE;
+/// Size of a `STATS_ONLY` mapping: header, control, stats.
+pub const SMALL_BYTES: usize = CURSORS_OFFSET;
+pub const RING_OFFSET: usize = 5 * PAGE;
+pub const SLOT_BYTES: usize = 64;
+pub const NAMES_OFFSET: usize = RING_OFFSET + RING_SLOTS * SLOT_BYTES;
+pub const GRAPHS_OFFSET: usize = NAMES_OFFSET + NAMES_BYTES;
+pub const GRAPH_ENTRY_BYTES: usize = 40;
+/// Size of a full mapping, rounded up to a page.
+pub const TOTAL_BYTES: usize =
+    (GRAPHS_OFFSET + GRAPH_ENTRIES * GRAPH_ENTRY_BYTES).next_multiple_of(PAGE);
+
+/// `Header::flags`: the CUDA driver in this process is the simulator.
+pub const FLAG_SIMULATED: u32 = 1;
+/// `Header::flags`: no ring, names or graphs follow the stats page.
+pub const FLAG_STATS_ONLY: u32 = 2;
+
+/// Start of the mapping. All offsets are the constants of this module: a reader compares
+/// `wire_version` and `total_bytes` and trusts no other number.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Header {
+    pub magic: u64,
+    pub wire_version: u32,
+    pub flags: u32,
+    pub total_bytes: u64,
+    /// When the driver loaded the shim, `CLOCK_MONOTONIC` ns.
+    pub loaded_ns: u64,
+    /// The process as it sees itself (its own PID namespace).
+    pub pid: u32,
+    pub reserved: u32,
+    /// Version text of the shim, NUL-padded.
+    pub shim_version: [u8; 32],
+}
+
+/// What a shim may do; each level includes the ones before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Level {
+    /// Not subscribed to CUPTI, every activity kind off.
+    Dormant = 0,
+    /// Subscribed to graph, module and context resource callbacks only.
+    Watching = 1,
+    /// Every kernel, copy, launch and synchronisation recorded.
+    Counting = 2,
+    /// And launches sampled into the probe point.
+    Stacks = 3,
+}
+
+impl Level {
+    /// The level of a word in shared memory; an unknown word is `None`.
+    pub fn from_word(word: u32) -> Option<Self> {
+        [Self::Dormant, Self::Watching, Self::Counting, Self::Stacks]
+            .into_iter()
+            .find(|&level| level as u32 == word)
+    }
+}
+
+/// What the agent asks. Written by the one agent that holds the lock on the memfd.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Control {
+    /// Counts up at least once a second while an agent is there. A counter, not a time.
+    pub heartbeat: AtomicU64,
+    /// A [`Level`].
+    pub level: AtomicU32,
+    /// Stacks per second and thread the agent wants, at level `Stacks`.
+    pub stack_rate: AtomicU32,
+    /// PID of the agent, for messages only.
+    pub agent_pid: AtomicU32,
+    pub reserved: AtomicU32,
+}
+
+/// Why a shim is off or less than asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum OffReason {
+    None = 0,
+    /// `WARPLENS_LEVEL=off` or the like.
+    Configured = 1,
+    CuptiMissing = 2,
+    CuptiIncomplete = 3,
+    /// The first CUPTI call answered with an error; `Stats::cupti_error` has it.
+    CuptiRefused = 4,
+    /// Another tool is CUPTI's subscriber (error 39).
+    CuptiTaken = 5,
+    /// The system refused a thread, a mapping or a page the shim needs.
+    System = 6,
+    /// A Rust panic was caught at the boundary.
+    Panicked = 7,
+}
+
+impl OffReason {
+    pub fn from_word(word: u32) -> Option<Self> {
+        [
+            Self::None,
+            Self::Configured,
+            Self::CuptiMissing,
+            Self::CuptiIncomplete,
+            Self::CuptiRefused,
+            Self::CuptiTaken,
+            Self::System,
+            Self::Panicked,
+        ]
+        .into_iter()
+        .find(|&reason| reason as u32 == word)
+    }
+}
+
+/// One device as the worker numbers it.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct DeviceEntry {
+    /// The 16 UUID bytes, as two little-endian words.
+    pub uuid: [AtomicU64; 2],
+    /// 1 once `uuid` is written.
+    pub known: AtomicU64,
+}
+
+/// What the shim did, lost and refused. Counters only grow.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Stats {
+    /// Level in force.
+    pub level: AtomicU32,
+    /// An [`OffReason`].
+    pub off_reason: AtomicU32,
+    /// The CUPTI error behind `off_reason`, or 0.
+    pub cupti_error: AtomicU32,
+    /// `cuptiGetVersion`'s answer, or 0.
+    pub cupti_version: AtomicU32,
+    /// `cuDriverGetVersion`'s answer, or 0.
+    pub driver_version: AtomicU32,
+    /// Set once the driver exported [`SIMULATOR_SYMBOL`].
+    pub simulated: AtomicU32,
+    /// Counts level changes to `Counting` or above.
+    pub armings: AtomicU64,
+    /// End of the latest arming, `CLOCK_MONOTONIC` ns: every launch after it is recorded.
+    pub armed_ns: AtomicU64,
+    /// Turns of the shim's control thread; stands still when that thread is stuck.
+    pub turns: AtomicU64,
+    /// Launch calls that succeeded, nested ones counted once, since the shim was loaded.
+    pub launches: AtomicU64,
+    /// Of those, graph launches.
+    pub graph_launches: AtomicU64,
+    /// Launch calls the driver refused.
+    pub launches_failed: AtomicU64,
+    /// Launches that passed the probe point.
+    pub stacks_sampled: AtomicU64,
+    /// Activity records seen in completed buffers.
+    pub activities: AtomicU64,
+    /// Activity records of kinds nobody asked for.
+    pub activities_foreign: AtomicU64,
+    /// Records CUPTI says it dropped.
+    pub cupti_dropped: AtomicU64,
+    /// Buffer requests answered with the discard buffer.
+    pub buffers_refused: AtomicU64,
+    /// Records written to the discard buffer.
+    pub activities_discarded: AtomicU64,
+    /// Names that found the area full.
+    pub names_full: AtomicU64,
+    /// Graph entries that found the table full.
+    pub graphs_full: AtomicU64,
+    /// Threads beyond `SAMPLED_THREADS`.
+    pub threads_unslotted: AtomicU64,
+    /// Panics caught at the boundary.
+    pub panics: AtomicU64,
+    /// Callbacks ignored because they came re-entrantly or out of order.
+    pub callbacks_ignored: AtomicU64,
+    /// Records that found the ring full, per producer.
+    pub lost: [AtomicU64; PRODUCERS],
+    pub devices: [DeviceEntry; DEVICES],
+}
+
+/// Reserve and commit positions. They only grow; slot = position % `RING_SLOTS`.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Cursor {
+    pub position: AtomicU64,
+    pub reserved: [AtomicU64; 7],
+}
+
+/// The cursors page: ring head and tail, and the fill of the append-only areas.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Cursors {
+    /// Next position to reserve. Written by the shim.
+    pub head: Cursor,
+    /// Next position to read. Written by the agent.
+    pub tail: Cursor,
+    /// Bytes used in the names area. Written by the shim.
+    pub names: Cursor,
+    /// Entries used in the graph table. Written by the shim.
+    pub graphs: Cursor,
+}
+
+/// One slot: seven words of payload and a stamp, `position + 1` once committed.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct Slot {
+    pub payload: [AtomicU64; 7],
+    pub stamp: AtomicU64,
+}
+
+/// One entry of the graph table: five words, `kind_and_type` written last and never 0.
+#[derive(Debug)]
+#[repr(C)]
+pub struct GraphSlot {
+    /// Node or exec id the entry is about.
+    pub node: AtomicU64,
+    /// Node it was cloned from, or 0.
+    pub original_node: AtomicU64,
+    /// Graph id in the low half, original graph id in the high half.
+    pub graphs: AtomicU64,
+    /// `CLOCK_MONOTONIC` ns.
+    pub time_ns: AtomicU64,
+    /// [`graph_kind`] in the low half, CUDA's node type in the high half.
+    pub kind_and_type: AtomicU64,
+}
+
+/// Values of the low half of `GraphSlot::kind_and_type`.
+pub mod graph_kind {
+    pub const NODE_CREATED: u32 = 1;
+    pub const NODE_CLONED: u32 = 2;
+    pub const NODE_DESTROYED: u32 = 3;
+    pub const GRAPH_DESTROYED: u32 = 4;
+    pub const EXEC_CREATED: u32 = 5;
+    pub const EXEC_DESTROYED: u32 = 6;
+}
+
+const _: () = {
+    assert!(size_of::<Header>() <= PAGE);
+    assert!(size_of::<Control>() <= PAGE);
+    assert!(size_of::<Stats>() <= CURSORS_OFFSET - STATS_OFFSET);
+    assert!(size_of::<Cursors>() <= PAGE);
+    assert!(size_of::<Slot>() == SLOT_BYTES);
+    assert!(size_of::<GraphSlot>() == GRAPH_ENTRY_BYTES);
+    assert!(RING_SLOTS.is_power_of_two());
+};
+
+/// Values of `RecordHead::kind`.
+pub mod record_kind {
+    pub const KERNEL: u16 = 1;
+    pub const MEMCPY: u16 = 2;
+    pub const MEMSET: u16 = 3;
+    pub const LAUNCH: u16 = 4;
+    pub const LAUNCH_FAILED: u16 = 5;
+    pub const SYNC: u16 = 6;
+    pub const MARK: u16 = 7;
+}
+
+/// Payload of a slot before it is given a type.
+pub type Payload = [u64; 7];
+
+/// A kernel that ran. `start_ns == end_ns == 0`: CUPTI had no timestamps for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct KernelRecord {
+    pub kind: u16,
+    pub producer: u16,
+    pub flags: u32,
+    /// `CLOCK_MONOTONIC` ns.
+    pub start_ns: u64,
+    pub end_ns: u64,
+    /// Node of the executed graph, or 0.
+    pub graph_node: u64,
+    pub correlation: u32,
+    /// Name id: offset / 8 of its entry in the names area; 0 = the area was full.
+    pub name: u32,
+    pub stream: u32,
+    /// Executed graph, or 0.
+    pub graph: u32,
+    pub device: u16,
+    pub reserved: u16,
+    pub context: u32,
+}
+
+/// A copy or a set that ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct CopyRecord {
+    pub kind: u16,
+    pub producer: u16,
+    /// CUPTI's copyKind; 0 for a set.
+    pub copy_kind: u8,
+    pub source_kind: u8,
+    pub destination_kind: u8,
+    pub reserved: u8,
+    pub start_ns: u64,
+    pub end_ns: u64,
+    pub graph_node: u64,
+    pub correlation: u32,
+    pub bytes_low: u32,
+    pub stream: u32,
+    pub graph: u32,
+    pub device: u16,
+    /// Bits 32..48 of the byte count.
+    pub bytes_high: u16,
+    pub context: u32,
+}
+
+/// `LaunchRecord::flags`: this launch passes the probe point when it returns.
+pub const LAUNCH_SAMPLED: u32 = 1;
+/// `LaunchRecord::flags`: a graph launch; its kernels come as many records.
+pub const LAUNCH_GRAPH: u32 = 2;
+/// `LaunchRecord::flags`: a copy or a set, not a kernel.
+pub const LAUNCH_COPY: u32 = 4;
+/// `LaunchRecord::callback`, `SyncRecord::callback`: the id belongs to the driver domain.
+pub const CALLBACK_DRIVER: u32 = 1 << 31;
+
+/// The entry of an outermost launch call, written before the driver sees it: a kernel that
+/// starts before a [`MarkRecord`]'s time has its launch in front of that mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LaunchRecord {
+    pub kind: u16,
+    pub producer: u16,
+    pub flags: u32,
+    pub enter_ns: u64,
+    /// First argument that names what is launched (function or executable graph handle).
+    pub function: u64,
+    /// Thread, as the shim numbers them; stack events carry the same number beside the TID.
+    pub thread: u32,
+    /// Launches of this function a sampled launch stands for, including itself.
+    pub weight: u32,
+    pub correlation: u32,
+    /// Callback id, with [`CALLBACK_DRIVER`].
+    pub callback: u32,
+    pub context: u32,
+    pub reserved: u32,
+    pub reserved2: u64,
+}
+
+/// `LaunchFailedRecord::flags`: the launch went into a graph under capture; nothing ran.
+pub const FAILED_CAPTURED: u32 = 1;
+
+/// The launch with this correlation id will have no work record: the driver refused it, or it was
+/// captured into a graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct LaunchFailedRecord {
+    pub kind: u16,
+    pub producer: u16,
+    pub flags: u32,
+    pub correlation: u32,
+    pub callback: u32,
+    /// `CUresult` or `cudaError_t`; 0 for a captured one.
+    pub result: u32,
+    pub reserved: u32,
+    pub reserved2: [u64; 4],
+}
+
+/// `SyncRecord::flags`: what was waited for.
+pub const SYNC_CONTEXT: u32 = 1;
+pub const SYNC_STREAM: u32 = 2;
+pub const SYNC_EVENT: u32 = 3;
+
+/// A synchronisation call that returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SyncRecord {
+    pub kind: u16,
+    pub producer: u16,
+    pub flags: u32,
+    pub enter_ns: u64,
+    pub exit_ns: u64,
+    /// Stream or event handle, or 0.
+    pub handle: u64,
+    pub correlation: u32,
+    pub callback: u32,
+    pub thread: u32,
+    pub context: u32,
+    pub result: u32,
+    pub reserved: u32,
+}
+
+/// `MarkRecord::flags`: the shim is armed from `armed_ns` on.
+pub const MARK_ARMED: u32 = 1;
+/// `MarkRecord::flags`: last mark of an arming; no launch is recorded after it.
+pub const MARK_LAST: u32 = 2;
+
+/// End of a complete flush. Whatever CUPTI could deliver of the time before `flush_ns` is in
+/// front of this record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MarkRecord {
+    pub kind: u16,
+    pub producer: u16,
+    pub flags: u32,
+    /// Read before the flush began, `CLOCK_MONOTONIC` ns.
+    pub flush_ns: u64,
+    /// `Stats::armed_ns` of this arming.
+    pub armed_ns: u64,
+    /// Records the shim failed to write so far, all producers, and records written to the
+    /// discard buffer.
+    pub lost: u64,
+    /// Records CUPTI dropped so far.
+    pub cupti_dropped: u64,
+    /// `Stats::launches` at `flush_ns`.
+    pub launches: u64,
+    pub reserved: u64,
+}
+
+const _: () = {
+    assert!(size_of::<KernelRecord>() == size_of::<Payload>());
+    assert!(size_of::<CopyRecord>() == size_of::<Payload>());
+    assert!(size_of::<LaunchRecord>() == size_of::<Payload>());
+    assert!(size_of::<LaunchFailedRecord>() == size_of::<Payload>());
+    assert!(size_of::<SyncRecord>() == size_of::<Payload>());
+    assert!(size_of::<MarkRecord>() == size_of::<Payload>());
+};

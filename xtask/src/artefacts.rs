@@ -1,0 +1,76 @@
+//! Where built things lie, and the environment that tells the tests so.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::workspace::Workspace;
+
+/// The integration crate, which holds the judge.
+pub const TESTS_PACKAGE: &str = "warplens-tests";
+/// The Rust worker on the CUDA driver API.
+pub const WORKER_PACKAGE: &str = "cuda-worker";
+
+/// Files that exist.
+#[derive(Clone, Debug)]
+pub struct Artefacts {
+    pub agent: PathBuf,
+    pub shim: PathBuf,
+    /// Holds a folder per variant of the simulated CUDA.
+    pub simulator: PathBuf,
+    pub judge: PathBuf,
+}
+
+impl Artefacts {
+    /// All of them, or what is missing.
+    pub fn locate(workspace: &Workspace) -> Result<Self> {
+        let found = Self {
+            agent: agent(workspace),
+            shim: shim(workspace),
+            simulator: simulator(workspace),
+            judge: release(workspace).join("sim-judge"),
+        };
+        for path in [&found.agent, &found.shim, &found.simulator.join("default/libcuda.so.1"), &found.judge] {
+            if !path.is_file() {
+                bail!("{} was not built", path.display());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tells a test or a bench where the artefacts are.
+    pub fn describe_to(&self, command: &mut Command, workspace: &Workspace) {
+        command
+            .env("WARPLENS_BIN", &self.agent)
+            .env("WARPLENS_SHIM", &self.shim)
+            .env("WARPLENS_SIM_DIR", &self.simulator)
+            .env("WARPLENS_PROGRAMS", release(workspace));
+    }
+
+    /// The simulated libraries a worker loads.
+    pub fn simulated_libraries(&self) -> PathBuf {
+        self.simulator.join("default")
+    }
+}
+
+fn release(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("release")
+}
+
+pub fn agent(workspace: &Workspace) -> PathBuf {
+    release(workspace).join("warplens")
+}
+
+pub fn shim(workspace: &Workspace) -> PathBuf {
+    release(workspace).join("libwarplens_cuda.so")
+}
+
+pub fn simulator(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("sim")
+}
+
+/// A file that stands for the simulated vLLM.
+pub fn simulated_vllm(root: &Path) -> PathBuf {
+    root.join("tests/programs/sim_vllm.py")
+}

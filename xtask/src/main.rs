@@ -1,0 +1,73 @@
+//! `cargo xtask`: every task that is not plain cargo. This file is the table of contents.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "a command-line program")]
+
+mod artefacts;
+mod bench;
+mod build;
+mod child;
+mod demo;
+mod load;
+mod nvidia;
+mod setup;
+mod soak;
+mod test;
+mod tidy;
+mod workspace;
+
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Warplens' tasks beyond plain cargo. `cargo xtask demo` is the place to start.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what this machine lacks to build and test; says what it does, skips what is there
+    Setup,
+    /// Build the programs that run in the kernel (ebpf/)
+    Ebpf,
+    /// Build the simulated CUDA libraries and lay them out under their real names
+    Sim,
+    /// Build the library that the CUDA driver loads into a worker (release)
+    Shim,
+    /// Build everything a user runs: kernel programs, shim, `warplens` (release)
+    Build,
+    /// Run the test tiers in order of cost; installs what is missing first
+    Test(test::Args),
+    /// The tests with clean settings, as continuous integration runs them
+    Ci,
+    /// Check what the compiler does not: file sizes, imports, documentation of keys and metrics
+    Tidy,
+    /// Profile a simulated vLLM on two simulated GPUs (or the real one that runs here)
+    Demo(demo::Args),
+    /// Measure the cost of everything that runs beside a worker
+    Bench(bench::Args),
+    /// Run the agent beside the demo's load for long, watching its memory and losses
+    Soak(soak::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    child::install_interrupt()?;
+    let workspace = Workspace::find()?;
+    match cli.task {
+        Task::Setup => setup::run(&workspace),
+        Task::Ebpf => build::ebpf(&workspace).map(|object| println!("{}", object.display())),
+        Task::Sim => build::simulator(&workspace).map(|folder| println!("{}", folder.display())),
+        Task::Shim => build::shim(&workspace).map(|library| println!("{}", library.display())),
+        Task::Build => build::release(&workspace),
+        Task::Test(args) => test::run(&workspace, &args),
+        Task::Ci => test::run(&workspace, &test::Args::clean()),
+        Task::Tidy => tidy::run(&workspace),
+        Task::Demo(args) => demo::run(&workspace, &args),
+        Task::Bench(args) => bench::run(&workspace, &args),
+        Task::Soak(args) => soak::run(&workspace, &args),
+    }
+}
