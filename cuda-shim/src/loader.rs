@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-/// An open library. Never closed: the shim lives as long as the process.
+/// An open library. The shim lives as long as the process, so only one that it cannot use is closed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Library {
     handle: NonNull<c_void>,
@@ -30,6 +30,12 @@ impl Library {
         // SAFETY: `name` is a C string. Opening a library runs its initialisers; the names asked
         // for are NVIDIA's own.
         NonNull::new(unsafe { libc::dlopen(name.as_ptr(), flags) }).map(|handle| Self { handle })
+    }
+
+    /// Gives the library back: it leaves the process unless somebody else uses it.
+    pub(crate) fn close(self) {
+        // SAFETY: the handle is open and given up here; nothing resolved from it is kept.
+        unsafe { libc::dlclose(self.handle.as_ptr()) };
     }
 
     /// The address of `symbol`.

@@ -105,7 +105,18 @@ fn build(
     }
     let library = loader::find_cupti(config.cupti.as_deref(), driver_version)
         .ok_or_else(|| refuse(OffReason::CuptiMissing))?;
-    let cupti = Cupti::resolve(library).ok_or_else(|| refuse(OffReason::CuptiIncomplete))?;
+    let (cupti, version) = try_cupti(library).inspect_err(|_| library.close())?;
+    let gate = Gate::new()?;
+    let region = Region::create(Extent::Full, description)?;
+    Ok((Shim::new(gate, region, cupti)?.publish(), version))
+}
+
+/// The library's functions and version, if it is complete and willing.
+fn try_cupti(library: Library) -> Result<(Cupti, u32), Refusal> {
+    let cupti = Cupti::resolve(library).ok_or(Refusal {
+        reason: OffReason::CuptiIncomplete,
+        cupti_error: 0,
+    })?;
     let refused = |cupti_error| Refusal {
         reason: OffReason::CuptiRefused,
         cupti_error,
@@ -118,9 +129,7 @@ fn build(
         Err(cupti_sys::result::MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED) => {}
         Err(error) => return Err(refused(error)),
     }
-    let gate = Gate::new()?;
-    let region = Region::create(Extent::Full, description)?;
-    Ok((Shim::new(gate, region, cupti)?.publish(), version))
+    Ok((cupti, version))
 }
 
 extern "C" fn ignore_callback(

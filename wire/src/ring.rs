@@ -90,11 +90,17 @@ pub struct Consumer<'m> {
 impl<'m> Consumer<'m> {
     /// Continues at the tail its predecessor left. `None` unless there are `RING_SLOTS` slots.
     pub fn new(cursors: &'m Cursors, slots: &'m [Slot]) -> Option<Self> {
-        (slots.len() == RING_SLOTS).then(|| Self {
+        Self::at(cursors, slots, cursors.tail.position.load(Ordering::Acquire))
+    }
+
+    /// Continues at a position of the caller's own: a tail that the other side may have moved is
+    /// not asked again.
+    pub fn at(cursors: &'m Cursors, slots: &'m [Slot], position: u64) -> Option<Self> {
+        (slots.len() == RING_SLOTS).then_some(Self {
             head: &cursors.head.position,
             tail: &cursors.tail.position,
             slots,
-            position: cursors.tail.position.load(Ordering::Acquire),
+            position,
         })
     }
 

@@ -1,1 +1,10 @@
-//! Placeholder.
+//! `/proc` as the agent reads it: parsers are pure, readers are thin. Everything in it is written
+//! by other processes and trusted for nothing but display.
+
+mod maps;
+mod role;
+mod tree;
+
+pub use maps::{Mapping, maps, parse_maps};
+pub use role::{describe, parse_title};
+pub use tree::{alive, descendants, pids, start_time};

@@ -1,1 +1,10 @@
-//! Placeholder.
+//! A shim's shared memory as the agent sees it: found in `/proc`, checked, locked, read. The process
+//! on the other side may be hostile: no length, offset or count in the mapping is believed.
+
+mod find;
+mod memory;
+mod ring;
+
+pub use find::{Location, find, library_with};
+pub use memory::{Memory, OpenError};
+pub use ring::{Status, WorkerRing, status};

@@ -1,0 +1,119 @@
+//! The observing thread. Others ask it through a channel; it never waits for them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::oneshot;
+
+use crate::capture::Capture;
+use crate::observe::{Drops, ObserveError, Observer};
+
+/// Between two rounds.
+const ROUND: Duration = Duration::from_millis(100);
+/// A round takes milliseconds; a watcher silent for this long is stuck.
+const STUCK: Duration = Duration::from_secs(10);
+/// Questions waiting for an answer: more than any sensible number of scrapers.
+const QUESTIONS: usize = 16;
+
+/// What the observing thread answers.
+#[derive(Debug)]
+pub struct Answer {
+    /// What is final so far.
+    pub capture: Capture,
+    pub drops: Drops,
+}
+
+/// What the observing thread tells without being asked.
+#[derive(Debug)]
+pub struct Health {
+    since: Instant,
+    /// Milliseconds after `since` of the latest round.
+    beat: AtomicU64,
+    /// The first look for workers is done.
+    ready: AtomicBool,
+}
+
+impl Health {
+    /// The observing thread makes its rounds.
+    pub fn alive(&self) -> bool {
+        let beat = Duration::from_millis(self.beat.load(Ordering::Relaxed));
+        self.since.elapsed().saturating_sub(beat) < STUCK
+    }
+
+    pub fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed) && self.alive()
+    }
+}
+
+/// A handle on the observing thread.
+#[derive(Debug)]
+pub struct Watcher {
+    pub health: Arc<Health>,
+    questions: Sender<oneshot::Sender<Answer>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<(), ObserveError>>>,
+}
+
+impl Watcher {
+    /// Starts observing with `observer`.
+    pub fn start(observer: Observer) -> std::io::Result<Self> {
+        let (questions, receiver) = bounded(QUESTIONS);
+        let health = Arc::new(Health {
+            since: Instant::now(),
+            beat: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (thread_health, thread_stop) = (Arc::clone(&health), Arc::clone(&stop));
+        let thread = thread::Builder::new()
+            .name("watcher".to_owned())
+            .spawn(move || watch(observer, &receiver, &thread_health, &thread_stop))?;
+        Ok(Self { health, questions, stop, thread: Some(thread) })
+    }
+
+    /// What is final so far. `None`: the watcher is stuck, gone, or asked too often.
+    pub async fn ask(&self) -> Option<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        match self.questions.try_send(sender) {
+            Ok(()) => tokio::time::timeout(STUCK, receiver).await.ok()?.ok(),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => None,
+        }
+    }
+
+    /// The thread ended by itself.
+    pub fn finished(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Ends the observation: every worker is let go.
+    pub fn stop(mut self) -> Result<(), ObserveError> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => Ok(()),
+        }
+    }
+}
+
+fn watch(
+    mut observer: Observer,
+    questions: &Receiver<oneshot::Sender<Answer>>,
+    health: &Health,
+    stop: &AtomicBool,
+) -> Result<(), ObserveError> {
+    while !stop.load(Ordering::Relaxed) {
+        observer.turn()?;
+        let elapsed = u64::try_from(health.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        health.beat.store(elapsed, Ordering::Relaxed);
+        health.ready.store(true, Ordering::Relaxed);
+        if let Ok(question) = questions.recv_timeout(ROUND) {
+            // Whoever asked may have gone away.
+            let _gone = question.send(Answer { capture: observer.pipeline().capture(), drops: observer.drops() });
+        }
+    }
+    observer.finish().map(drop)
+}

@@ -1,0 +1,15 @@
+//! A live observation: targets are found, armed and drained; what comes out is fed to the pipeline
+//! and, for a recording, written. One thread, driven by [`Observer::turn`].
+
+mod clock;
+mod devices;
+mod observer;
+mod select;
+mod target;
+mod verify;
+
+pub use clock::now;
+pub use observer::{Drops, ObserveError, Observer, Settings};
+pub use select::Selection;
+pub use target::TargetState;
+pub use verify::Verification;

@@ -1,0 +1,65 @@
+//! One observed process.
+
+use std::time::{Duration, Instant};
+
+use analysis::ids::ProcessKey;
+use wire::shim::{Level, SIMULATOR_SYMBOL};
+
+use crate::proc;
+use crate::shim::{WorkerRing, library_with};
+
+/// How long a ring's records wait for the UUIDs of its devices.
+const UUID_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A process under observation.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) key: ProcessKey,
+    pub(super) pid: u32,
+    /// Tells a reused PID.
+    pub(super) start_time: u64,
+    pub(super) ring: Option<WorkerRing>,
+    pub(super) simulated: bool,
+    /// Ordinals the pipeline knows.
+    pub(super) ordinals: Vec<u32>,
+    pub(super) since: Instant,
+    pub(super) verified: bool,
+}
+
+/// What a caller may ask about a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetState {
+    pub pid: u32,
+    pub title: String,
+    /// Level in force; `None` without a ring.
+    pub level: Option<Level>,
+    pub simulated: bool,
+}
+
+impl Target {
+    pub(super) fn new(key: ProcessKey, pid: u32, start_time: u64, ring: Option<WorkerRing>) -> Self {
+        let simulated = ring.as_ref().is_some_and(|ring| ring.status().simulated)
+            // The shim is in the process's hands; the driver's own marker is looked up, too.
+            || (ring.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));
+        Self {
+            key,
+            pid,
+            start_time,
+            ring,
+            simulated,
+            ordinals: Vec::new(),
+            since: Instant::now(),
+            verified: false,
+        }
+    }
+
+    /// The process is there and is the one we met.
+    pub(super) fn lives(&self) -> bool {
+        proc::alive(self.pid) && proc::start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// Records may be fed: their devices are known, or will not be.
+    pub(super) fn ready(&self) -> bool {
+        !self.ordinals.is_empty() || self.since.elapsed() > UUID_PATIENCE
+    }
+}

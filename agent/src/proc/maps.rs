@@ -1,0 +1,99 @@
+//! `/proc/PID/maps`.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// One line of `maps`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub start: u64,
+    pub end: u64,
+    pub executable: bool,
+    /// File offset of `start`, bytes.
+    pub offset: u64,
+    pub inode: u64,
+    /// As the process's mount namespace names it, with ` (deleted)`; empty for anonymous memory.
+    pub path: String,
+}
+
+impl Mapping {
+    /// The link that opens the mapped file whatever its path means in our mount namespace.
+    pub fn map_files(&self, pid: u32) -> PathBuf {
+        PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end))
+    }
+
+    /// Last component of the path, without ` (deleted)`.
+    pub fn file_name(&self) -> &str {
+        let path = self.path.strip_suffix(" (deleted)").unwrap_or(&self.path);
+        path.rsplit('/').next().unwrap_or(path)
+    }
+}
+
+/// The mappings of a process.
+pub fn maps(pid: u32) -> io::Result<Vec<Mapping>> {
+    // Paths are bytes of the process's choosing.
+    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    Ok(parse_maps(&String::from_utf8_lossy(&text)))
+}
+
+/// Lines that do not parse are left out.
+pub fn parse_maps(text: &str) -> Vec<Mapping> {
+    text.lines().filter_map(parse_line).collect()
+}
+
+fn parse_line(line: &str) -> Option<Mapping> {
+    let mut fields = line.splitn(6, ' ');
+    let (start, end) = fields.next()?.split_once('-')?;
+    let permissions = fields.next()?;
+    let offset = fields.next()?;
+    let _device = fields.next()?;
+    let inode = fields.next()?;
+    Some(Mapping {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        executable: permissions.as_bytes().get(2) == Some(&b'x'),
+        offset: u64::from_str_radix(offset, 16).ok()?,
+        inode: inode.parse().ok()?,
+        path: fields.next().unwrap_or("").trim_start().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_every_kind_parse() {
+        let text = "\
+7f00-7f10 r-xp 00001000 fe:00 42                         /usr/lib/a file.so (deleted)
+7f20-7f30 rw-s 00000000 00:01 7     /memfd:warplens-ring (deleted)
+7f40-7f50 rw-p 00000000 00:00 0
+not a line
+zz-7f50 rw-p 00000000 00:00 0
+";
+        let maps = parse_maps(text);
+        assert_eq!(maps.len(), 3);
+        assert_eq!(
+            maps[0],
+            Mapping {
+                start: 0x7f00,
+                end: 0x7f10,
+                executable: true,
+                offset: 0x1000,
+                inode: 42,
+                path: "/usr/lib/a file.so (deleted)".to_owned(),
+            }
+        );
+        assert_eq!(maps[0].file_name(), "a file.so");
+        assert_eq!(maps[1].file_name(), "memfd:warplens-ring");
+        assert_eq!(maps[1].map_files(9).to_str(), Some("/proc/9/map_files/7f20-7f30"));
+        assert_eq!(maps[2].path, "");
+    }
+
+    #[test]
+    fn our_own_maps_hold_our_program() {
+        let maps = maps(std::process::id()).unwrap();
+        assert!(maps.iter().any(|mapping| mapping.executable && mapping.inode != 0));
+    }
+}

@@ -1,0 +1,209 @@
+//! One observed worker: asks for a level, keeps the heartbeat, drains the ring.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use wire::limits::{DEVICES, PRODUCERS, RING_SLOTS};
+use wire::ring::{Consumer, Next};
+use wire::shim::{FLAG_SIMULATED, Level, OffReason, Payload, record_kind};
+
+use super::{Location, Memory, OpenError};
+
+/// A record reserved and not committed for this long, in a ring half full, is given up: its
+/// producer is stuck or gone.
+const STALL_LIMIT: Duration = Duration::from_secs(2);
+
+/// A worker's ring, owned by this agent.
+#[derive(Debug)]
+pub struct WorkerRing {
+    pid: u32,
+    memory: Memory,
+    position: u64,
+    known_names: HashSet<u32>,
+    stalled_since: Option<Instant>,
+    /// Slots given up because their producer never committed.
+    abandoned: u64,
+}
+
+/// What the shim says about itself. Untrusted; for display and comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    pub simulated: bool,
+    pub level: Option<Level>,
+    pub off_reason: Option<OffReason>,
+    pub cupti_error: u32,
+    pub cupti_version: u32,
+    pub driver_version: u32,
+    pub armed_ns: u64,
+    pub armings: u64,
+    pub launches: u64,
+    pub graph_launches: u64,
+    pub launches_failed: u64,
+    pub stacks_sampled: u64,
+    pub activities: u64,
+    pub cupti_dropped: u64,
+    pub lost: u64,
+    pub discarded: u64,
+    pub names_full: u64,
+    pub graphs_full: u64,
+    pub panics: u64,
+}
+
+impl WorkerRing {
+    /// Becomes the owner of the ring at `location`.
+    pub fn attach(location: &Location) -> Result<Self, OpenError> {
+        let memory = Memory::open(location, true)?;
+        let mut ring = Self {
+            pid: location.pid,
+            memory,
+            position: 0,
+            known_names: HashSet::new(),
+            stalled_since: None,
+            abandoned: 0,
+        };
+        if let Some(consumer) = ring.consumer(None) {
+            ring.position = consumer.position();
+        }
+        Ok(ring)
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Slots given up because their producer never committed.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned
+    }
+
+    /// Asks the shim for a level and a stack rate (per second and thread).
+    pub fn ask(&self, level: Level, stack_rate: u32) {
+        let control = self.memory.control();
+        control.stack_rate.store(stack_rate, Ordering::Relaxed);
+        control.level.store(level as u32, Ordering::Relaxed);
+        self.beat();
+    }
+
+    /// Says that the agent is there. At least once a second.
+    pub fn beat(&self) {
+        self.memory.control().heartbeat.fetch_add(1, Ordering::Release);
+    }
+
+    /// Moves up to `limit` records to `records`, and the names they use for the first time to `names`.
+    /// Returns how many records are left behind.
+    pub fn drain(
+        &mut self,
+        limit: usize,
+        records: &mut Vec<Payload>,
+        names: &mut Vec<(u32, String)>,
+    ) -> u64 {
+        let mut give_up = false;
+        let stalled_since = self.stalled_since;
+        let mut stalled = None;
+        let first = records.len();
+        let Some(mut consumer) = self.consumer(Some(self.position)) else { return 0 };
+        while records.len() - first < limit {
+            match consumer.peek() {
+                Next::Record(payload) => {
+                    records.push(payload);
+                    consumer.advance();
+                }
+                Next::Empty => break,
+                Next::Pending => {
+                    let now = Instant::now();
+                    let since = stalled_since.unwrap_or(now);
+                    let half_full = consumer.backlog() > RING_SLOTS as u64 / 2;
+                    if half_full && now.duration_since(since) > STALL_LIMIT && !give_up {
+                        give_up = true;
+                        consumer.advance();
+                        continue;
+                    }
+                    stalled = Some(since);
+                    break;
+                }
+            }
+        }
+        consumer.release();
+        let (position, left) = (consumer.position(), consumer.backlog());
+        // Records read in this turn show that the stalled one was committed.
+        let moved = records.len() > first;
+        self.stalled_since = if moved && !give_up { stalled.map(|_| Instant::now()) } else { stalled };
+        self.position = position;
+        self.abandoned += u64::from(give_up);
+        for payload in &records[first..] {
+            if let Some(id) = kernel_name(payload)
+                && !self.known_names.contains(&id)
+                && let Some(name) = self.memory.name(id)
+            {
+                self.known_names.insert(id);
+                names.push((id, name));
+            }
+        }
+        left
+    }
+
+    fn consumer(&self, position: Option<u64>) -> Option<Consumer<'_>> {
+        let (cursors, slots) = self.memory.ring()?;
+        match position {
+            None => Consumer::new(cursors, slots),
+            Some(position) => Consumer::at(cursors, slots, position),
+        }
+    }
+
+    /// UUIDs of the worker's devices by ordinal, as far as the shim knows them.
+    pub fn devices(&self) -> Vec<(u32, [u8; 16])> {
+        let entries = &self.memory.stats().devices;
+        (0_u32..)
+            .zip(entries.iter().take(DEVICES))
+            .filter(|(_, entry)| entry.known.load(Ordering::Acquire) == 1)
+            .map(|(ordinal, entry)| {
+                let words = [0, 1].map(|word: usize| entry.uuid[word].load(Ordering::Relaxed));
+                (ordinal, zerocopy::transmute!(words))
+            })
+            .collect()
+    }
+
+    /// What the stats page says.
+    pub fn status(&self) -> Status {
+        status(&self.memory)
+    }
+}
+
+/// What the stats page of any ring says, owned or not.
+pub fn status(memory: &Memory) -> Status {
+    let stats = memory.stats();
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    Status {
+        simulated: memory.header().flags & FLAG_SIMULATED != 0,
+        level: Level::from_word(stats.level.load(Ordering::Acquire)),
+        off_reason: OffReason::from_word(stats.off_reason.load(Ordering::Relaxed)),
+        cupti_error: stats.cupti_error.load(Ordering::Relaxed),
+        cupti_version: stats.cupti_version.load(Ordering::Relaxed),
+        driver_version: stats.driver_version.load(Ordering::Relaxed),
+        armed_ns: load(&stats.armed_ns),
+        armings: load(&stats.armings),
+        launches: load(&stats.launches),
+        graph_launches: load(&stats.graph_launches),
+        launches_failed: load(&stats.launches_failed),
+        stacks_sampled: load(&stats.stacks_sampled),
+        activities: load(&stats.activities),
+        cupti_dropped: load(&stats.cupti_dropped),
+        lost: stats.lost.iter().take(PRODUCERS).map(load).fold(0, u64::saturating_add),
+        discarded: load(&stats.activities_discarded),
+        names_full: load(&stats.names_full),
+        graphs_full: load(&stats.graphs_full),
+        panics: load(&stats.panics),
+    }
+}
+
+/// The name id of a kernel record. Only routes; `analysis::decode` gives the record its type.
+fn kernel_name(payload: &Payload) -> Option<u32> {
+    let kind = payload[0] & u64::from(u16::MAX);
+    let id = u32::try_from(payload[4] >> 32).ok()?;
+    (kind == u64::from(record_kind::KERNEL) && id != 0).then_some(id)
+}
