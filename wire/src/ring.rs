@@ -90,7 +90,11 @@ pub struct Consumer<'m> {
 impl<'m> Consumer<'m> {
     /// Continues at the tail its predecessor left. `None` unless there are `RING_SLOTS` slots.
     pub fn new(cursors: &'m Cursors, slots: &'m [Slot]) -> Option<Self> {
-        Self::at(cursors, slots, cursors.tail.position.load(Ordering::Acquire))
+        Self::at(
+            cursors,
+            slots,
+            cursors.tail.position.load(Ordering::Acquire),
+        )
     }
 
     /// Continues at a position of the caller's own: a tail that the other side may have moved is
@@ -154,4 +158,171 @@ impl<'m> Consumer<'m> {
 )]
 fn slot_index(position: u64) -> usize {
     (position & (RING_SLOTS as u64 - 1)) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use core::array::from_fn;
+    use std::boxed::Box;
+    use std::vec::Vec;
+    use std::{thread, vec};
+
+    use super::*;
+    use crate::limits::BATCH;
+    use crate::shim::Cursor;
+
+    fn cursor() -> Cursor {
+        Cursor {
+            position: AtomicU64::new(0),
+            reserved: from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    fn memory() -> (Box<Cursors>, Box<[Slot]>) {
+        let slot = || Slot {
+            payload: from_fn(|_| AtomicU64::new(0)),
+            stamp: AtomicU64::new(0),
+        };
+        let cursors = Cursors {
+            head: cursor(),
+            tail: cursor(),
+            names: cursor(),
+            graphs: cursor(),
+        };
+        (Box::new(cursors), (0..RING_SLOTS).map(|_| slot()).collect())
+    }
+
+    fn record(number: u64) -> Payload {
+        from_fn(|word| number.wrapping_mul(word as u64 + 1))
+    }
+
+    fn drain(consumer: &mut Consumer<'_>) -> Vec<u64> {
+        let mut numbers = vec![];
+        while let Next::Record(payload) = consumer.peek() {
+            assert_eq!(payload, record(payload[0]), "torn record");
+            numbers.push(payload[0]);
+            consumer.advance();
+        }
+        consumer.release();
+        numbers
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_in_order_over_many_laps() {
+        let (cursors, slots) = memory();
+        let producer = Producer::new(&cursors, &slots).unwrap();
+        let mut consumer = Consumer::new(&cursors, &slots).unwrap();
+        let mut next = 0;
+        for batch in (1..=BATCH).cycle().take(20_000) {
+            let records: Vec<_> = (next..next + batch as u64).map(record).collect();
+            assert!(producer.push(&records));
+            assert_eq!(
+                drain(&mut consumer),
+                (next..next + batch as u64).collect::<Vec<_>>()
+            );
+            next += batch as u64;
+        }
+        assert!(next > 2 * RING_SLOTS as u64);
+        assert_eq!(consumer.peek(), Next::Empty);
+    }
+
+    #[test]
+    fn a_full_ring_refuses_whole_batches_and_loses_nothing_it_took() {
+        let (cursors, slots) = memory();
+        let producer = Producer::new(&cursors, &slots).unwrap();
+        for number in 0..RING_SLOTS as u64 {
+            assert!(producer.push(&[record(number)]));
+        }
+        assert!(!producer.push(&[record(1)]));
+        let mut consumer = Consumer::new(&cursors, &slots).unwrap();
+        assert_eq!(consumer.backlog(), RING_SLOTS as u64);
+        consumer.advance();
+        consumer.release();
+        assert!(!producer.push(&[record(1), record(2)]));
+        assert!(producer.push(&[record(RING_SLOTS as u64)]));
+        assert_eq!(
+            drain(&mut consumer),
+            (1..=RING_SLOTS as u64).collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn four_producers_and_a_consumer_account_for_every_record() {
+        const EACH: u64 = 300_000;
+        let (cursors, slots) = memory();
+        let producer = Producer::new(&cursors, &slots).unwrap();
+        let mut seen = [0_u64; 4];
+        let refused: u64 = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4_u64)
+                .map(|thread| {
+                    scope.spawn(move || {
+                        let push = |index: u64| producer.push(&[record(thread << 32 | index)]);
+                        (1..=EACH).filter(|&index| !push(index)).count() as u64
+                    })
+                })
+                .collect();
+            let mut consumer = Consumer::new(&cursors, &slots).unwrap();
+            let mut last = [0_u64; 4];
+            loop {
+                let done = threads.iter().all(thread::ScopedJoinHandle::is_finished);
+                for number in drain(&mut consumer) {
+                    let (thread, index) = ((number >> 32) as usize, number & 0xffff_ffff);
+                    assert!(index > last[thread], "a producer's records changed order");
+                    last[thread] = index;
+                    seen[thread] += 1;
+                }
+                if done && consumer.backlog() == 0 {
+                    break;
+                }
+            }
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!(seen.iter().sum::<u64>() + refused, 4 * EACH);
+    }
+
+    #[test]
+    fn a_successor_continues_where_its_predecessor_released() {
+        let (cursors, slots) = memory();
+        let producer = Producer::new(&cursors, &slots).unwrap();
+        assert!(producer.push(&[record(1), record(2), record(3)]));
+        let mut first = Consumer::new(&cursors, &slots).unwrap();
+        first.advance();
+        first.release();
+        first.advance();
+        // Killed before it released the second: the successor reads that one again.
+        let mut second = Consumer::new(&cursors, &slots).unwrap();
+        assert_eq!(drain(&mut second), [2, 3]);
+    }
+
+    #[test]
+    fn lying_cursors_and_stamps_read_as_nothing() {
+        let (cursors, slots) = memory();
+        for (head, tail) in [
+            (u64::MAX, 0),
+            (0, u64::MAX),
+            (5, u64::MAX - 3),
+            (1 << 63, 7),
+        ] {
+            cursors.head.position.store(head, Ordering::Relaxed);
+            cursors.tail.position.store(tail, Ordering::Relaxed);
+            let consumer = Consumer::new(&cursors, &slots).unwrap();
+            assert!(matches!(consumer.peek(), Next::Empty | Next::Pending));
+            assert!(consumer.backlog() <= RING_SLOTS as u64);
+            let producer = Producer::new(&cursors, &slots).unwrap();
+            // Refused or written somewhere inside the slots; never a panic.
+            let _either = producer.push(&[record(1); BATCH]);
+        }
+    }
+
+    #[test]
+    fn slots_of_another_number_are_refused() {
+        let (cursors, slots) = memory();
+        assert!(Producer::new(&cursors, &slots[1..]).is_none());
+        assert!(Consumer::new(&cursors, &slots[1..]).is_none());
+    }
 }
