@@ -301,7 +301,6 @@ mod tests {
 
     #[test]
     fn lying_cursors_and_stamps_read_as_nothing() {
-        let (cursors, slots) = memory();
         for (head, tail) in [
             (u64::MAX, 0),
             (0, u64::MAX),
