@@ -58,3 +58,15 @@ pub struct Capture {
     /// Titles of the processes, for frames and tables.
     pub processes: HashMap<ProcessKey, analysis::event::ProcessInfo>,
 }
+
+impl Capture {
+    /// Whether anything in it comes from the simulated CUDA: then every output says so.
+    pub fn simulated(&self) -> bool {
+        self.info.simulated
+            || self
+                .report
+                .devices
+                .iter()
+                .any(|device| device.info.simulated)
+    }
+}

@@ -4,8 +4,12 @@
 
 pub mod bpf;
 pub mod capture;
+pub mod cli;
+pub mod commands;
+pub mod daemon;
 pub mod elf;
 pub mod foreign;
+pub mod observe;
 pub mod output;
 pub mod pipeline;
 pub mod proc;

@@ -1,1 +1,255 @@
-//! Placeholder.
+//! The one path from what was seen to a [`Capture`]: live sessions, our recordings and foreign
+//! traces are all fed as [`Input`]s and come out the same way.
+//!
+//! Decides nothing about time (that is `analysis`) and does no IO. It decodes, keeps the stack
+//! and symbol tables, and counts what it has to refuse.
+
+mod input;
+mod merge;
+mod stacks;
+
+use std::collections::{BTreeMap, HashMap};
+
+use analysis::decode::{self, KernelEvent};
+use analysis::defect::Defect;
+use analysis::event::{Event, ProcessInfo};
+use analysis::ids::{Ns, ProcessKey, StackId};
+use analysis::session::{Mode, Options, Session};
+
+pub use input::{Input, Start, Symbol};
+pub use merge::merge;
+use stacks::StackTable;
+pub use stacks::Unresolved;
+
+use crate::capture::{Capture, CaptureInfo, CpuStack};
+
+/// Sentences kept. Arbitrary, only bounds memory and the reader's patience.
+const NOTES_MAX: usize = 256;
+
+/// Processes known at once: workers of a full node, many times over.
+const PROCESSES_MAX: usize = 1 << 16;
+
+/// Feeds a session and keeps what its outputs need.
+#[derive(Debug)]
+pub struct Pipeline {
+    session: Session,
+    info: CaptureInfo,
+    stacks: StackTable,
+    cpu: BTreeMap<(ProcessKey, StackId), u64>,
+    processes: HashMap<ProcessKey, ProcessInfo>,
+    /// The process that had this PID last.
+    by_pid: HashMap<u32, ProcessKey>,
+    notes_refused: u64,
+    processes_refused: u64,
+    cpu_without_stack: u64,
+}
+
+impl Pipeline {
+    /// For live rings and our recordings.
+    pub fn marked() -> Self {
+        Self::new(Mode::Marked)
+    }
+
+    /// For foreign traces, which have no marks.
+    pub fn whole() -> Self {
+        Self::new(Mode::Whole)
+    }
+
+    fn new(mode: Mode) -> Self {
+        Self {
+            session: Session::new(Options { mode, start: None }),
+            info: CaptureInfo::default(),
+            stacks: StackTable::default(),
+            cpu: BTreeMap::new(),
+            processes: HashMap::new(),
+            by_pid: HashMap::new(),
+            notes_refused: 0,
+            processes_refused: 0,
+            cpu_without_stack: 0,
+        }
+    }
+
+    /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.
+    pub fn feed(&mut self, input: Input) {
+        match input {
+            Input::Start(Start {
+                command,
+                source,
+                started_unix,
+                cpu_hz,
+            }) => {
+                self.info.command = command;
+                self.info.source = source;
+                self.info.started_unix = started_unix;
+                self.info.cpu_hz = cpu_hz;
+            }
+            Input::Device { device, info } => {
+                self.info.simulated |= info.simulated;
+                self.session.ingest(Event::Device { device, info });
+            }
+            Input::Process { process, info } => self.introduce(process, info),
+            Input::Ordinal {
+                process,
+                ordinal,
+                device,
+            } => {
+                self.session.ingest(Event::Ordinal {
+                    process,
+                    ordinal,
+                    device,
+                });
+            }
+            Input::Name { process, id, name } => {
+                self.session.ingest(Event::Name { process, id, name });
+            }
+            Input::Records { process, payloads } => {
+                for payload in &payloads {
+                    match decode::record(process, payload) {
+                        Ok(event) => self.session.ingest(event),
+                        Err(defect) => self.session.note(defect),
+                    }
+                }
+            }
+            Input::KernelEvent(bytes) => match decode::kernel_event(&bytes) {
+                Ok(event) => self.kernel_event(event),
+                Err(defect) => self.session.note(defect),
+            },
+            Input::Symbols { process, symbols } => self.stacks.add_symbols(process, symbols),
+            Input::Note(note) => self.note(note),
+            Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
+            Input::Limit(end) => self.session.limit_end(end),
+            Input::Foreign(event) => self.session.ingest(event),
+        }
+    }
+
+    /// Addresses seen since the last call that no symbols were fed for. Whoever observes live
+    /// answers with [`Input::Symbols`] while the process is there.
+    pub fn take_unresolved(&mut self) -> Vec<Unresolved> {
+        self.stacks
+            .take_unresolved(|process| self.processes.get(&process).map(|info| info.pid))
+    }
+
+    /// The instant up to which every device is final, if any is.
+    pub fn watermark(&self) -> Option<Ns> {
+        self.session.watermark()
+    }
+
+    /// What is final so far, for live views. Counters only grow from one call to the next.
+    pub fn capture(&self) -> Capture {
+        let mut info = self.info.clone();
+        let refused = [
+            (
+                self.stacks.refused(),
+                "stacks found the stack table full: their time hangs under other stacks",
+            ),
+            (
+                self.stacks.symbols_refused(),
+                "addresses found the symbol table full: they show as numbers",
+            ),
+            (
+                self.processes_refused,
+                "processes found the process table full: they are not counted",
+            ),
+            (
+                self.cpu_without_stack,
+                "CPU samples came without a stack: they are left out",
+            ),
+            (self.notes_refused, "further notes are not listed"),
+        ];
+        info.notes.extend(
+            refused
+                .iter()
+                .filter(|(count, _)| *count > 0)
+                .map(|(count, text)| format!("{count} {text}")),
+        );
+        Capture {
+            info,
+            report: self.session.report(),
+            stacks: self.stacks.resolved(),
+            cpu: self
+                .cpu
+                .iter()
+                .map(|(&(process, stack), &samples)| CpuStack {
+                    process,
+                    stack,
+                    samples,
+                })
+                .collect(),
+            processes: self.processes.clone(),
+        }
+    }
+
+    /// Ends the session: nothing more will come.
+    pub fn finish(mut self) -> Capture {
+        self.session.finish();
+        self.capture()
+    }
+
+    fn introduce(&mut self, process: ProcessKey, info: ProcessInfo) {
+        if self.processes.len() >= PROCESSES_MAX && !self.processes.contains_key(&process) {
+            self.processes_refused += 1;
+            return;
+        }
+        self.by_pid.insert(info.pid, process);
+        self.processes.insert(process, info.clone());
+        self.session.ingest(Event::Process { process, info });
+    }
+
+    fn kernel_event(&mut self, event: KernelEvent) {
+        match event {
+            KernelEvent::LaunchStack {
+                tgid,
+                correlation,
+                addresses,
+                ..
+            } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                // Without addresses or room the sample is missing, and the session counts that.
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    self.session.ingest(Event::LaunchStack {
+                        process,
+                        correlation,
+                        stack,
+                    });
+                }
+            }
+            KernelEvent::CpuSample {
+                tgid, addresses, ..
+            } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                match self.stacks.intern(process, addresses) {
+                    Some(stack) => *self.cpu.entry((process, stack)).or_default() += 1,
+                    None => self.cpu_without_stack += 1,
+                }
+            }
+            // Discovery and the end of processes are told by `Process` and `Ended`.
+            KernelEvent::Exec { .. } | KernelEvent::Exit { .. } => {}
+        }
+    }
+
+    fn process_of(&mut self, pid: u32) -> Option<ProcessKey> {
+        let process = self.by_pid.get(&pid).copied();
+        if process.is_none() {
+            self.session.note(Defect::UnknownProcess { count: 1 });
+        }
+        process
+    }
+
+    fn note(&mut self, note: String) {
+        if self.info.notes.contains(&note) {
+            return;
+        }
+        if self.info.notes.len() < NOTES_MAX {
+            self.info.notes.push(note);
+        } else {
+            self.notes_refused += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

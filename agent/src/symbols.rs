@@ -1,1 +1,116 @@
-//! Placeholder.
+//! Native code addresses to names, while the process that has them lives.
+//!
+//! Files are opened through `/proc/PID/map_files`, so other mount namespaces, deleted files and
+//! memfds make no difference, and stay open: what was seen once can be named when its process is
+//! gone. Names are kept per file and offset, so workers that share libraries share the work.
+//!
+//! Every address is taken for a return address, which lies behind its call, unless it is the
+//! first byte of a function: a probe point, or a sample at an entry.
+
+mod entry;
+mod files;
+mod space;
+
+use std::collections::HashMap;
+
+use crate::capture::Frame;
+use crate::pipeline::Symbol;
+
+use files::Files;
+use space::{Place, Space};
+
+/// Processes whose memory maps are remembered, for addresses that come when they have ended.
+const SPACES_MAX: usize = 4096;
+
+/// Function of an address that lies in no executable memory: the stack walk went astray in code
+/// that keeps no frame pointer. What comes after it, towards the root, means nothing.
+pub const NOT_CODE: &str = "[not code]";
+
+/// What naming had to give up, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SymbolLosses {
+    /// Mapped files that could not be opened or found the table of open files full.
+    pub files: u64,
+    /// Addresses named [`NOT_CODE`].
+    pub astray: u64,
+    /// Addresses of processes that had ended before their memory map was ever read.
+    pub too_late: u64,
+}
+
+/// Names code addresses of other processes.
+#[derive(Debug, Default)]
+pub struct Symbols {
+    spaces: HashMap<u32, Space>,
+    files: Files,
+    losses: SymbolLosses,
+}
+
+impl Symbols {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The frames of each address, innermost inlined function first; never empty. No entry at all
+    /// where the process is gone and unknown.
+    pub fn resolve(&mut self, pid: u32, addresses: &[u64]) -> Vec<Symbol> {
+        if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
+            self.spaces.clear();
+        }
+        let space = self.spaces.entry(pid).or_default();
+        if !space.refresh(pid) {
+            self.losses.too_late += addresses.len() as u64;
+            return Vec::new();
+        }
+        let mut symbols = Vec::with_capacity(addresses.len());
+        let mut in_files: HashMap<files::FileId, Vec<(u64, u64)>> = HashMap::new();
+        for &address in addresses {
+            match space.place(pid, address, &mut self.files) {
+                Place::File { file, offset } => {
+                    in_files.entry(file).or_default().push((address, offset));
+                }
+                Place::Named(function) => symbols.push(Symbol {
+                    address,
+                    frames: vec![plain(function)],
+                }),
+                Place::Nowhere => {
+                    self.losses.astray += 1;
+                    symbols.push(Symbol {
+                        address,
+                        frames: vec![plain(NOT_CODE.to_owned())],
+                    });
+                }
+            }
+        }
+        for (file, places) in in_files {
+            let offsets: Vec<u64> = places.iter().map(|&(_, offset)| offset).collect();
+            let frames = self.files.resolve(file, &offsets);
+            symbols.extend(
+                places
+                    .iter()
+                    .zip(frames)
+                    .map(|(&(address, _), frames)| Symbol { address, frames }),
+            );
+        }
+        symbols
+    }
+
+    /// What could not be named, and why.
+    pub fn losses(&self) -> SymbolLosses {
+        SymbolLosses {
+            files: self.files.refused(),
+            ..self.losses
+        }
+    }
+}
+
+fn plain(function: String) -> Frame {
+    Frame {
+        function,
+        module: None,
+        file: None,
+        line: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::activity;
 use crate::boundary::at_boundary;
 use crate::buffers::{BUFFER_BYTES, Origin};
 use crate::gate::BUFFERS;
-use crate::shim::{Shim, producer_of};
+use crate::shim::{Shim, now_ns, producer_of};
 
 /// Shortest record of a kind the shim enables, bytes: how many records a discarded buffer held at most.
 const SHORTEST_RECORD: usize = 88;
@@ -51,6 +51,7 @@ pub(crate) extern "C" fn on_completed(
     at_boundary((), || {
         let Some(shim) = Shim::get() else { return };
         let stats = shim.region.stats();
+        let begin = now_ns();
         match shim.pool.origin(buffer) {
             Origin::Pool(index) => {
                 let valid = valid.min(BUFFER_BYTES);
@@ -77,6 +78,7 @@ pub(crate) extern "C" fn on_completed(
                 stats.cupti_dropped.fetch_add(dropped, Ordering::Relaxed);
             }
         }
+        stats.completion_ns.fetch_add(now_ns().saturating_sub(begin), Ordering::Relaxed);
     });
 }
 

@@ -7,9 +7,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::BPF_F_USER_STACK;
-use aya_ebpf::helpers::{
-    bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns,
-};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns};
 use wire::kernel::{ProcessEvent, StackEvent, counter};
 use wire::limits::STACK_FRAMES;
 
@@ -27,7 +25,8 @@ pub struct Subject {
     pub taken: u32,
 }
 
-const STACK_BYTES: u32 = (STACK_FRAMES * size_of::<u64>()) as u32;
+#[expect(clippy::cast_possible_truncation, reason = "127 addresses of 8 bytes")]
+const STACK_BYTES: u32 = size_of::<[u64; STACK_FRAMES]>() as u32;
 
 /// Takes the user stack of the running thread, straight into the ring buffer.
 #[inline(always)]
@@ -36,38 +35,56 @@ pub fn stack(ctx: &impl EbpfContext, task: Task, subject: &Subject) {
         count(counter::RING_FULL);
         return;
     };
-    let event = entry.as_mut_ptr();
-    // SAFETY: the kernel gave us `size_of::<StackEvent>()` writable bytes; the helper writes
-    // `STACK_BYTES` of them and zeroes what it does not fill.
+    // SAFETY: the kernel's memory always holds bytes, and any bytes are a `StackEvent`, which its
+    // derive of `FromBytes` proves.
+    let event = unsafe { entry.assume_init_mut() };
+    // SAFETY: the helper writes `STACK_BYTES` bytes, which is the length of `addresses`, and
+    // zeroes those it has no address for.
     let bytes = unsafe {
         bpf_get_stack(
             ctx.as_ptr(),
-            (&raw mut (*event).addresses).cast(),
+            event.addresses.as_mut_ptr().cast(),
             STACK_BYTES,
-            u64::from(BPF_F_USER_STACK),
+            USER_STACK,
         )
     };
-    let frames = if bytes > 0 {
-        bytes as u32 / size_of::<u64>() as u32
-    } else {
-        count(counter::STACK_FAILED);
-        0
+    event.frames = match u32::try_from(bytes) {
+        Ok(bytes) if bytes > 0 => bytes / ADDRESS_BYTES,
+        Ok(_) | Err(_) => {
+            count(counter::STACK_FAILED);
+            0
+        }
     };
-    // SAFETY: every field is inside the reserved bytes, and nobody reads them before `submit`.
-    unsafe {
-        (*event).kind = subject.kind;
-        (*event).frames = frames;
-        (*event).time_ns = bpf_ktime_get_ns();
-        (*event).tgid = task.tgid;
-        (*event).tid = task.tid;
-        (*event).correlation = subject.correlation;
-        (*event).weight = subject.weight;
-        (*event).thread = subject.thread;
-        (*event).cpu = bpf_get_smp_processor_id();
-        (*event).key = subject.key;
-    }
+    event.kind = subject.kind;
+    event.time_ns = now();
+    event.tgid = task.tgid;
+    event.tid = task.tid;
+    event.correlation = subject.correlation;
+    event.weight = subject.weight;
+    event.thread = subject.thread;
+    event.cpu = cpu();
+    event.key = subject.key;
     entry.submit(0);
     count(subject.taken);
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "8")]
+const ADDRESS_BYTES: u32 = size_of::<u64>() as u32;
+
+/// Walk the user's frames, not the kernel's.
+const USER_STACK: u64 = BPF_F_USER_STACK as u64;
+
+/// `CLOCK_MONOTONIC`, ns.
+#[inline(always)]
+fn now() -> u64 {
+    // SAFETY: the helper takes nothing and answers with a number.
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn cpu() -> u32 {
+    // SAFETY: the helper takes nothing and answers with a number.
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 /// Says that a process executed a program or ended.
@@ -79,7 +96,11 @@ pub fn process(kind: u32, task: Task) {
     };
     // SAFETY: the helper has no precondition.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    entry.write(ProcessEvent { kind, tgid: task.tgid, time_ns });
+    entry.write(ProcessEvent {
+        kind,
+        tgid: task.tgid,
+        time_ns,
+    });
     entry.submit(0);
 }
 

@@ -2,7 +2,10 @@
 //! work, and counts what it had to drop. None reads a kernel structure by a literal offset.
 #![no_std]
 #![no_main]
-#![expect(internal_features, reason = "atomic addition is only an intrinsic on a target without compare-and-swap")]
+#![expect(
+    internal_features,
+    reason = "atomic addition is only an intrinsic on a target without compare-and-swap"
+)]
 #![feature(core_intrinsics)]
 
 mod cpu;

@@ -26,10 +26,19 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::C
 pub static VERIFY: PerCpuHashMap<u32, VerifyCounts> =
     PerCpuHashMap::with_max_entries(TARGETS, BPF_F_NO_PREALLOC);
 
-/// Threads inside an outermost launch call: PID and TGID -> stack pointer at its entry. Only
-/// `verify` and, at a thread's end, `process` use it. Worst case `VERIFY_THREADS` x 72 bytes = 1.1 MiB.
+/// Entry of an outermost launch call.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Call {
+    pub sp: u64,
+    /// The word at `sp`.
+    pub return_address: u64,
+}
+
+/// Threads inside an outermost launch call: TGID and TID -> its entry. Only `verify` and, at a
+/// thread's end, `process` use it. Worst case `VERIFY_THREADS` x 80 bytes = 1.3 MiB.
 #[map]
-pub static IN_LAUNCH: HashMap<u64, u64> = HashMap::with_max_entries(VERIFY_THREADS, 0);
+pub static IN_LAUNCH: HashMap<u64, Call> = HashMap::with_max_entries(VERIFY_THREADS, 0);
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
 const BPF_F_NO_PREALLOC: u32 = 1;

@@ -4,19 +4,22 @@
 //!
 //! One exported launch may call another, or jump to it. A call is nested while the thread's
 //! outermost call has not returned, which the stack pointer tells:
-//! - entry with sp <= sp(outermost): nested (equal: reached by a jump)
-//! - entry with sp > sp(outermost): the outermost one never returned (longjmp); this is the next
+//! - entry with sp < sp(outermost): nested
+//! - entry with sp = sp(outermost): nested when it was reached by a jump. Then the word at sp is
+//!   no longer the return address the outermost call came with: the return probe replaced it.
+//!   Where it is, the outermost call never returned (longjmp), and this is the next
+//! - entry with sp > sp(outermost): likewise, this is the next
 //! - return with sp > sp(outermost): the outermost call returned
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_get_attach_cookie;
+use aya_ebpf::helpers::{bpf_get_attach_cookie, bpf_probe_read_user};
 use aya_ebpf::macros::{uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use wire::kernel::{VerifyCounts, counter, verify_cookie};
 
 use crate::emit::{add_one, count};
 use crate::filter::Task;
-use crate::maps::{IN_LAUNCH, VERIFY};
+use crate::maps::{Call, IN_LAUNCH, VERIFY};
 
 #[uprobe]
 pub fn verify_enter(ctx: ProbeContext) -> u32 {
@@ -25,13 +28,17 @@ pub fn verify_enter(ctx: ProbeContext) -> u32 {
         return 0;
     };
     let sp = stack_pointer(ctx.regs);
+    // SAFETY: the helper checks the address and answers with an error where it is not readable.
+    let return_address = unsafe { bpf_probe_read_user(sp as *const u64) }.unwrap_or(0);
+    let this = Call { sp, return_address };
     if let Some(outermost) = IN_LAUNCH.get_ptr(task.key()) {
         // SAFETY: an element of a preallocated map; only this thread writes its own.
-        if sp <= unsafe { *outermost } {
+        let outermost = unsafe { *outermost };
+        if sp < outermost.sp || sp == outermost.sp && return_address != outermost.return_address {
             return 0;
         }
     }
-    if IN_LAUNCH.insert(task.key(), sp, 0).is_err() {
+    if IN_LAUNCH.insert(task.key(), this, 0).is_err() {
         count(counter::VERIFY_UNTRACKED);
     }
     // SAFETY: the context is the one the kernel called this program with.
@@ -50,7 +57,7 @@ pub fn verify_return(ctx: RetProbeContext) -> u32 {
         return 0;
     };
     // SAFETY: an element of a preallocated map; only this thread writes its own.
-    if stack_pointer(ctx.regs) <= unsafe { *outermost } {
+    if stack_pointer(ctx.regs) <= unsafe { (*outermost).sp } {
         return 0;
     }
     let _ = IN_LAUNCH.remove(task.key());

@@ -186,6 +186,8 @@ pub struct Stats {
     pub activities: AtomicU64,
     /// Activity records of kinds nobody asked for.
     pub activities_foreign: AtomicU64,
+    /// Time spent in the completion callback, ns: the shim's own cost per record.
+    pub completion_ns: AtomicU64,
     /// Records CUPTI says it dropped.
     pub cupti_dropped: AtomicU64,
     /// Buffer requests answered with the discard buffer.

@@ -8,13 +8,13 @@ use anyhow::{Result, bail};
 use crate::workspace::Workspace;
 
 /// The integration crate, which holds the judge.
-pub const TESTS_PACKAGE: &str = "warplens-tests";
+pub(crate) const TESTS_PACKAGE: &str = "warplens-tests";
 /// The Rust worker on the CUDA driver API.
-pub const WORKER_PACKAGE: &str = "cuda-worker";
+pub(crate) const WORKER_PACKAGE: &str = "cuda-worker";
 
 /// Files that exist.
 #[derive(Clone, Debug)]
-pub struct Artefacts {
+pub(crate) struct Artefacts {
     pub agent: PathBuf,
     pub shim: PathBuf,
     /// Holds a folder per variant of the simulated CUDA.
@@ -24,14 +24,19 @@ pub struct Artefacts {
 
 impl Artefacts {
     /// All of them, or what is missing.
-    pub fn locate(workspace: &Workspace) -> Result<Self> {
+    pub(crate) fn locate(workspace: &Workspace) -> Result<Self> {
         let found = Self {
             agent: agent(workspace),
             shim: shim(workspace),
             simulator: simulator(workspace),
             judge: release(workspace).join("sim-judge"),
         };
-        for path in [&found.agent, &found.shim, &found.simulator.join("default/libcuda.so.1"), &found.judge] {
+        for path in [
+            &found.agent,
+            &found.shim,
+            &found.simulator.join("default/libcuda.so.1"),
+            &found.judge,
+        ] {
             if !path.is_file() {
                 bail!("{} was not built", path.display());
             }
@@ -40,16 +45,19 @@ impl Artefacts {
     }
 
     /// Tells a test or a bench where the artefacts are.
-    pub fn describe_to(&self, command: &mut Command, workspace: &Workspace) {
+    pub(crate) fn describe_to(&self, command: &mut Command, workspace: &Workspace) {
         command
             .env("WARPLENS_BIN", &self.agent)
             .env("WARPLENS_SHIM", &self.shim)
-            .env("WARPLENS_SIM_DIR", &self.simulator)
-            .env("WARPLENS_PROGRAMS", release(workspace));
+            .env("WARPLENS_SIM_DIR", self.simulated_libraries())
+            .env(
+                "WARPLENS_CUDA_WORKER",
+                release(workspace).join(WORKER_PACKAGE),
+            );
     }
 
     /// The simulated libraries a worker loads.
-    pub fn simulated_libraries(&self) -> PathBuf {
+    pub(crate) fn simulated_libraries(&self) -> PathBuf {
         self.simulator.join("default")
     }
 }
@@ -58,19 +66,19 @@ fn release(workspace: &Workspace) -> PathBuf {
     workspace.target.join("release")
 }
 
-pub fn agent(workspace: &Workspace) -> PathBuf {
+pub(crate) fn agent(workspace: &Workspace) -> PathBuf {
     release(workspace).join("warplens")
 }
 
-pub fn shim(workspace: &Workspace) -> PathBuf {
+pub(crate) fn shim(workspace: &Workspace) -> PathBuf {
     release(workspace).join("libwarplens_cuda.so")
 }
 
-pub fn simulator(workspace: &Workspace) -> PathBuf {
+pub(crate) fn simulator(workspace: &Workspace) -> PathBuf {
     workspace.target.join("sim")
 }
 
 /// A file that stands for the simulated vLLM.
-pub fn simulated_vllm(root: &Path) -> PathBuf {
+pub(crate) fn simulated_vllm(root: &Path) -> PathBuf {
     root.join("tests/programs/sim_vllm.py")
 }

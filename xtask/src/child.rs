@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,8 +26,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Ctrl-C, SIGTERM and a closed terminal end the waits of this module, which end the children. A
 /// second one takes the grace away, so that nothing is ever left running.
-pub fn install_interrupt() -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("install the interrupt handler")?;
+pub(crate) fn install_interrupt() -> Result<()> {
+    let mut signals =
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).context("install the interrupt handler")?;
     thread::spawn(move || {
         for _ in signals.forever() {
             INTERRUPTS.fetch_add(1, Ordering::SeqCst);
@@ -36,12 +38,12 @@ pub fn install_interrupt() -> Result<()> {
 }
 
 /// Whether the user asked to stop.
-pub fn interrupted() -> bool {
+pub(crate) fn interrupted() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
 /// Waits unless the user interrupts.
-pub fn pause(length: Duration) -> Result<()> {
+pub(crate) fn pause(length: Duration) -> Result<()> {
     let end = Instant::now() + length;
     while Instant::now() < end {
         if interrupted() {
@@ -54,7 +56,7 @@ pub fn pause(length: Duration) -> Result<()> {
 
 /// A running child; dropping it ends its whole process group.
 #[derive(Debug)]
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     what: String,
     reaped: bool,
@@ -62,42 +64,49 @@ pub struct Running {
 
 impl Running {
     /// Starts `command` with no standard input, in a group of its own.
-    pub fn start(command: &mut Command, what: &str) -> Result<Self> {
+    pub(crate) fn start(command: &mut Command, what: &str) -> Result<Self> {
         let child = command
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {what} ({})", shown(command.get_program())))?;
-        Ok(Self { child, what: what.to_owned(), reaped: false })
+        Ok(Self {
+            child,
+            what: what.to_owned(),
+            reaped: false,
+        })
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// The pipe of a child started with one.
-    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
 
     /// `None` while it runs. Once it has ended, what it left behind in its group is ended too.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.reaped {
             return Ok(self.child.try_wait()?);
         }
         let pid = self.pid();
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         // Not reaped yet, so that the group's number cannot belong to anyone else when it is killed.
-        if waitid(WaitId::Pid(pid), options).with_context(|| format!("wait for {}", self.what))?.is_none() {
+        if waitid(WaitId::Pid(pid), options)
+            .with_context(|| format!("wait for {}", self.what))?
+            .is_none()
+        {
             return Ok(None);
         }
-        drop(kill_process_group(pid, Signal::KILL));
+        signal_group(pid, Signal::KILL);
         self.reaped = true;
         Ok(Some(self.child.wait()?))
     }
 
     /// Waits for the end; after `deadline` or an interrupt the group is ended and it is an error.
-    pub fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
+    pub(crate) fn wait(&mut self, deadline: Duration) -> Result<ExitStatus> {
         let end = Instant::now() + deadline;
         loop {
             if let Some(status) = self.ended()? {
@@ -109,18 +118,22 @@ impl Running {
             }
             if Instant::now() >= end {
                 self.stop();
-                bail!("{} took longer than {} s and was ended", self.what, deadline.as_secs());
+                bail!(
+                    "{} took longer than {} s and was ended",
+                    self.what,
+                    deadline.as_secs()
+                );
             }
             thread::sleep(LOOK);
         }
     }
 
     /// SIGTERM to the group, SIGKILL after a grace. Its status, where it could be had.
-    pub fn stop(&mut self) -> Option<ExitStatus> {
+    pub(crate) fn stop(&mut self) -> Option<ExitStatus> {
         if self.reaped {
             return None;
         }
-        drop(kill_process_group(self.pid(), Signal::TERM));
+        signal_group(self.pid(), Signal::TERM);
         let end = Instant::now() + GRACE;
         while Instant::now() < end && INTERRUPTS.load(Ordering::SeqCst) < 2 {
             match self.ended() {
@@ -129,7 +142,7 @@ impl Running {
                 Err(_) => return None,
             }
         }
-        drop(kill_process_group(self.pid(), Signal::KILL));
+        signal_group(self.pid(), Signal::KILL);
         self.reaped = true;
         self.child.wait().ok()
     }
@@ -146,56 +159,111 @@ impl Drop for Running {
 }
 
 /// Runs to the end with this terminal's output; a failure is an error.
-pub fn run(command: &mut Command, what: &str, deadline: Duration) -> Result<()> {
+pub(crate) fn run(command: &mut Command, what: &str, deadline: Duration) -> Result<()> {
     let status = Running::start(command, what)?.wait(deadline)?;
-    if status.success() { Ok(()) } else { Err(anyhow!("{what} failed ({status})")) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(anyhow!("{what} failed ({status})"))
+    }
 }
 
 /// Runs to the end and hands every line of standard output to `on_line`.
-pub fn run_lines(
+pub(crate) fn run_lines(
     command: &mut Command,
     what: &str,
     deadline: Duration,
     on_line: impl FnMut(&str) + Send,
 ) -> Result<ExitStatus> {
     let mut running = Running::start(command.stdout(Stdio::piped()), what)?;
-    let pipe = running.take_stdout().context("the child has no pipe")?;
+    let pipe = running
+        .child
+        .stdout
+        .take()
+        .context("the child has no pipe")?;
     thread::scope(|scope| {
-        let reader = scope.spawn(move || each_line(pipe, on_line));
-        let status = running.wait(deadline);
-        // The group has ended, so the pipe has an end.
-        if reader.join().is_err() {
-            bail!("reading the output of {what} failed");
+        scope.spawn(move || each_line(pipe, on_line));
+        // When this returns the group has ended, so the pipe has an end.
+        running.wait(deadline)
+    })
+}
+
+/// Where a line was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Output,
+    Error,
+}
+
+/// As [`run_lines`], for standard error too.
+pub(crate) fn run_all_lines(
+    command: &mut Command,
+    what: &str,
+    deadline: Duration,
+    on_line: impl FnMut(Stream, &str) + Send,
+) -> Result<ExitStatus> {
+    let mut running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), what)?;
+    let output = running
+        .child
+        .stdout
+        .take()
+        .context("the child has no pipe")?;
+    let error = running
+        .child
+        .stderr
+        .take()
+        .context("the child has no pipe")?;
+    let on_line = Mutex::new(on_line);
+    let hand = |stream, line: &str| {
+        // A panic in the other reader ends the task anyway.
+        if let Ok(mut on_line) = on_line.lock() {
+            on_line(stream, line);
         }
-        status
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| each_line(output, |line| hand(Stream::Output, line)));
+        scope.spawn(|| each_line(error, |line| hand(Stream::Error, line)));
+        running.wait(deadline)
     })
 }
 
 fn each_line(pipe: impl std::io::Read, mut on_line: impl FnMut(&str)) {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
-    while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+    while reader
+        .read_until(b'\n', &mut line)
+        .is_ok_and(|read| read > 0)
+    {
         on_line(String::from_utf8_lossy(&line).trim_end_matches('\n'));
         line.clear();
     }
 }
 
 /// Runs to the end and keeps standard output; its standard error stays on this terminal.
-pub fn output(command: &mut Command, what: &str, deadline: Duration) -> Result<Output> {
+pub(crate) fn output(command: &mut Command, what: &str, deadline: Duration) -> Result<Output> {
     let mut text = String::new();
     let status = run_lines(command, what, deadline, |line| {
         text.push_str(line);
         text.push('\n');
     })?;
-    Ok(Output { status, stdout: text.into_bytes(), stderr: Vec::new() })
+    Ok(Output {
+        status,
+        stdout: text.into_bytes(),
+        stderr: Vec::new(),
+    })
 }
 
 /// Runs quietly; whether it ran and succeeded. For questions such as "is this installed?".
-pub fn succeeds(command: &mut Command) -> bool {
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdout(Stdio::null()).stderr(Stdio::null());
     Running::start(command, "a question")
-        .and_then(|mut running| running.wait(Duration::from_secs(60)))
+        .and_then(|mut running| running.wait(Duration::from_mins(1)))
         .is_ok_and(|status| status.success())
+}
+
+/// `false` when the group is gone already, which is what a signal here is for.
+fn signal_group(pid: Pid, signal: Signal) -> bool {
+    kill_process_group(pid, signal).is_ok()
 }
 
 fn shown(program: &OsStr) -> String {
@@ -216,21 +284,37 @@ mod tests {
     fn the_deadline_ends_the_whole_group() {
         let mut command = shell("sleep 1000 & echo $!; wait");
         let mut grandchild = String::new();
-        let result = run_lines(&mut command, "sleeper", Duration::from_millis(200), |line| {
-            grandchild.push_str(line);
-        });
+        let result = run_lines(
+            &mut command,
+            "sleeper",
+            Duration::from_millis(200),
+            |line| {
+                grandchild.push_str(line);
+            },
+        );
         assert!(result.is_err());
-        assert!(!std::path::Path::new(&format!("/proc/{grandchild}/exe")).exists(), "{grandchild} lives");
+        assert!(
+            !std::path::Path::new(&format!("/proc/{grandchild}/exe")).exists(),
+            "{grandchild} lives"
+        );
     }
 
     #[test]
     fn what_a_child_leaves_behind_is_ended_with_it() {
         let mut grandchild = String::new();
-        let status = run_lines(&mut shell("sleep 1000 & echo $!"), "leaver", Duration::from_secs(10), |line| {
-            grandchild.push_str(line);
-        });
+        let status = run_lines(
+            &mut shell("sleep 1000 & echo $!"),
+            "leaver",
+            Duration::from_secs(10),
+            |line| {
+                grandchild.push_str(line);
+            },
+        );
         assert!(status.is_ok_and(|status| status.success()));
-        assert!(!std::path::Path::new(&format!("/proc/{grandchild}/exe")).exists(), "{grandchild} lives");
+        assert!(
+            !std::path::Path::new(&format!("/proc/{grandchild}/exe")).exists(),
+            "{grandchild} lives"
+        );
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! `cargo xtask`: every task that is not plain cargo. This file is the table of contents.
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, reason = "a command-line program")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line program"
+)]
 
 mod artefacts;
 mod bench;
@@ -14,6 +18,8 @@ mod soak;
 mod test;
 mod tidy;
 mod workspace;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -53,21 +59,31 @@ enum Task {
     Soak(soak::Args),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    match run(&cli.task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
     child::install_interrupt()?;
     let workspace = Workspace::find()?;
-    match cli.task {
+    match task {
         Task::Setup => setup::run(&workspace),
         Task::Ebpf => build::ebpf(&workspace).map(|object| println!("{}", object.display())),
         Task::Sim => build::simulator(&workspace).map(|folder| println!("{}", folder.display())),
         Task::Shim => build::shim(&workspace).map(|library| println!("{}", library.display())),
         Task::Build => build::release(&workspace),
-        Task::Test(args) => test::run(&workspace, &args),
-        Task::Ci => test::run(&workspace, &test::Args::clean()),
+        Task::Test(args) => test::run(&workspace, args),
+        Task::Ci => test::run(&workspace.pristine(), &test::Args::everything()),
         Task::Tidy => tidy::run(&workspace),
-        Task::Demo(args) => demo::run(&workspace, &args),
-        Task::Bench(args) => bench::run(&workspace, &args),
-        Task::Soak(args) => soak::run(&workspace, &args),
+        Task::Demo(args) => demo::run(&workspace, args),
+        Task::Bench(args) => bench::run(&workspace, args),
+        Task::Soak(args) => soak::run(&workspace, args),
     }
 }

@@ -10,15 +10,17 @@ use serde_json::Value;
 
 /// The checkout a task works in.
 #[derive(Clone, Debug)]
-pub struct Workspace {
+pub(crate) struct Workspace {
     pub root: PathBuf,
     /// Cargo's target folder, `CARGO_TARGET_DIR` respected.
     pub target: PathBuf,
+    /// The user's own build settings (wrappers, incremental compilation) are left out.
+    pub pristine: bool,
 }
 
 impl Workspace {
     /// The workspace around `xtask` when cargo runs it, else around the current folder.
-    pub fn find() -> Result<Self> {
+    pub(crate) fn find() -> Result<Self> {
         let start = match env::var_os("CARGO_MANIFEST_DIR") {
             Some(folder) => PathBuf::from(folder),
             None => env::current_dir().context("find the current folder")?,
@@ -32,37 +34,76 @@ impl Workspace {
             Some(folder) => root.join(folder),
             None => root.join("target"),
         };
-        Ok(Self { root, target })
+        Ok(Self {
+            root,
+            target,
+            pristine: false,
+        })
+    }
+
+    /// The same place, built as on a machine where nobody has changed anything.
+    pub(crate) fn pristine(self) -> Self {
+        Self {
+            pristine: true,
+            ..self
+        }
     }
 
     /// `cargo SUBCOMMAND` in the root, with clean settings.
-    pub fn cargo(&self, subcommand: &str) -> Command {
+    pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new("cargo");
         clean_environment(&mut command);
-        command.arg(subcommand).current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
+        command
+            .arg(subcommand)
+            .current_dir(&self.root)
+            .env("CARGO_TARGET_DIR", &self.target);
+        if self.pristine {
+            command.env("CARGO_INCREMENTAL", "0");
+            for wrapper in [
+                "RUSTC_WRAPPER",
+                "RUSTC_WORKSPACE_WRAPPER",
+                "CARGO_BUILD_RUSTC_WRAPPER",
+            ] {
+                command.env_remove(wrapper);
+            }
+        }
         command
     }
 
     /// What `cargo metadata` says; `extra` such as `--no-deps`.
-    pub fn metadata(&self, extra: &[&str]) -> Result<Value> {
+    pub(crate) fn metadata(&self, extra: &[&str]) -> Result<Value> {
         let mut command = self.cargo("metadata");
-        command.args(["--format-version", "1", "--locked"]).args(extra);
+        command
+            .args(["--format-version", "1", "--locked"])
+            .args(extra);
         let output = command.output().context("run cargo metadata")?;
         if !output.status.success() {
-            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "cargo metadata failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         serde_json::from_slice(&output.stdout).context("parse the output of cargo metadata")
     }
 
     /// Files git tracks or would track, relative to the root, sorted.
-    pub fn files(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let output = Command::new("git")
-            .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+            .args([
+                "ls-files",
+                "--cached",
+                "--others",
+                "--exclude-standard",
+                "-z",
+            ])
             .current_dir(&self.root)
             .output()
             .context("run git ls-files")?;
         if !output.status.success() {
-            bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "git ls-files failed: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         let mut files: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
             .split('\0')
@@ -74,14 +115,17 @@ impl Workspace {
     }
 
     /// Shown to people: relative to the root where possible.
-    pub fn short(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
+    pub(crate) fn short(&self, path: &Path) -> String {
+        path.strip_prefix(&self.root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
     }
 }
 
 /// Takes out of the child's environment what cargo sets for the program it runs and what would
 /// change code generation. Settings of the network, registries and homes stay.
-pub fn clean_environment(command: &mut Command) {
+pub(crate) fn clean_environment(command: &mut Command) {
     for (key, _) in env::vars_os() {
         let Some(name) = key.to_str() else { continue };
         if is_inherited_from_cargo(name) {
@@ -93,7 +137,9 @@ pub fn clean_environment(command: &mut Command) {
         let kept: Vec<PathBuf> = env::split_paths(&path)
             .filter(|folder| {
                 let text = folder.to_string_lossy();
-                !text.contains("/toolchains/") && !text.contains("/target/") && !text.contains("rustlib")
+                !text.contains("/toolchains/")
+                    && !text.contains("/target/")
+                    && !text.contains("rustlib")
             })
             .collect();
         match env::join_paths(&kept) {
@@ -104,8 +150,14 @@ pub fn clean_environment(command: &mut Command) {
 }
 
 fn is_inherited_from_cargo(name: &str) -> bool {
-    const PREFIXES: [&str; 6] =
-        ["CARGO_PKG_", "CARGO_MANIFEST", "CARGO_BIN_", "CARGO_CFG_", "CARGO_FEATURE_", "CARGO_PROFILE_"];
+    const PREFIXES: [&str; 6] = [
+        "CARGO_PKG_",
+        "CARGO_MANIFEST",
+        "CARGO_BIN_",
+        "CARGO_CFG_",
+        "CARGO_FEATURE_",
+        "CARGO_PROFILE_",
+    ];
     const NAMES: [&str; 9] = [
         "CARGO",
         "CARGO_CRATE_NAME",

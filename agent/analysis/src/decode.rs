@@ -26,31 +26,29 @@ pub fn record(process: ProcessKey, payload: &Payload) -> Result<Event, Defect> {
     let bytes = payload.as_bytes();
     // The kind is the first two bytes of every layout, in the byte order of this machine.
     let kind = u16::from_ne_bytes([bytes[0], bytes[1]]);
-    let unknown = Defect::UnknownRecord { kind, count: 1 };
     match kind {
-        record_kind::KERNEL => KernelRecord::read_from_bytes(bytes)
-            .map(|record| Event::Work(kernel(process, &record)))
-            .map_err(|_| unknown),
-        record_kind::MEMCPY | record_kind::MEMSET => CopyRecord::read_from_bytes(bytes)
-            .map(|record| Event::Work(copy(process, &record)))
-            .map_err(|_| unknown),
-        record_kind::LAUNCH => LaunchRecord::read_from_bytes(bytes)
-            .map(|record| Event::Launch(launch(process, &record)))
-            .map_err(|_| unknown),
-        record_kind::LAUNCH_FAILED => LaunchFailedRecord::read_from_bytes(bytes)
-            .map(|record| Event::LaunchFailed {
+        record_kind::KERNEL => Ok(Event::Work(kernel(process, &read(payload, kind)?))),
+        record_kind::MEMCPY | record_kind::MEMSET => {
+            Ok(Event::Work(copy(process, &read(payload, kind)?)))
+        }
+        record_kind::LAUNCH => Ok(Event::Launch(launch(process, &read(payload, kind)?))),
+        record_kind::LAUNCH_FAILED => {
+            let record: LaunchFailedRecord = read(payload, kind)?;
+            Ok(Event::LaunchFailed {
                 process,
                 correlation: Correlation(record.correlation),
             })
-            .map_err(|_| unknown),
-        record_kind::SYNC => SyncRecord::read_from_bytes(bytes)
-            .map_err(|_| unknown)
-            .and_then(|record| sync(process, &record).map(Event::Sync)),
-        record_kind::MARK => MarkRecord::read_from_bytes(bytes)
-            .map(|record| Event::Mark(mark(process, &record)))
-            .map_err(|_| unknown),
-        _ => Err(unknown),
+        }
+        record_kind::SYNC => sync(process, &read(payload, kind)?).map(Event::Sync),
+        record_kind::MARK => Ok(Event::Mark(mark(process, &read(payload, kind)?))),
+        _ => Err(Defect::UnknownRecord { kind, count: 1 }),
     }
+}
+
+/// Every layout is as long as a payload and takes any bytes, so this succeeds; the types do not
+/// say so.
+fn read<T: FromBytes>(payload: &Payload, kind: u16) -> Result<T, Defect> {
+    T::read_from_bytes(payload.as_bytes()).map_err(|_size| Defect::UnknownRecord { kind, count: 1 })
 }
 
 fn kernel(process: ProcessKey, record: &KernelRecord) -> Work {
@@ -73,7 +71,10 @@ fn copy(process: ProcessKey, record: &CopyRecord) -> Work {
     let kind = if record.kind == record_kind::MEMSET {
         WorkKind::Memset { bytes }
     } else {
-        WorkKind::Memcpy { bytes, copy_kind: record.copy_kind }
+        WorkKind::Memcpy {
+            bytes,
+            copy_kind: record.copy_kind,
+        }
     };
     Work {
         process,
@@ -115,7 +116,11 @@ fn sync(process: ProcessKey, record: &SyncRecord) -> Result<Sync, Defect> {
         SYNC_STREAM => SyncScope::Stream,
         SYNC_EVENT => SyncScope::Event,
         _ => {
-            return Err(Defect::MalformedRecord { kind: record.kind, field: "flags", count: 1 });
+            return Err(Defect::MalformedRecord {
+                kind: record.kind,
+                field: "flags",
+                count: 1,
+            });
         }
     };
     Ok(Sync {
@@ -158,9 +163,21 @@ pub enum KernelEvent {
         addresses: Vec<u64>,
     },
     /// The user stack of a thread on the CPU.
-    CpuSample { tgid: u32, tid: u32, at: Ns, cpu: u32, addresses: Vec<u64> },
-    Exec { tgid: u32, at: Ns },
-    Exit { tgid: u32, at: Ns },
+    CpuSample {
+        tgid: u32,
+        tid: u32,
+        at: Ns,
+        cpu: u32,
+        addresses: Vec<u64>,
+    },
+    Exec {
+        tgid: u32,
+        at: Ns,
+    },
+    Exit {
+        tgid: u32,
+        at: Ns,
+    },
 }
 
 /// One record of the kernel programs' ring buffer. A stack event may be cut after its last
@@ -170,12 +187,15 @@ pub enum KernelEvent {
 /// [`Defect::ShortKernelEvent`] when `bytes` ends inside the fixed part or inside the addresses
 /// it claims, [`Defect::UnknownKernelEvent`] for a kind of another version.
 pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
-    let short = Defect::ShortKernelEvent { length: bytes.len(), count: 1 };
-    let (kind, _) = u32::read_from_prefix(bytes).map_err(|_| short)?;
+    let short = Defect::ShortKernelEvent {
+        length: bytes.len(),
+        count: 1,
+    };
+    let (kind, _) = u32::read_from_prefix(bytes).map_err(|_size| short)?;
     match kind {
         event_kind::LAUNCH_STACK | event_kind::CPU_SAMPLE => stack_event(bytes).ok_or(short),
         event_kind::EXEC | event_kind::EXIT => {
-            let (event, _) = ProcessEvent::read_from_prefix(bytes).map_err(|_| short)?;
+            let (event, _) = ProcessEvent::read_from_prefix(bytes).map_err(|_size| short)?;
             let (tgid, at) = (event.tgid, Ns(event.time_ns));
             Ok(if kind == event_kind::EXEC {
                 KernelEvent::Exec { tgid, at }
@@ -212,7 +232,13 @@ fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
             addresses,
         }
     } else {
-        KernelEvent::CpuSample { tgid, tid, at, cpu: event.cpu, addresses }
+        KernelEvent::CpuSample {
+            tgid,
+            tid,
+            at,
+            cpu: event.cpu,
+            addresses,
+        }
     })
 }
 
@@ -278,7 +304,10 @@ mod tests {
                 graph_node: 5,
                 start: Ns(10),
                 end: Ns(20),
-                kind: WorkKind::Memcpy { bytes: (2 << 32) + 7, copy_kind: 2 },
+                kind: WorkKind::Memcpy {
+                    bytes: (2 << 32) + 7,
+                    copy_kind: 2
+                },
             }))
         );
     }
@@ -342,7 +371,11 @@ mod tests {
         wire.flags = 9;
         assert_eq!(
             record(PROCESS, &payload(&wire)),
-            Err(Defect::MalformedRecord { kind: record_kind::SYNC, field: "flags", count: 1 })
+            Err(Defect::MalformedRecord {
+                kind: record_kind::SYNC,
+                field: "flags",
+                count: 1
+            })
         );
     }
 
@@ -417,7 +450,10 @@ mod tests {
         assert_eq!(kernel_event(&bytes[..cut]), Ok(expected));
         assert_eq!(
             kernel_event(&bytes[..cut - 1]),
-            Err(Defect::ShortKernelEvent { length: cut - 1, count: 1 })
+            Err(Defect::ShortKernelEvent {
+                length: cut - 1,
+                count: 1
+            })
         );
     }
 
@@ -432,10 +468,24 @@ mod tests {
 
     #[test]
     fn exec_and_exit_are_told_apart() {
-        let exit = ProcessEvent { kind: event_kind::EXIT, tgid: 7, time_ns: 9 };
-        assert_eq!(kernel_event(exit.as_bytes()), Ok(KernelEvent::Exit { tgid: 7, at: Ns(9) }));
-        let exec = ProcessEvent { kind: event_kind::EXEC, tgid: 7, time_ns: 9 };
-        assert_eq!(kernel_event(exec.as_bytes()), Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) }));
+        let exit = ProcessEvent {
+            kind: event_kind::EXIT,
+            tgid: 7,
+            time_ns: 9,
+        };
+        assert_eq!(
+            kernel_event(exit.as_bytes()),
+            Ok(KernelEvent::Exit { tgid: 7, at: Ns(9) })
+        );
+        let exec = ProcessEvent {
+            kind: event_kind::EXEC,
+            tgid: 7,
+            time_ns: 9,
+        };
+        assert_eq!(
+            kernel_event(exec.as_bytes()),
+            Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) })
+        );
     }
 
     proptest! {

@@ -7,23 +7,47 @@ use crate::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A device exists. Comes before anything that runs on it.
-    Device { device: DeviceKey, info: DeviceInfo },
+    Device {
+        device: DeviceKey,
+        info: DeviceInfo,
+    },
     /// A process is observed. Comes before anything it did.
-    Process { process: ProcessKey, info: ProcessInfo },
+    Process {
+        process: ProcessKey,
+        info: ProcessInfo,
+    },
     /// The process numbers `device` as `ordinal`. Comes before records that use the ordinal.
-    Ordinal { process: ProcessKey, ordinal: u32, device: DeviceKey },
-    /// `id` means `name` in this process from now on. Comes before records that use the id.
-    Name { process: ProcessKey, id: u32, name: String },
+    Ordinal {
+        process: ProcessKey,
+        ordinal: u32,
+        device: DeviceKey,
+    },
+    /// `id` means `name` in this process from here on. Comes before records that use the id.
+    Name {
+        process: ProcessKey,
+        id: u32,
+        name: String,
+    },
     Work(Work),
     Launch(Launch),
-    LaunchFailed { process: ProcessKey, correlation: Correlation },
+    LaunchFailed {
+        process: ProcessKey,
+        correlation: Correlation,
+    },
     /// A synchronisation call that returned.
     Sync(Sync),
     /// The stack of a sampled launch.
-    LaunchStack { process: ProcessKey, correlation: Correlation, stack: StackId },
+    LaunchStack {
+        process: ProcessKey,
+        correlation: Correlation,
+        stack: StackId,
+    },
     Mark(Mark),
     /// The process is gone; nothing more will come from it.
-    Ended { process: ProcessKey, at: Ns },
+    Ended {
+        process: ProcessKey,
+        at: Ns,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,9 +74,16 @@ pub struct ProcessInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkKind {
     /// Name id of this process.
-    Kernel { name: u32 },
-    Memcpy { bytes: u64, copy_kind: u8 },
-    Memset { bytes: u64 },
+    Kernel {
+        name: u32,
+    },
+    Memcpy {
+        bytes: u64,
+        copy_kind: u8,
+    },
+    Memset {
+        bytes: u64,
+    },
 }
 
 /// A kernel, copy or set that ran. `start == end == 0` or `end < start` is an invalid record.

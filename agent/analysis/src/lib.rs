@@ -12,3 +12,14 @@ pub mod event;
 pub mod ids;
 pub mod report;
 pub mod session;
+
+mod assemble;
+mod correlate;
+mod intake;
+mod limits;
+mod names;
+mod process;
+mod proof;
+mod samples;
+mod settle;
+mod timeline;

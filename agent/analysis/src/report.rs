@@ -58,7 +58,8 @@ pub struct RecordCounts {
     pub unclassified: u64,
     /// Zero or reversed timestamps.
     pub invalid: u64,
-    /// Not delivered, by the ring's or CUPTI's own count.
+    /// Not delivered, by the ring's or CUPTI's own count; shown on the device the process used
+    /// first. What was lost before its first mark is a defect, not counted here.
     pub lost: u64,
 }
 
@@ -128,8 +129,12 @@ pub struct WorkerReport {
     pub device: usize,
     pub kernels: u64,
     pub exclusive: Exclusive,
+    /// Launch calls entered, refused ones included. Like the two counts below it is the whole
+    /// process's, shown on the device it used first and 0 on its others.
     pub launches: u64,
+    /// Of those, refused by the driver.
     pub launches_failed: u64,
+    /// Sampled launches whose stack came.
     pub stacks_sampled: u64,
 }
 

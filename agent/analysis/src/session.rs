@@ -1,8 +1,26 @@
-//! The session (public surface; the parts behind it follow).
-use crate::defect::Defect;
-use crate::event::Event;
-use crate::ids::Ns;
+//! The whole public face: events in, a report out.
+//!
+//! A session has two modes and one path. *Marked* (live rings, our recordings): only marks in the
+//! stream make time final, so it does not matter in what portions the stream is fed. *Whole*
+//! (foreign traces): everything becomes final at [`Session::finish`]; marks are ignored, and the
+//! window of a device runs from its first start to its last end.
+//!
+//! What happens at a mark is in [`crate::settle`], what becomes final in
+//! [`crate::timeline::device`], the report in [`crate::assemble`].
+
+use std::collections::HashMap;
+
+use crate::classify::Kind;
+use crate::defect::{Defect, DefectLog, Table};
+use crate::event::{Event, Work, WorkKind};
+use crate::ids::{DeviceKey, Ns, ProcessKey};
+use crate::limits::{Capacities, NAME_IDS, ORDINALS, WORKERS};
+use crate::names::{Named, Names, SET_NAME, copy_name};
+use crate::process::{Attachment, Drain, Hold, Phase, Process, RawWork};
 use crate::report::Report;
+use crate::timeline::device::{Device, Edge, Spent};
+use crate::timeline::sweep::Gap;
+use crate::{assemble, intake, settle};
 
 /// When time becomes final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,23 +39,441 @@ pub struct Options {
     pub start: Option<Ns>,
 }
 
+impl Options {
+    /// For live rings and our recordings.
+    pub const MARKED: Self = Self {
+        mode: Mode::Marked,
+        start: None,
+    };
+    /// For foreign traces.
+    pub const WHOLE: Self = Self {
+        mode: Mode::Whole,
+        start: None,
+    };
+
+    pub(crate) const fn capacities(self) -> Capacities {
+        match self.mode {
+            Mode::Marked => Capacities::MARKED,
+            Mode::Whole => Capacities::WHOLE,
+        }
+    }
+}
+
+/// What was observed so far.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    pub(crate) options: Options,
+    pub(crate) devices: Vec<Device>,
+    device_index: HashMap<DeviceKey, usize>,
+    pub(crate) processes: Vec<Process>,
+    process_index: HashMap<ProcessKey, usize>,
+    pub(crate) names: Names,
+    pub(crate) defects: DefectLog,
+    pub(crate) limit: Option<u64>,
+    gaps: Vec<Gap>,
+    spent: Vec<Spent>,
+}
 
 impl Session {
-    pub fn new(_options: Options) -> Self {
-        Self {}
+    pub fn new(options: Options) -> Self {
+        Self {
+            options,
+            devices: Vec::new(),
+            device_index: HashMap::new(),
+            processes: Vec::new(),
+            process_index: HashMap::new(),
+            names: Names::new(),
+            defects: DefectLog::default(),
+            limit: None,
+            gaps: Vec::new(),
+            spent: Vec::new(),
+        }
     }
-    pub fn ingest(&mut self, _event: Event) {}
-    /// Adds what the caller found wrong, such as an `Err` of decode.
-    pub fn note(&mut self, _defect: Defect) {}
-    pub fn limit_end(&mut self, _end: Ns) {}
-    /// The instant up to which every device is final, if any is.
+
+    /// Takes one event. An event that refers to what was never introduced is counted as a defect.
+    pub fn ingest(&mut self, event: Event) {
+        match event {
+            Event::Device { device, info } => {
+                let next = self.devices.len();
+                let index = *self.device_index.entry(device).or_insert(next);
+                if index == next {
+                    self.devices.push(Device::default());
+                }
+                self.devices[index].info = info;
+            }
+            Event::Process { process, info } => {
+                let next = self.processes.len();
+                let index = *self.process_index.entry(process).or_insert(next);
+                if index == next {
+                    self.processes
+                        .push(Process::new(process, info, self.options.capacities()));
+                } else {
+                    // A title is set late: the latest one is the one to show.
+                    self.processes[index].info = info;
+                }
+            }
+            Event::Ordinal {
+                process,
+                ordinal,
+                device,
+            } => self.attach(process, ordinal, device),
+            Event::Name { process, id, name } => self.name(process, id, name),
+            Event::Work(work) => self.work(&work),
+            Event::Launch(launch) => {
+                self.batch(launch.process, |process| {
+                    process.batch.launches.push(launch);
+                });
+            }
+            Event::LaunchFailed {
+                process,
+                correlation,
+            } => {
+                self.batch(process, |process| process.batch.failed.push(correlation));
+            }
+            Event::Sync(sync) => {
+                self.batch(sync.process, |process| process.batch.syncs.push(sync));
+            }
+            Event::LaunchStack {
+                process,
+                correlation,
+                stack,
+            } => {
+                self.batch(process, |process| {
+                    process.batch.stacks.push((correlation, stack));
+                });
+            }
+            Event::Mark(mark) => {
+                let Some(index) = self.process(mark.process) else {
+                    return;
+                };
+                if self.options.mode == Mode::Marked {
+                    settle::mark(self, index, &mark);
+                    self.advance_devices_of(index);
+                }
+            }
+            Event::Ended { process, at } => {
+                let Some(index) = self.process(process) else {
+                    return;
+                };
+                if self.options.mode == Mode::Marked {
+                    settle::end(self, index, at);
+                    self.advance_devices_of(index);
+                }
+            }
+        }
+    }
+
+    /// Adds what the caller found wrong, such as the `Err` of [`crate::decode::record`].
+    pub fn note(&mut self, defect: Defect) {
+        self.defects.add(defect);
+    }
+
+    /// Windows end at `end`, once the watermark reaches it. A window that is past it already
+    /// stays, and a defect says so.
+    pub fn limit_end(&mut self, end: Ns) {
+        self.limit = Some(end.0);
+        for device in &mut self.devices {
+            if device.start.is_some() && device.done > end.0 {
+                self.defects.add(Defect::LimitPassed {
+                    by_ns: device.done - end.0,
+                    count: 1,
+                });
+            }
+            device.forget_from(end.0.max(device.done));
+        }
+    }
+
+    /// The instant up to which every observed device is final; `None` while one has nothing.
     pub fn watermark(&self) -> Option<Ns> {
-        None
+        let observed = |device: &&Device| {
+            device.workers.iter().any(|worker| {
+                self.processes
+                    .get(worker.process)
+                    .is_some_and(|p| p.phase != Phase::Unmarked)
+            })
+        };
+        let mut lowest = None;
+        for device in self.devices.iter().filter(observed) {
+            device.start?;
+            lowest = Some(lowest.map_or(device.done, |low: u64| low.min(device.done)));
+        }
+        lowest.map(Ns)
     }
-    pub fn finish(&mut self) {}
+
+    /// Nothing more will be fed. In whole mode this is where everything becomes final; in marked
+    /// mode the windows stay where the last mark put them, and what is left over is counted.
+    pub fn finish(&mut self) {
+        for index in 0..self.processes.len() {
+            settle::rest(self, index);
+        }
+        if self.options.mode == Mode::Whole {
+            for index in 0..self.devices.len() {
+                self.finish_whole(index);
+            }
+        }
+        for index in 0..self.processes.len() {
+            settle::close_samples(self, index);
+        }
+    }
+
+    /// Everything behind the watermark, at any time. Sums only grow from one report to the next.
     pub fn report(&self) -> Report {
-        Report::default()
+        assemble::report(self)
+    }
+
+    /// As [`Session::report`] without names, per-kernel totals and stacks: what an exporter of
+    /// classes needs, at a cost that does not grow with the number of kernels.
+    pub fn summary(&self) -> Report {
+        assemble::summary(self)
+    }
+
+    fn process(&mut self, key: ProcessKey) -> Option<usize> {
+        let found = self.process_index.get(&key).copied();
+        if found.is_none() {
+            self.defects.add(Defect::UnknownProcess { count: 1 });
+        }
+        found
+    }
+
+    fn attach(&mut self, process: ProcessKey, ordinal: u32, device: DeviceKey) {
+        let Some(index) = self.process(process) else {
+            return;
+        };
+        let known = self.device_index.get(&device).copied();
+        let process = &mut self.processes[index];
+        let Some(known) = known else {
+            let pid = process.info.pid;
+            self.defects.add(Defect::UnknownDevice {
+                pid,
+                ordinal,
+                count: 1,
+            });
+            return;
+        };
+        if process
+            .attachments
+            .iter()
+            .any(|attachment| attachment.ordinal == ordinal)
+        {
+            return;
+        }
+        let same = process
+            .attachments
+            .iter()
+            .find(|attachment| attachment.device == known);
+        let worker = match same {
+            Some(attachment) => attachment.worker,
+            None if process.attachments.len() >= ORDINALS
+                || self.devices[known].workers.len() >= WORKERS =>
+            {
+                let table = Table::Ordinals;
+                self.defects.add(Defect::Full {
+                    table,
+                    capacity: ORDINALS,
+                    count: 1,
+                });
+                return;
+            }
+            None => self.devices[known].attach(index),
+        };
+        process.attachments.push(Attachment {
+            ordinal,
+            device: known,
+            worker,
+            drain: Drain::Unproven,
+            used: false,
+        });
+    }
+
+    fn name(&mut self, process: ProcessKey, id: u32, name: String) {
+        let Some(index) = self.process(process) else {
+            return;
+        };
+        let process = &mut self.processes[index];
+        if process.names.len() >= NAME_IDS && !process.names.contains_key(&id) {
+            let table = Table::NameIds;
+            self.defects.add(Defect::Full {
+                table,
+                capacity: NAME_IDS,
+                count: 1,
+            });
+            return;
+        }
+        let named = self.names.kernel(name);
+        process.names.insert(id, named);
+    }
+
+    fn batch(&mut self, process: ProcessKey, push: impl FnOnce(&mut Process)) {
+        let Some(index) = self.process(process) else {
+            return;
+        };
+        let capacity = self.options.capacities().events;
+        let process = &mut self.processes[index];
+        if process.batch.len() >= capacity {
+            process.batch.dropped += 1;
+        } else {
+            push(process);
+        }
+    }
+
+    fn work(&mut self, work: &Work) {
+        let Some(index) = self.process(work.process) else {
+            return;
+        };
+        let process = &self.processes[index];
+        let pid = process.info.pid;
+        let found = process
+            .attachments
+            .iter()
+            .position(|known| known.ordinal == work.ordinal);
+        let Some(attachment) = found else {
+            let ordinal = work.ordinal;
+            self.defects.add(Defect::UnknownDevice {
+                pid,
+                ordinal,
+                count: 1,
+            });
+            return;
+        };
+        let named: Named = match work.kind {
+            WorkKind::Kernel { name } => process.names.get(&name).copied().unwrap_or_else(|| {
+                self.defects.add(Defect::UnnamedKernel { pid, count: 1 });
+                self.names.unnamed()
+            }),
+            WorkKind::Memcpy {
+                bytes: _,
+                copy_kind,
+            } => self.names.own(copy_name(copy_kind), Kind::Memcpy),
+            WorkKind::Memset { bytes: _ } => self.names.own(SET_NAME, Kind::Memset),
+        };
+        let raw = RawWork {
+            attachment,
+            context: work.context,
+            stream: work.stream,
+            correlation: work.correlation,
+            graph: work.graph,
+            start: work.start.0,
+            end: work.end.0,
+            named,
+            is_kernel: matches!(work.kind, WorkKind::Kernel { .. }),
+        };
+        self.batch(work.process, |process| process.batch.works.push(raw));
+    }
+
+    fn advance_devices_of(&mut self, process: usize) {
+        let mut devices: Vec<usize> = self.processes[process]
+            .attachments
+            .iter()
+            .map(|attachment| attachment.device)
+            .collect();
+        devices.sort_unstable();
+        devices.dedup();
+        for &device in &devices {
+            self.advance(device);
+        }
+        let done = devices.iter().map(|&device| {
+            let device = &self.devices[device];
+            if device.start.is_some() {
+                device.done
+            } else {
+                0
+            }
+        });
+        let done = done.min().unwrap_or(0);
+        self.processes[process].forget_before(done);
+    }
+
+    /// Where each attached process stands with `device`.
+    pub(crate) fn holds(&self, device: usize) -> impl Iterator<Item = (usize, Hold, Attachment)> {
+        let workers = self.devices[device].workers.iter();
+        workers.filter_map(move |worker| {
+            let process = self.processes.get(worker.process)?;
+            let attachment = process
+                .attachments
+                .iter()
+                .find(|known| known.device == device)?;
+            Some((worker.process, process.hold(attachment), *attachment))
+        })
+    }
+
+    /// Moves the watermark of a device as far as its processes allow.
+    fn advance(&mut self, index: usize) {
+        let (mut live, mut gone) = (None::<u64>, None::<u64>);
+        for (_, hold, _) in self.holds(index) {
+            match hold {
+                Hold::Live(until) => live = Some(live.map_or(until, |live| live.min(until))),
+                Hold::Gone(until) => gone = gone.max(Some(until)),
+                Hold::Absent | Hold::Awaited(_) => {}
+            }
+        }
+        let Some(mut to) = live.or(gone) else {
+            return;
+        };
+        if settle::awaits(self, index, to) {
+            return;
+        }
+        if self.devices[index].start.is_none() {
+            let marked = self
+                .holds(index)
+                .filter(|(_, hold, _)| matches!(hold, Hold::Live(_) | Hold::Gone(_)));
+            let armed = marked
+                .map(|(process, ..)| self.processes[process].armed)
+                .max();
+            let start = self
+                .options
+                .start
+                .map_or(armed.unwrap_or(0), |start| start.0);
+            if to <= start {
+                return;
+            }
+            self.devices[index].start = Some(start);
+            self.devices[index].done = start;
+        }
+        to = to.min(self.limit.unwrap_or(u64::MAX));
+        if to > self.devices[index].done {
+            self.make_final(index, to);
+        }
+    }
+
+    fn make_final(&mut self, index: usize, to: u64) {
+        let mut gaps = std::mem::take(&mut self.gaps);
+        let mut spent = std::mem::take(&mut self.spent);
+        gaps.clear();
+        spent.clear();
+        let mut edge = Edge::Inclusive;
+        if self.options.mode == Mode::Marked {
+            edge = Edge::Exclusive;
+            for (process, _, attachment) in self.holds(index) {
+                self.processes[process].gaps(&attachment, &mut gaps);
+            }
+        }
+        self.devices[index].advance(to, edge, &gaps, &mut spent);
+        if self
+            .limit
+            .is_some_and(|limit| self.devices[index].done >= limit)
+        {
+            self.devices[index].forget_from(to);
+        }
+        intake::attribute(self, index, &spent);
+        self.gaps = gaps;
+        self.spent = spent;
+    }
+
+    fn finish_whole(&mut self, index: usize) {
+        let device = &mut self.devices[index];
+        if device.start.is_some() {
+            return;
+        }
+        let first = device.pending.iter().map(|work| work.start).min();
+        let last = device.pending.iter().map(|work| work.end).max();
+        let (Some(first), Some(last)) = (first, last) else {
+            return;
+        };
+        let start = self.options.start.map_or(first, |start| start.0);
+        // A device whose only work has no length gets a window of no length, and still counts it.
+        let end = last.min(self.limit.unwrap_or(u64::MAX)).max(start);
+        device.start = Some(start);
+        device.done = start;
+        self.make_final(index, end);
     }
 }

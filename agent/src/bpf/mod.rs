@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The kernel programs: load, attach, read. All use of aya is here.
+//!
+//! A feature that cannot be had costs itself, not the agent: [`Bpf::load`] fails only where
+//! nothing could work, [`Bpf::missing`] and every `attach_*` name what does not and why.
+
+mod attach;
+mod error;
+pub mod host;
+mod load;
+#[expect(
+    unsafe_code,
+    reason = "aya's Pod is an unsafe trait; this is its one implementation"
+)]
+mod pod;
+mod read;
+mod verify;
+
+pub use attach::ProbeSite;
+pub use error::BpfError;
+pub use load::Bpf;
+pub use read::Counters;
+pub use verify::VerifyProbes;

@@ -58,8 +58,10 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts observing with `observer`.
-    pub fn start(observer: Observer) -> std::io::Result<Self> {
+    /// Starts observing with what `make` makes on the new thread: an observer stays where it was born.
+    pub fn start(
+        make: impl FnOnce() -> Result<Observer, ObserveError> + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (questions, receiver) = bounded(QUESTIONS);
         let health = Arc::new(Health {
             since: Instant::now(),
@@ -70,7 +72,7 @@ impl Watcher {
         let (thread_health, thread_stop) = (Arc::clone(&health), Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("watcher".to_owned())
-            .spawn(move || watch(observer, &receiver, &thread_health, &thread_stop))?;
+            .spawn(move || watch(make()?, &receiver, &thread_health, &thread_stop))?;
         Ok(Self { health, questions, stop, thread: Some(thread) })
     }
 

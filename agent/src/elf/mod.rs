@@ -1,1 +1,60 @@
-//! Placeholder.
+//! Where a function of an ELF file lies, and what a probe on it costs.
+//!
+//! The files belong to the processes under observation, so nothing in them is trusted: reads are
+//! bounded in number of bytes, and no content makes this module panic.
+
+mod file;
+mod site;
+mod symbol;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use thiserror::Error;
+
+pub use site::{Instruction, Site};
+pub use symbol::Symbol;
+
+/// Why a file gives no symbols.
+#[derive(Debug, Error)]
+pub enum ElfError {
+    #[error("open {path}; the process may have ended, or the agent lacks CAP_CHECKPOINT_RESTORE")]
+    Open {
+        path: String,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path} is not a regular file of an executable for this machine: {reason}")]
+    Malformed { path: String, reason: String },
+}
+
+/// The dynamic symbols of this name that `path` defines, with the file offset a probe goes to.
+pub fn find<'n>(path: &Path, names: &[&'n str]) -> Result<BTreeMap<&'n str, Symbol>, ElfError> {
+    let file = file::Bounded::open(path).map_err(|source| ElfError::Open {
+        path: path.display().to_string(),
+        source,
+    })?;
+    let cache = object::ReadCache::new(file);
+    symbol::find(&cache, names).map_err(|reason| ElfError::Malformed {
+        path: path.display().to_string(),
+        reason,
+    })
+}
+
+/// [`find`] in bytes that are at hand.
+pub fn find_in<'n>(bytes: &[u8], names: &[&'n str]) -> Result<BTreeMap<&'n str, Symbol>, ElfError> {
+    symbol::find(bytes, names).map_err(|reason| ElfError::Malformed {
+        path: "the given bytes".to_owned(),
+        reason,
+    })
+}
+
+/// Whether `path` defines the dynamic symbol `name`, function or not. The marker of the simulated
+/// CUDA is looked for this way.
+pub fn defines(path: &Path, name: &str) -> Result<bool, ElfError> {
+    find(path, &[name]).map(|found| !found.is_empty())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,70 @@
-//! Placeholder.
+//! A [`Capture`] as everything people and programs read.
+
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod flame;
+pub mod folded;
+pub mod folder;
+pub mod json;
+pub mod markdown;
+pub mod pprof;
+pub mod prometheus;
+mod rows;
+pub mod summary;
+pub(crate) mod words;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::capture::Capture;
+pub use folder::{FolderError, OutputFolder};
+
+pub const REPORT_JSON: &str = "report.json";
+pub const REPORT_MD: &str = "report.md";
+pub const CPU_SVG: &str = "cpu.svg";
+pub const GPU_SVG: &str = "gpu.svg";
+pub const CPU_FOLDED: &str = "cpu.folded";
+pub const GPU_FOLDED: &str = "gpu.folded";
+pub const CPU_PPROF: &str = "cpu.pb.gz";
+pub const GPU_PPROF: &str = "gpu.pb.gz";
+
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error("render {file}: please report this with the recording")]
+    Render {
+        file: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("render the report as JSON: please report this with the recording")]
+    Json(#[source] serde_json::Error),
+}
+
+/// Writes every output into `target`, whole or not at all. Returns where they are.
+pub fn write_folder(target: &Path, capture: &Capture) -> Result<PathBuf, OutputError> {
+    let folder = OutputFolder::create(target)?;
+    write_all(&folder, capture)?;
+    Ok(folder.commit()?)
+}
+
+/// Writes every output into a folder in the making, beside what the caller puts there.
+pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputError> {
+    let render = |file| move |source| OutputError::Render { file, source };
+    folder.write(
+        REPORT_JSON,
+        &json::render(capture).map_err(OutputError::Json)?,
+    )?;
+    folder.write(REPORT_MD, markdown::render(capture).as_bytes())?;
+    folder.write(GPU_FOLDED, folded::gpu(capture).as_bytes())?;
+    folder.write(CPU_FOLDED, folded::cpu(capture).as_bytes())?;
+    folder.write(GPU_SVG, &flame::gpu(capture).map_err(render(GPU_SVG))?)?;
+    folder.write(CPU_SVG, &flame::cpu(capture).map_err(render(CPU_SVG))?)?;
+    folder.write(GPU_PPROF, &pprof::gpu(capture).map_err(render(GPU_PPROF))?)?;
+    folder.write(CPU_PPROF, &pprof::cpu(capture).map_err(render(CPU_PPROF))?)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,9 @@
 //! The words every output shares: names of causes and reasons, titles of GPUs and workers,
 //! durations and shares as people read them.
 
+use std::collections::BTreeMap;
+
+use analysis::classify::{Class, Kind};
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::NameId;
 use analysis::report::{DeviceReport, Exclusive, IdleCause, Report, UnobservedReason};
@@ -52,7 +55,14 @@ pub(crate) fn window_ns(device: &DeviceReport) -> u64 {
 
 /// The parts of a window in the order every output shows them.
 pub(crate) fn parts(time: &Exclusive) -> [(&'static str, u64); 6] {
-    let &Exclusive { attention, gemm, communication, other, idle, unobserved } = time;
+    let &Exclusive {
+        attention,
+        gemm,
+        communication,
+        other,
+        idle,
+        unobserved,
+    } = time;
     [
         ("attention", attention),
         ("gemm", gemm),
@@ -70,6 +80,62 @@ pub(crate) fn kernel_name(report: &Report, name: NameId) -> &str {
         .map_or("[name unknown]", String::as_str)
 }
 
+/// What a device spent most time in: kernels with their count, and copies and sets, which have none.
+pub(crate) fn heaviest(report: &Report, position: usize) -> Vec<Heavy> {
+    let Some(device) = report.devices.get(position) else {
+        return Vec::new();
+    };
+    let mut list: Vec<Heavy> = device
+        .totals
+        .iter()
+        .map(|total| Heavy {
+            name: total.name,
+            class: total.class,
+            kind: total.kind,
+            count: Some(total.count),
+            total: total.total,
+        })
+        .collect();
+    let mut copies: BTreeMap<NameId, Heavy> = BTreeMap::new();
+    for time in report.stacks.iter().filter(|time| time.device == position) {
+        if list
+            .iter()
+            .any(|heavy| heavy.count.is_some() && heavy.name == time.name)
+            || !matches!(time.kind, Kind::Memcpy | Kind::Memset)
+        {
+            continue;
+        }
+        let copy = copies.entry(time.name).or_insert(Heavy {
+            name: time.name,
+            class: time.class,
+            kind: time.kind,
+            count: None,
+            total: 0,
+        });
+        copy.total = copy.total.saturating_add(time.total);
+    }
+    list.extend(copies.into_values());
+    list.sort_by_key(|heavy| std::cmp::Reverse(heavy.total));
+    list
+}
+
+/// One line of a list of kernels and copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Heavy {
+    pub(crate) name: NameId,
+    pub(crate) class: Class,
+    pub(crate) kind: Kind,
+    /// `None` for copies and sets.
+    pub(crate) count: Option<u64>,
+    pub(crate) total: u64,
+}
+
+impl Heavy {
+    pub(crate) fn count_text(&self) -> String {
+        self.count.map_or_else(|| "-".to_owned(), grouped)
+    }
+}
+
 /// `GPU 0`, or `GPU 0 SIMULATED`.
 pub(crate) fn gpu_title(info: &DeviceInfo) -> String {
     let simulated = if info.simulated { " SIMULATED" } else { "" };
@@ -78,14 +144,22 @@ pub(crate) fn gpu_title(info: &DeviceInfo) -> String {
 
 /// `VLLM::Worker_TP0 (pid 123)`.
 pub(crate) fn process_title(info: &ProcessInfo) -> String {
-    let title = if info.title.is_empty() { "process" } else { info.title.as_str() };
+    let title = if info.title.is_empty() {
+        "process"
+    } else {
+        info.title.as_str()
+    };
     format!("{title} (pid {})", info.pid)
 }
 
 /// Parts of `whole` in per cent; 0 of nothing.
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
 pub(crate) fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
 }
 
 /// `1.234 s`, `56.7 ms`, `890 ns`: three to four digits.
@@ -97,6 +171,21 @@ pub(crate) fn duration(ns: u64) -> String {
         1_000..1_000_000 => format!("{:.1} us", value / 1e3),
         1_000_000..1_000_000_000 => format!("{:.1} ms", value / 1e6),
         _ => format!("{:.3} s", value / 1e9),
+    }
+}
+
+/// `1 GPU`, `2 GPUs`, `12 345 kernels`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", grouped(number))
+}
+
+/// `1 launch`, `2 launches`.
+pub(crate) fn launches(number: u64) -> String {
+    if number == 1 {
+        "1 launch".to_owned()
+    } else {
+        format!("{} launches", grouped(number))
     }
 }
 
@@ -145,7 +234,12 @@ mod tests {
 
     #[test]
     fn groups_of_three() {
-        for (number, expected) in [(0, "0"), (999, "999"), (1_000, "1 000"), (12_345_678, "12 345 678")] {
+        for (number, expected) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1 000"),
+            (12_345_678, "12 345 678"),
+        ] {
             assert_eq!(grouped(number), expected);
         }
     }
@@ -155,6 +249,9 @@ mod tests {
         let short = shorten("void cutlass::device_kernel<foo>(bar)", 20);
 
         assert_eq!(short.chars().count(), 20);
-        assert!(short.starts_with("void ") && short.ends_with("(bar)"), "{short}");
+        assert!(
+            short.starts_with("void ") && short.ends_with("(bar)"),
+            "{short}"
+        );
     }
 }

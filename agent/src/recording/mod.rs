@@ -42,3 +42,6 @@ pub struct Counts {
     pub records: u64,
     pub kernel_events: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,8 @@ pub struct Status {
     pub launches_failed: u64,
     pub stacks_sampled: u64,
     pub activities: u64,
+    /// Time the shim spent in its completion callback, ns.
+    pub completion_ns: u64,
     pub cupti_dropped: u64,
     pub lost: u64,
     pub discarded: u64,
@@ -192,6 +194,7 @@ pub fn status(memory: &Memory) -> Status {
         launches_failed: load(&stats.launches_failed),
         stacks_sampled: load(&stats.stacks_sampled),
         activities: load(&stats.activities),
+        completion_ns: load(&stats.completion_ns),
         cupti_dropped: load(&stats.cupti_dropped),
         lost: stats.lost.iter().take(PRODUCERS).map(load).fold(0, u64::saturating_add),
         discarded: load(&stats.activities_discarded),

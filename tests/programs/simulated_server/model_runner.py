@@ -28,7 +28,7 @@ class GPUModelRunner:
         self.launcher = Launcher(runtime, options.streams)
         self._random = random.Random(options.seed * 1000 + rank)
         self._build = Builder(self.launcher, read_kernels(), self._random)
-        self.layers = [DecoderLayer(self._build) for _ in range(MAX_LAYERS)]
+        self.layers = []
         self.sampler = Sampler(self._build)
         self.draft = DecoderLayer(self._build)
         self.inputs = [self._build.operator("other/memory") for _ in range(2)]
@@ -43,13 +43,14 @@ class GPUModelRunner:
         options = self._options
         nodes = (options.rate - options.single_rate) / options.gpus * options.period
         singles = options.single_rate / options.gpus * options.period
-        counts = [len(self.launcher.plan(lambda l=layer: l.forward("decode"))) for layer in self.layers]
-        used = 0
         total = 0
-        while used < MAX_LAYERS and (used == 0 or total + counts[used] / 2 <= nodes):
-            total += counts[used]
-            used += 1
-        self.layers = self.layers[:used]
+        while not self.layers or (total < nodes and len(self.layers) < MAX_LAYERS):
+            layer = DecoderLayer(self._build)
+            count = len(self.launcher.plan(lambda layer=layer: layer.forward("decode")))
+            if self.layers and total + count / 2 > nodes:
+                break
+            self.layers.append(layer)
+            total += count
         main = self.launcher.main
         graph_ns = self._main_ns(self._forward_decode, main) / total * nodes
         eager = self.launcher.plan(lambda: (self.draft.forward("decode"), self.sampler.forward()))

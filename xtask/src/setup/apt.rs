@@ -14,7 +14,7 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// A private apt state in a folder.
 #[derive(Debug)]
-pub struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
     options: Vec<String>,
 }
@@ -22,21 +22,28 @@ pub struct Apt {
 impl Apt {
     /// Reads the lists of `suites` (each such as `bookworm` or `bookworm non-free`) from the Debian
     /// mirror this machine is configured for, into `folder`.
-    pub fn open(folder: &Path, suites: &[String]) -> Result<Self> {
+    pub(crate) fn open(folder: &Path, suites: &[String]) -> Result<Self> {
         let mirror = debian_mirror()?;
         for part in ["lists/partial", "cache/archives/partial", "parts"] {
-            fs::create_dir_all(folder.join(part)).with_context(|| format!("create {}", folder.display()))?;
+            fs::create_dir_all(folder.join(part))
+                .with_context(|| format!("create {}", folder.display()))?;
         }
         let keyring = "/usr/share/keyrings/debian-archive-keyring.gpg";
         if !Path::new(keyring).exists() {
             bail!("no Debian archive keyring here: {keyring}");
         }
-        let sources: String = suites
+        let sources: Vec<String> = suites
             .iter()
-            .map(|suite| format!("deb [signed-by={keyring}] {mirror} {}\n", with_component(suite)))
+            .map(|suite| {
+                format!(
+                    "deb [signed-by={keyring}] {mirror} {}",
+                    with_component(suite)
+                )
+            })
             .collect();
         let list = folder.join("sources.list");
-        fs::write(&list, sources).with_context(|| format!("write {}", list.display()))?;
+        fs::write(&list, sources.join("\n") + "\n")
+            .with_context(|| format!("write {}", list.display()))?;
         let shown = |part: &str| folder.join(part).display().to_string();
         let options = [
             format!("Dir::Etc::sourcelist={}", list.display()),
@@ -48,19 +55,30 @@ impl Apt {
         .into_iter()
         .flat_map(|option| ["-o".to_owned(), option])
         .collect();
-        let apt = Self { folder: folder.to_owned(), options };
-        child::run(apt.command("apt-get").args(["-qq", "update"]), "apt-get update", LIMIT)?;
+        let apt = Self {
+            folder: folder.to_owned(),
+            options,
+        };
+        child::run(
+            apt.command("apt-get").args(["-qq", "update"]),
+            "apt-get update",
+            LIMIT,
+        )?;
         Ok(apt)
     }
 
     /// Versions on offer, best first.
-    pub fn versions(&self, package: &str) -> Result<Vec<String>> {
-        let output = child::output(self.command("apt-cache").args(["madison", package]), "apt-cache", LIMIT)?;
+    pub(crate) fn versions(&self, package: &str) -> Result<Vec<String>> {
+        let output = child::output(
+            self.command("apt-cache").args(["madison", package]),
+            "apt-cache",
+            LIMIT,
+        )?;
         Ok(parse_madison(&String::from_utf8_lossy(&output.stdout)))
     }
 
     /// Downloads one version and unpacks it; the folder that holds its tree.
-    pub fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
+    pub(crate) fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
         let mut download = self.command("apt-get");
         download.args(["-qq", "download", &format!("{package}={version}")]);
         child::run(&mut download, &format!("download {package}"), LIMIT)?;
@@ -68,11 +86,20 @@ impl Apt {
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .find(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 name.starts_with(&format!("{package}_"))
                     && path.extension().is_some_and(|extension| extension == "deb")
             })
-            .with_context(|| format!("apt-get downloaded no {package} into {}", self.folder.display()))?;
+            .with_context(|| {
+                format!(
+                    "apt-get downloaded no {package} into {}",
+                    self.folder.display()
+                )
+            })?;
         let tree = self.folder.join(format!("tree-{package}"));
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("-x").arg(&archive).arg(&tree);
@@ -88,7 +115,11 @@ impl Apt {
 }
 
 fn with_component(suite: &str) -> String {
-    if suite.contains(' ') { suite.to_owned() } else { format!("{suite} main") }
+    if suite.contains(' ') {
+        suite.to_owned()
+    } else {
+        format!("{suite} main")
+    }
 }
 
 /// The machine's own Debian mirror; none is named here.
@@ -115,7 +146,10 @@ fn parse_mirror(text: &str) -> Option<String> {
 
 /// The second column of `package | version | source`.
 fn parse_madison(text: &str) -> Vec<String> {
-    text.lines().filter_map(|line| line.split('|').nth(1)).map(|column| column.trim().to_owned()).collect()
+    text.lines()
+        .filter_map(|line| line.split('|').nth(1))
+        .map(|column| column.trim().to_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -124,18 +158,33 @@ mod tests {
 
     #[test]
     fn the_mirror_is_read_from_both_formats() {
-        let check = |text: &str, expected: Option<&str>| assert_eq!(parse_mirror(text).as_deref(), expected);
-        check("deb http://a.example/debian bookworm main", Some("http://a.example/debian"));
-        check("deb [signed-by=/x] http://a.example/debian/ sid main", Some("http://a.example/debian/"));
-        check("Types: deb\nURIs: http://b.example/debian\nSuites: sid", Some("http://b.example/debian"));
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(parse_mirror(text).as_deref(), expected);
+        };
+        check(
+            "deb http://a.example/debian bookworm main",
+            Some("http://a.example/debian"),
+        );
+        check(
+            "deb [signed-by=/x] http://a.example/debian/ sid main",
+            Some("http://a.example/debian/"),
+        );
+        check(
+            "Types: deb\nURIs: http://b.example/debian\nSuites: sid",
+            Some("http://b.example/debian"),
+        );
         check("# deb http://a.example/debian bookworm main", None);
-        check("deb http://a.example/debian-security bookworm-security main", None);
+        check(
+            "deb http://a.example/debian-security bookworm-security main",
+            None,
+        );
         check("deb http://a.example/ubuntu noble main", None);
     }
 
     #[test]
     fn versions_are_the_second_column() {
-        let text = " rust-src | 1.95.0+dfsg1-1~bpo13+1 | http://a.example sid/main amd64 Packages\n";
+        let text =
+            " rust-src | 1.95.0+dfsg1-1~bpo13+1 | http://a.example sid/main amd64 Packages\n";
         assert_eq!(parse_madison(text), ["1.95.0+dfsg1-1~bpo13+1"]);
     }
 }

@@ -17,7 +17,7 @@ const VERSION: &str = "0.10.3";
 const LIMIT: Duration = Duration::from_mins(20);
 
 /// Installs it unless one of the right series answers.
-pub fn install(workspace: &Workspace) -> Result<()> {
+pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     match installed() {
         Some(version) if version.starts_with(SERIES) => {
             say("there", &format!("bpf-linker {version}"));
@@ -26,7 +26,10 @@ pub fn install(workspace: &Workspace) -> Result<()> {
         Some(version) => say("replace", &format!("bpf-linker {version} by {VERSION}")),
         None => {}
     }
-    say("install", &format!("bpf-linker {VERSION} (cargo install, about three minutes)"));
+    say(
+        "install",
+        &format!("bpf-linker {VERSION} (cargo install, about three minutes)"),
+    );
     let mut command = workspace.cargo("install");
     command
         .args([&format!("bpf-linker@{VERSION}"), "--locked", "--force"])

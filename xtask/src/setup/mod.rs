@@ -10,16 +10,19 @@ use anyhow::Result;
 use crate::child::succeeds;
 use crate::workspace::Workspace;
 
-pub use apt::Apt;
-pub use packages::{has_program, is_root};
+pub(crate) use apt::Apt;
+pub(crate) use packages::is_root;
 
 /// Installs what is missing. Each step prints one line.
-pub fn run(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     packages::install()?;
     components()?;
     rust_src::install(workspace)?;
     bpf_linker::install(workspace)?;
-    say("ready", "everything `cargo xtask build` and `cargo xtask test` need is here");
+    say(
+        "ready",
+        "everything `cargo xtask build` and `cargo xtask test` need is here",
+    );
     Ok(())
 }
 
@@ -30,7 +33,10 @@ fn components() -> Result<()> {
             say("there", component);
             continue;
         }
-        say("install", &format!("{component} (rustup component add {component})"));
+        say(
+            "install",
+            &format!("{component} (rustup component add {component})"),
+        );
         let mut command = std::process::Command::new("rustup");
         command.args(["component", "add", component]);
         crate::child::run(&mut command, component, std::time::Duration::from_mins(5))?;

@@ -23,11 +23,31 @@ struct Need {
 }
 
 const NEEDS: [Need; 6] = [
-    Need { package: "gcc", seen: Seen::Program("cc"), why: "links every Rust program, builds SQLite and zstd" },
-    Need { package: "libc6-dev", seen: Seen::File("/usr/include/stdio.h"), why: "headers for the C parts" },
-    Need { package: "python3", seen: Seen::Program("python3"), why: "runs the simulated vLLM" },
-    Need { package: "git", seen: Seen::Program("git"), why: "lists the files `tidy` checks" },
-    Need { package: "binutils", seen: Seen::Program("readelf"), why: "tests look into shared libraries" },
+    Need {
+        package: "gcc",
+        seen: Seen::Program("cc"),
+        why: "links every Rust program, builds SQLite and zstd",
+    },
+    Need {
+        package: "libc6-dev",
+        seen: Seen::File("/usr/include/stdio.h"),
+        why: "headers for the C parts",
+    },
+    Need {
+        package: "python3",
+        seen: Seen::Program("python3"),
+        why: "runs the simulated vLLM",
+    },
+    Need {
+        package: "git",
+        seen: Seen::Program("git"),
+        why: "lists the files `tidy` checks",
+    },
+    Need {
+        package: "binutils",
+        seen: Seen::Program("readelf"),
+        why: "tests look into shared libraries",
+    },
     Need {
         package: "ca-certificates",
         seen: Seen::File("/etc/ssl/certs/ca-certificates.crt"),
@@ -38,10 +58,13 @@ const NEEDS: [Need; 6] = [
 const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 
 /// Installs the packages whose program or file is missing, in one apt call.
-pub fn install() -> Result<()> {
+pub(crate) fn install() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !is_met(&need.seen)).collect();
     if missing.is_empty() {
-        say("there", "a C compiler, python3, git, binutils, certificates");
+        say(
+            "there",
+            "a C compiler, python3, git, binutils, certificates",
+        );
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
@@ -68,9 +91,15 @@ pub fn install() -> Result<()> {
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
-    child::run(&mut command, &format!("apt-get {}", arguments[0]), INSTALL_LIMIT)
-        .context("is the machine online, and are its package sources right?")
+    command
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    child::run(
+        &mut command,
+        &format!("apt-get {}", arguments[0]),
+        INSTALL_LIMIT,
+    )
+    .context("is the machine online, and are its package sources right?")
 }
 
 fn is_met(seen: &Seen) -> bool {
@@ -81,12 +110,12 @@ fn is_met(seen: &Seen) -> bool {
 }
 
 /// Whether `PATH` leads to a program of this name.
-pub fn has_program(name: &str) -> bool {
+pub(crate) fn has_program(name: &str) -> bool {
     std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
 }
 
 /// Effective user 0.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }

@@ -4,40 +4,44 @@ use std::fmt;
 
 /// Tests by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub(crate) struct Counts {
     pub passed: u64,
     pub failed: u64,
     pub skipped: u64,
 }
 
 impl Counts {
-    pub fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
     }
 
-    pub fn total(self) -> u64 {
+    pub(crate) fn total(self) -> u64 {
         self.passed + self.failed + self.skipped
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(
+            formatter,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
     }
 }
 
 /// Reads a test run's output line by line.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     counts: Counts,
     /// Reasons, as the tests printed them.
     pub skips: Vec<String>,
 }
 
 impl Tally {
-    pub fn line(&mut self, line: &str) {
+    pub(crate) fn line(&mut self, line: &str) {
         if let Some(reason) = line.trim_start().strip_prefix("SKIP ") {
             self.skips.push(reason.to_owned());
         } else if let Some(result) = line.strip_prefix("test result: ") {
@@ -47,7 +51,7 @@ impl Tally {
 
     /// A test that printed SKIP ended as libtest's `ok`, so it is taken off the passed ones. Tests
     /// that libtest itself ignored are skipped too.
-    pub fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let printed = (self.skips.len() as u64).min(self.counts.passed);
         Counts {
             passed: self.counts.passed - printed,
@@ -65,7 +69,11 @@ fn parse_result(text: &str) -> Counts {
             .find_map(|part| part.trim().parse().ok())
             .unwrap_or(0)
     };
-    Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") }
+    Counts {
+        passed: number("passed"),
+        failed: number("failed"),
+        skipped: number("ignored"),
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +91,14 @@ mod tests {
         ] {
             tally.line(line);
         }
-        assert_eq!(tally.counts(), Counts { passed: 4, failed: 4, skipped: 2 });
+        assert_eq!(
+            tally.counts(),
+            Counts {
+                passed: 4,
+                failed: 4,
+                skipped: 2
+            }
+        );
         assert_eq!(tally.skips, ["real::cupti: no libraries"]);
     }
 }

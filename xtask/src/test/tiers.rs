@@ -1,13 +1,15 @@
 //! The tiers: what each needs, what it runs, and what stops it.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
+use serde_json::Value;
 
 use crate::artefacts::{Artefacts, TESTS_PACKAGE};
 use crate::build;
-use crate::child;
+use crate::child::{self, Stream};
 use crate::nvidia;
 use crate::setup::is_root;
 use crate::test::tally::{Counts, Tally};
@@ -15,7 +17,8 @@ use crate::tidy;
 use crate::workspace::Workspace;
 
 /// A rung of the ladder.
-pub struct Tier {
+#[derive(Debug)]
+pub(crate) struct Tier {
     pub name: &'static str,
     pub about: &'static str,
     /// May be missing without failing the run: it needs what most machines do not have.
@@ -24,11 +27,14 @@ pub struct Tier {
 }
 
 /// What became of a tier.
-pub enum Outcome {
+#[derive(Debug)]
+pub(crate) enum Outcome {
     /// A check without parts.
     Passed,
     /// Tests, counted.
     Ran(Counts),
+    /// Tests, counted, and what is wrong with the run beyond failed tests.
+    Spoiled(Counts, String),
     /// Something it needs is not here.
     CannotRun(String),
 }
@@ -43,22 +49,95 @@ enum Skips {
 }
 
 /// In order of cost.
-pub const TIERS: &[Tier] = &[
-    Tier { name: "fmt", about: "rustfmt has nothing to change", optional: false, run: fmt },
-    Tier { name: "tidy", about: "rules of the house", optional: false, run: tidy_tier },
-    Tier { name: "build", about: "release agent, shim, kernel programs, simulator", optional: false, run: build_tier },
-    Tier { name: "clippy", about: "no warning in any target", optional: false, run: clippy },
-    Tier { name: "unit", about: "unit and property tests", optional: false, run: unit },
-    Tier { name: "golden", about: "outputs and recordings as they were", optional: false, run: golden },
-    Tier { name: "sim", about: "the simulated CUDA itself", optional: false, run: sim },
-    Tier { name: "shim", about: "the shim under the simulated CUDA, hostile hosts", optional: false, run: shim },
-    Tier { name: "real", about: "the shim under NVIDIA's own libraries", optional: true, run: real },
-    Tier { name: "cli", about: "commands, bad input, exit codes", optional: false, run: cli },
-    Tier { name: "bpf", about: "kernel programs in this kernel (root)", optional: false, run: bpf },
-    Tier { name: "e2e", about: "record against ground truth (root)", optional: false, run: e2e },
-    Tier { name: "gpu", about: "a real NVIDIA GPU", optional: true, run: gpu },
-    Tier { name: "vllm", about: "a real vLLM server", optional: true, run: vllm },
+pub(crate) const TIERS: &[Tier] = &[
+    Tier {
+        name: "fmt",
+        about: "rustfmt has nothing to change",
+        optional: false,
+        run: fmt,
+    },
+    Tier {
+        name: "tidy",
+        about: "rules of the house",
+        optional: false,
+        run: tidy_tier,
+    },
+    Tier {
+        name: "build",
+        about: "release agent, shim, kernel programs, simulator",
+        optional: false,
+        run: build_tier,
+    },
+    Tier {
+        name: "clippy",
+        about: "no warning in any target",
+        optional: false,
+        run: clippy,
+    },
+    Tier {
+        name: "unit",
+        about: "unit and property tests",
+        optional: false,
+        run: unit,
+    },
+    Tier {
+        name: "golden",
+        about: "outputs and recordings as they were",
+        optional: false,
+        run: golden,
+    },
+    Tier {
+        name: "sim",
+        about: "the simulated CUDA itself",
+        optional: false,
+        run: sim,
+    },
+    Tier {
+        name: "shim",
+        about: "the shim under the simulated CUDA, hostile hosts",
+        optional: false,
+        run: shim,
+    },
+    Tier {
+        name: "real",
+        about: "the shim under NVIDIA's own libraries",
+        optional: true,
+        run: real,
+    },
+    Tier {
+        name: "cli",
+        about: "commands, bad input, exit codes",
+        optional: false,
+        run: cli,
+    },
+    Tier {
+        name: "bpf",
+        about: "kernel programs in this kernel (root)",
+        optional: false,
+        run: bpf,
+    },
+    Tier {
+        name: "e2e",
+        about: "record against ground truth (root)",
+        optional: false,
+        run: e2e,
+    },
+    Tier {
+        name: "gpu",
+        about: "a real NVIDIA GPU",
+        optional: true,
+        run: gpu,
+    },
+    Tier {
+        name: "vllm",
+        about: "a real vLLM server",
+        optional: true,
+        run: vllm,
+    },
 ];
+
+/// The agent's integration test of the kernel programs.
+const KERNEL_TESTS: &str = "bpf";
 
 /// A cold debug build of every test, and then the tests.
 const TEST_LIMIT: Duration = Duration::from_mins(25);
@@ -68,7 +147,9 @@ fn fmt(workspace: &Workspace) -> Result<Outcome> {
     command.args(["--all", "--check"]);
     child::run(&mut command, "cargo fmt --all --check", TEST_LIMIT)?;
     let mut command = workspace.cargo("fmt");
-    command.args(["--check"]).current_dir(workspace.root.join("ebpf"));
+    command
+        .args(["--check"])
+        .current_dir(workspace.root.join("ebpf"));
     child::run(&mut command, "cargo fmt --check in ebpf/", TEST_LIMIT)?;
     Ok(Outcome::Passed)
 }
@@ -83,7 +164,14 @@ fn build_tier(workspace: &Workspace) -> Result<Outcome> {
 
 fn clippy(workspace: &Workspace) -> Result<Outcome> {
     let mut command = workspace.cargo("clippy");
-    command.args(["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
+    command.args([
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]);
     child::run(&mut command, "cargo clippy", TEST_LIMIT)?;
     let mut command = build::ebpf_cargo(workspace, "clippy");
     command.args(["--release", "--locked", "--", "-D", "warnings"]);
@@ -93,19 +181,72 @@ fn clippy(workspace: &Workspace) -> Result<Outcome> {
 
 fn unit(workspace: &Workspace) -> Result<Outcome> {
     let mut command = workspace.cargo("test");
-    command.args(["--workspace", "--exclude", TESTS_PACKAGE, "--lib", "--bins", "--locked", "--no-fail-fast"]);
-    tests(command, "unit", Skips::Count)
+    command.args([
+        "--workspace",
+        "--lib",
+        "--bins",
+        "--locked",
+        "--no-fail-fast",
+    ]);
+    run_all(vec![command], "unit", Skips::Count)
 }
 
 /// Integration tests of the single crates: whole outputs and recordings.
 fn golden(workspace: &Workspace) -> Result<Outcome> {
+    let mut targets = test_targets(workspace, |folder| !folder.starts_with("tests"))?;
+    // The kernel's tests are a tier of their own.
+    targets.retain(|target| target != KERNEL_TESTS);
+    if targets.is_empty() {
+        return Ok(Outcome::CannotRun(
+            "no crate has integration tests".to_owned(),
+        ));
+    }
     let mut command = workspace.cargo("test");
-    command.args(["-p", "warplens", "-p", "warplens-analysis", "--test", "*", "--locked", "--no-fail-fast"]);
-    tests(command, "golden", Skips::Count)
+    command.args(["--workspace", "--locked", "--no-fail-fast"]);
+    command.args(targets.iter().flat_map(|target| ["--test", target]));
+    run_all(vec![command], "golden", Skips::Count)
 }
 
+/// Names of the integration tests of the packages whose folder, relative to the root, is `wanted`.
+fn test_targets(workspace: &Workspace, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
+    let metadata = workspace.metadata(&["--no-deps"])?;
+    Ok(targets_in(&metadata, |manifest| {
+        manifest
+            .parent()
+            .and_then(|folder| folder.strip_prefix(&workspace.root).ok())
+            .is_some_and(&wanted)
+    }))
+}
+
+fn targets_in(metadata: &Value, wanted: impl Fn(&Path) -> bool) -> Vec<String> {
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    packages
+        .filter(|package| {
+            package["manifest_path"]
+                .as_str()
+                .is_some_and(|path| wanted(Path::new(path)))
+        })
+        .flat_map(|package| package["targets"].as_array().into_iter().flatten())
+        .filter(|target| target["kind"] == serde_json::json!(["test"]))
+        .filter_map(|target| target["name"].as_str().map(str::to_owned))
+        .collect()
+}
+
+/// The simulator's own tests, and the integration crate's tests on it.
 fn sim(workspace: &Workspace) -> Result<Outcome> {
-    integration(workspace, "sim")
+    let integration = integration_command(workspace, "sim")?;
+    let mut commands = vec![integration];
+    let targets = test_targets(workspace, |folder| folder.starts_with("tests/sim-cuda"))?;
+    if !targets.is_empty() {
+        let mut own = workspace.cargo("test");
+        own.args(["--workspace", "--locked", "--no-fail-fast"]);
+        own.args(targets.iter().flat_map(|target| ["--test", target]));
+        own.args(["--", "--test-threads", "1", "--show-output"])
+            .env("REQUIRE", "sim");
+        Artefacts::locate(workspace)?.describe_to(&mut own, workspace);
+        commands.push(own);
+    }
+    run_all(commands, "sim", Skips::Fail)
 }
 
 fn shim(workspace: &Workspace) -> Result<Outcome> {
@@ -121,17 +262,29 @@ fn real(workspace: &Workspace) -> Result<Outcome> {
         Ok(folder) => {
             let mut command = integration_command(workspace, "real")?;
             command.env("WARPLENS_NVIDIA_DIR", folder);
-            tests(command, "real", Skips::Fail)
+            run_all(vec![command], "real", Skips::Fail)
         }
-        Err(error) => Ok(Outcome::CannotRun(format!("NVIDIA's libraries could not be fetched: {error:#}"))),
+        Err(error) => Ok(Outcome::CannotRun(format!(
+            "NVIDIA's libraries could not be fetched: {error:#}"
+        ))),
     }
 }
 
 fn bpf(workspace: &Workspace) -> Result<Outcome> {
-    match without_kernel_programs() {
-        Some(reason) => Ok(Outcome::CannotRun(reason)),
-        None => integration(workspace, "bpf"),
+    if let Some(reason) = without_kernel_programs() {
+        return Ok(Outcome::CannotRun(reason));
     }
+    build::ebpf(workspace)?;
+    let mut agent = workspace.cargo("test");
+    agent.args(["-p", "warplens", "--locked", "--test", KERNEL_TESTS, "--"]);
+    agent
+        .args(["--test-threads", "1", "--show-output"])
+        .env("REQUIRE", "bpf");
+    run_all(
+        vec![agent, integration_command(workspace, "bpf")?],
+        "bpf",
+        Skips::Fail,
+    )
 }
 
 fn e2e(workspace: &Workspace) -> Result<Outcome> {
@@ -142,8 +295,10 @@ fn e2e(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn gpu(workspace: &Workspace) -> Result<Outcome> {
-    if !std::path::Path::new("/dev/nvidiactl").exists() {
-        return Ok(Outcome::CannotRun("no NVIDIA GPU on this machine".to_owned()));
+    if !Path::new("/dev/nvidiactl").exists() {
+        return Ok(Outcome::CannotRun(
+            "no NVIDIA GPU on this machine".to_owned(),
+        ));
     }
     integration(workspace, "gpu")
 }
@@ -151,45 +306,130 @@ fn gpu(workspace: &Workspace) -> Result<Outcome> {
 fn vllm(workspace: &Workspace) -> Result<Outcome> {
     match std::env::var_os("WARPLENS_VLLM") {
         Some(_) => integration(workspace, "vllm"),
-        None => Ok(Outcome::CannotRun("WARPLENS_VLLM names no Python with vLLM installed".to_owned())),
+        None => Ok(Outcome::CannotRun(
+            "WARPLENS_VLLM names no Python with vLLM installed".to_owned(),
+        )),
     }
 }
 
 /// Why this process cannot load programs into the kernel, as far as that shows from outside.
 fn without_kernel_programs() -> Option<String> {
-    (!is_root()).then(|| "loading programs into the kernel needs root: run it under sudo".to_owned())
+    (!is_root())
+        .then(|| "loading programs into the kernel needs root: run it under sudo".to_owned())
 }
 
 fn integration(workspace: &Workspace, module: &'static str) -> Result<Outcome> {
-    tests(integration_command(workspace, module)?, module, Skips::Fail)
+    run_all(
+        vec![integration_command(workspace, module)?],
+        module,
+        Skips::Fail,
+    )
 }
 
 /// The integration crate's tests of one module, one after the other: they measure processes.
 fn integration_command(workspace: &Workspace, module: &str) -> Result<Command> {
     let artefacts = Artefacts::locate(workspace).or_else(|_| build::everything(workspace))?;
     let mut command = workspace.cargo("test");
-    command.args(["-p", TESTS_PACKAGE, "--locked", "--test", "it", "--", &format!("{module}::")]);
-    command.args(["--test-threads", "1", "--show-output"]).env("REQUIRE", module);
+    command.args([
+        "-p",
+        TESTS_PACKAGE,
+        "--locked",
+        "--test",
+        "it",
+        "--",
+        &format!("{module}::"),
+    ]);
+    command
+        .args(["--test-threads", "1", "--show-output"])
+        .env("REQUIRE", module);
     artefacts.describe_to(&mut command, workspace);
     Ok(command)
 }
 
-fn tests(mut command: Command, name: &str, skips: Skips) -> Result<Outcome> {
+/// Runs them all, also after one has failed, and adds up.
+fn run_all(commands: Vec<Command>, name: &str, skips: Skips) -> Result<Outcome> {
     let mut tally = Tally::default();
-    let status = child::run_lines(&mut command, &format!("tier {name}"), TEST_LIMIT, |line| {
-        println!("{line}");
-        tally.line(line);
-    })
-    .with_context(|| format!("run tier {name}"))?;
-    let counts = tally.counts();
-    if counts.total() == 0 {
-        bail!("no test ran ({status})");
-    }
-    if !status.success() && counts.failed == 0 {
-        bail!("{counts}, and the run itself failed ({status})");
+    let mut wrong = Vec::new();
+    for mut command in commands {
+        let before = tally.counts();
+        let status = child::run_all_lines(
+            &mut command,
+            &format!("tier {name}"),
+            TEST_LIMIT,
+            |stream, line| {
+                match stream {
+                    Stream::Output => println!("{line}"),
+                    Stream::Error => eprintln!("{line}"),
+                }
+                tally.line(line);
+            },
+        )?;
+        let counts = tally.counts();
+        if counts.total() == before.total() {
+            wrong.push(format!("no test ran ({status})"));
+        } else if !status.success() && counts.failed == before.failed {
+            wrong.push(format!("the run itself failed ({status})"));
+        }
     }
     if skips == Skips::Fail && !tally.skips.is_empty() {
-        bail!("{counts}; skipped: {}", tally.skips.join("; "));
+        wrong.push(format!("skipped: {}", tally.skips.join("; ")));
     }
-    Ok(Outcome::Ran(counts))
+    let counts = tally.counts();
+    if wrong.is_empty() {
+        Ok(Outcome::Ran(counts))
+    } else {
+        Ok(Outcome::Spoiled(counts, wrong.join("; ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        command
+    }
+
+    fn spoiled(scripts: &[&str], skips: Skips) -> Option<String> {
+        match run_all(
+            scripts.iter().map(|script| shell(script)).collect(),
+            "x",
+            skips,
+        )
+        .unwrap()
+        {
+            Outcome::Spoiled(_, why) => Some(why),
+            _ => None,
+        }
+    }
+
+    const ONE: &str = "echo 'test result: ok. 1 passed; 0 failed; 0 ignored'";
+
+    #[test]
+    fn a_run_without_tests_or_with_skips_is_not_green() {
+        assert_eq!(spoiled(&[ONE], Skips::Fail), None);
+        assert!(spoiled(&["true"], Skips::Fail).is_some());
+        assert!(spoiled(&[ONE, "true"], Skips::Fail).is_some());
+        assert!(spoiled(&[&format!("{ONE}; exit 1")], Skips::Fail).is_some());
+        assert!(spoiled(&[&format!("{ONE}; echo SKIP a: b")], Skips::Fail).is_some());
+        assert!(spoiled(&[&format!("{ONE}; echo SKIP a: b >&2")], Skips::Fail).is_some());
+        assert_eq!(
+            spoiled(&[&format!("{ONE}; echo SKIP a: b")], Skips::Count),
+            None
+        );
+    }
+
+    #[test]
+    fn test_targets_are_those_of_the_packages_asked_for() {
+        let metadata = serde_json::json!({"packages": [
+            {"manifest_path": "/x/a/Cargo.toml",
+             "targets": [{"name": "t", "kind": ["test"]}, {"name": "a", "kind": ["lib"]}]},
+            {"manifest_path": "/x/b/Cargo.toml", "targets": [{"name": "u", "kind": ["test"]}]}]});
+        assert_eq!(
+            targets_in(&metadata, |path| path.starts_with("/x/a")),
+            ["t"]
+        );
+    }
 }

@@ -14,13 +14,25 @@ const OURS: [(&str, &[&str]); 6] = [
     ("warplens-analysis", &["warplens-wire"]),
     ("warplens", &["warplens-analysis", "warplens-wire"]),
     ("warplens-cupti-sys", &[]),
-    ("warplens-cuda-shim", &["warplens-wire", "warplens-cupti-sys"]),
+    (
+        "warplens-cuda-shim",
+        &["warplens-wire", "warplens-cupti-sys"],
+    ),
     ("xtask", &[]),
 ];
 
 /// What a pure package must not depend on: it does no IO, reads no clock and spawns nothing.
-const IMPURE: [&str; 9] =
-    ["tokio", "aya", "libc", "rustix", "nix", "crossbeam-channel", "axum", "rusqlite", "reqwest"];
+const IMPURE: [&str; 9] = [
+    "tokio",
+    "aya",
+    "libc",
+    "rustix",
+    "nix",
+    "crossbeam-channel",
+    "axum",
+    "rusqlite",
+    "reqwest",
+];
 
 /// Names that only one place may use: `(crate, folder it holds for, the place)`.
 const ONE_PLACE: [(&str, &str, &str); 3] = [
@@ -29,7 +41,7 @@ const ONE_PLACE: [(&str, &str, &str); 3] = [
     ("cudarc", "agent/src/", "agent/src/commands/doctor"),
 ];
 
-pub fn check(workspace: &Workspace, texts: &[Text]) -> Result<Vec<Finding>> {
+pub(crate) fn check(workspace: &Workspace, texts: &[Text]) -> Result<Vec<Finding>> {
     let metadata = workspace.metadata(&["--no-deps"])?;
     let mut findings = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -44,14 +56,17 @@ pub fn check(workspace: &Workspace, texts: &[Text]) -> Result<Vec<Finding>> {
 fn package_findings(package: &Value) -> Vec<Finding> {
     let name = package["name"].as_str().unwrap_or_default();
     let manifest = format!("{name}'s Cargo.toml");
-    let Some((_, allowed)) = OURS.iter().find(|(ours, _)| *ours == name) else { return Vec::new() };
+    let Some((_, allowed)) = OURS.iter().find(|(ours, _)| *ours == name) else {
+        return Vec::new();
+    };
     let dependencies = package["dependencies"].as_array().into_iter().flatten();
     dependencies
         // What only its tests use does not reach its users.
         .filter(|dependency| dependency["kind"] != "dev")
         .filter_map(|dependency| dependency["name"].as_str())
         .filter_map(|dependency| {
-            let is_ours = OURS.iter().any(|(ours, _)| *ours == dependency) || dependency.starts_with("warplens");
+            let is_ours = OURS.iter().any(|(ours, _)| *ours == dependency)
+                || dependency.starts_with("warplens");
             if is_ours && !allowed.contains(&dependency) {
                 Some(format!("{name} must not import {dependency}"))
             } else if name == "warplens-analysis" && IMPURE.contains(&dependency) {
@@ -73,10 +88,17 @@ fn place_findings(text: &Text) -> Vec<Finding> {
         }
         for (index, line) in split(&text.content).iter().enumerate() {
             let path = format!("{word}::");
-            let names_it = line.code.match_indices(&path).any(|(at, _)| has_word(&line.code[at..at + word.len()], word)
-                && !line.code[..at].ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before)));
+            let names_it = line.code.match_indices(&path).any(|(at, _)| {
+                has_word(&line.code[at..at + word.len()], word)
+                    && !line.code[..at]
+                        .ends_with(|before: char| before.is_alphanumeric() || "_:".contains(before))
+            });
             if names_it {
-                findings.push(Finding::at(text, index + 1, format!("`{word}` belongs in {place} alone")));
+                findings.push(Finding::at(
+                    text,
+                    index + 1,
+                    format!("`{word}` belongs in {place} alone"),
+                ));
             }
         }
     }
@@ -89,23 +111,37 @@ mod tests {
 
     #[test]
     fn a_forbidden_import_is_found_and_a_test_dependency_is_not() {
-        let package = |kind: Value, dependency: &str| {
-            serde_json::json!({"name": "warplens-analysis", "dependencies": [{"name": dependency, "kind": kind}]})
-        };
+        let package = |kind: Value, dependency: &str| serde_json::json!({"name": "warplens-analysis", "dependencies": [{"name": dependency, "kind": kind}]});
         assert_eq!(package_findings(&package(Value::Null, "tokio")).len(), 1);
         assert_eq!(package_findings(&package(Value::Null, "warplens")).len(), 1);
-        assert_eq!(package_findings(&package(Value::Null, "warplens-wire")).len(), 0);
+        assert_eq!(
+            package_findings(&package(Value::Null, "warplens-wire")).len(),
+            0
+        );
         assert_eq!(package_findings(&package("dev".into(), "tokio")).len(), 0);
     }
 
     #[test]
     fn a_name_stays_in_its_place() {
         let found = |name: &str, content: &str| {
-            place_findings(&Text { path: name.into(), content: content.to_owned() }).len()
+            place_findings(&Text {
+                path: name.into(),
+                content: content.to_owned(),
+            })
+            .len()
         };
         assert_eq!(found("agent/src/pipeline.rs", "use aya::Ebpf;"), 1);
         assert_eq!(found("agent/src/bpf/load.rs", "use aya::Ebpf;"), 0);
-        assert_eq!(found("agent/analysis/src/session.rs", "use wire::shim::Payload;"), 1);
-        assert_eq!(found("agent/analysis/src/session.rs", "use crate::wire::x; // wire::shim"), 0);
+        assert_eq!(
+            found("agent/analysis/src/session.rs", "use wire::shim::Payload;"),
+            1
+        );
+        assert_eq!(
+            found(
+                "agent/analysis/src/session.rs",
+                "use crate::wire::x; // wire::shim"
+            ),
+            0
+        );
     }
 }

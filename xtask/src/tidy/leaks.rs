@@ -2,14 +2,16 @@
 
 use std::iter;
 
-use anyhow::Result;
-
 use crate::tidy::{Finding, Text};
-use crate::workspace::Workspace;
 
 /// Folders that exist on one machine only. In two parts, so that this file keeps its own rule.
-const FOLDERS: [(&str, &str); 5] =
-    [("/ro", "ot/"), ("/ho", "me/"), ("/wo", "rk/"), ("/fa", "rm/"), ("/Us", "ers/")];
+const FOLDERS: [(&str, &str); 5] = [
+    ("/ro", "ot/"),
+    ("/ho", "me/"),
+    ("/wo", "rk/"),
+    ("/fa", "rm/"),
+    ("/Us", "ers/"),
+];
 
 /// Hosts of package registries.
 const HOSTS: [(&str, &str); 6] = [
@@ -21,22 +23,35 @@ const HOSTS: [(&str, &str); 6] = [
     ("deb.deb", "ian.org"),
 ];
 
-pub fn check(_: &Workspace, texts: &[Text]) -> Result<Vec<Finding>> {
+pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
     let mut findings = Vec::new();
     // Lock files name the registry; cargo writes them.
-    for text in texts.iter().filter(|text| text.path.extension().is_none_or(|extension| extension != "lock")) {
+    for text in texts.iter().filter(|text| {
+        text.path
+            .extension()
+            .is_none_or(|extension| extension != "lock")
+    }) {
         for (index, line) in text.content.lines().enumerate() {
-            findings.extend(leaks(line).map(|what| Finding::at(text, index + 1, format!("names `{what}`"))));
+            findings.extend(
+                leaks(line).map(|what| Finding::at(text, index + 1, format!("names `{what}`"))),
+            );
         }
     }
-    Ok(findings)
+    findings
 }
 
 fn leaks(line: &str) -> impl Iterator<Item = String> {
-    let folders = FOLDERS.iter().map(|(first, second)| format!("{first}{second}")).filter(|folder| {
-        line.match_indices(folder.as_str()).any(|(at, _)| begins_a_path(&line[..at]))
-    });
-    let hosts = HOSTS.iter().map(|(first, second)| format!("{first}{second}")).filter(|host| line.contains(host));
+    let folders = FOLDERS
+        .iter()
+        .map(|(first, second)| format!("{first}{second}"))
+        .filter(|folder| {
+            line.match_indices(folder.as_str())
+                .any(|(at, _)| begins_a_path(&line[..at]))
+        });
+    let hosts = HOSTS
+        .iter()
+        .map(|(first, second)| format!("{first}{second}"))
+        .filter(|host| line.contains(host));
     iter::chain(folders, hosts).collect::<Vec<_>>().into_iter()
 }
 
@@ -54,7 +69,8 @@ mod tests {
 
     #[test]
     fn paths_and_hosts_are_found_where_they_begin() {
-        let check = |line: &str, expected: usize| assert_eq!(leaks(line).count(), expected, "{line}");
+        let check =
+            |line: &str, expected: usize| assert_eq!(leaks(line).count(), expected, "{line}");
         check(&["cd /wo", "rk/main"].concat(), 1);
         check(&["PATH=/ro", "ot/bin"].concat(), 1);
         check(&["/proc/1/ro", "ot/etc"].concat(), 0);

@@ -6,8 +6,8 @@ use anyhow::Result;
 use crate::tidy::{Finding, Text};
 use crate::workspace::Workspace;
 
-/// Licences that let a binary be distributed under MIT or Apache-2.0. The two with a file-level
-/// copyleft (MPL-2.0, CDLA for data) ask nothing of code beside them.
+/// Licences that let a binary be distributed under MIT or Apache-2.0. CDDL-1.0 (inferno) binds the
+/// files it stands in and asks nothing of code beside them.
 const ACCEPTED: [&str; 16] = [
     "MIT",
     "MIT-0",
@@ -27,7 +27,7 @@ const ACCEPTED: [&str; 16] = [
     "CDDL-1.0",
 ];
 
-pub fn check(workspace: &Workspace, _: &[Text]) -> Result<Vec<Finding>> {
+pub(crate) fn check(workspace: &Workspace, _: &[Text]) -> Result<Vec<Finding>> {
     let metadata = workspace.metadata(&[])?;
     let mut findings = Vec::new();
     for package in metadata["packages"].as_array().into_iter().flatten() {
@@ -47,7 +47,10 @@ pub fn check(workspace: &Workspace, _: &[Text]) -> Result<Vec<Finding>> {
 
 /// SPDX expressions as crates write them: AND binds stronger than OR, parentheses, the old `/`.
 fn is_accepted(expression: &str) -> bool {
-    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let spaced = expression
+        .replace('/', " OR ")
+        .replace('(', " ( ")
+        .replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
     any(&words, &mut at) && at == words.len()
@@ -72,7 +75,9 @@ fn all(words: &[&str], at: &mut usize) -> bool {
 }
 
 fn one(words: &[&str], at: &mut usize) -> bool {
-    let Some(word) = words.get(*at) else { return false };
+    let Some(word) = words.get(*at) else {
+        return false;
+    };
     *at += 1;
     if *word == "(" {
         let accepted = any(words, at);
@@ -93,7 +98,8 @@ mod tests {
 
     #[test]
     fn expressions_are_read_as_spdx_means_them() {
-        let check = |expression, expected| assert_eq!(is_accepted(expression), expected, "{expression}");
+        let check =
+            |expression, expected| assert_eq!(is_accepted(expression), expected, "{expression}");
         check("MIT OR Apache-2.0", true);
         check("MIT/Apache-2.0", true);
         check("GPL-3.0-only", false);

@@ -1,23 +1,28 @@
 //! Every constant of a `limits.rs` says why it has its value.
 
-use anyhow::Result;
-
 use crate::tidy::{Finding, Text};
-use crate::workspace::Workspace;
 
 /// Words a reason needs at least: fewer only name the constant again.
 const REASON_WORDS: usize = 6;
 
-pub fn check(_: &Workspace, texts: &[Text]) -> Result<Vec<Finding>> {
+pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for text in texts.iter().filter(|text| text.path.file_name().is_some_and(|name| name == "limits.rs")) {
+    for text in texts.iter().filter(|text| {
+        text.path
+            .file_name()
+            .is_some_and(|name| name == "limits.rs")
+    }) {
         let mut words = 0;
         for (index, line) in text.content.lines().map(str::trim).enumerate() {
             if let Some(doc) = line.strip_prefix("///") {
                 words += doc.split_whitespace().count();
             } else if line.starts_with("pub const ") {
                 if words < REASON_WORDS {
-                    findings.push(Finding::at(text, index + 1, "a limit without the reason for its value"));
+                    findings.push(Finding::at(
+                        text,
+                        index + 1,
+                        "a limit without the reason for its value",
+                    ));
                 }
                 words = 0;
             } else if !line.starts_with('#') {
@@ -25,7 +30,7 @@ pub fn check(_: &Workspace, texts: &[Text]) -> Result<Vec<Finding>> {
             }
         }
     }
-    Ok(findings)
+    findings
 }
 
 #[cfg(test)]
@@ -34,12 +39,19 @@ mod tests {
 
     #[test]
     fn a_limit_needs_a_reason() {
-        let workspace = Workspace { root: ".".into(), target: "target".into() };
         let found = |content: &str| {
-            let text = Text { path: "x/src/limits.rs".into(), content: content.to_owned() };
-            check(&workspace, &[text]).unwrap().len()
+            let text = Text {
+                path: "x/src/limits.rs".into(),
+                content: content.to_owned(),
+            };
+            check(&[text]).len()
         };
-        assert_eq!(found("/// Devices one process can show. CUDA itself allows 64.\npub const A: usize = 64;"), 0);
+        assert_eq!(
+            found(
+                "/// Devices one process can show. CUDA itself allows 64.\npub const A: usize = 64;"
+            ),
+            0
+        );
         assert_eq!(found("/// Devices.\npub const A: usize = 64;"), 1);
         assert_eq!(found("pub const A: usize = 64;"), 1);
     }

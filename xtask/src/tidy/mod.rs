@@ -22,7 +22,7 @@ use crate::workspace::Workspace;
 
 /// Something to mend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub(crate) struct Finding {
     pub file: PathBuf,
     /// From 1; `None`: the file as a whole.
     pub line: Option<usize>,
@@ -30,12 +30,20 @@ pub struct Finding {
 }
 
 impl Finding {
-    pub fn at(file: &Text, line: usize, what: impl Into<String>) -> Self {
-        Self { file: file.path.clone(), line: Some(line), what: what.into() }
+    pub(crate) fn at(file: &Text, line: usize, what: impl Into<String>) -> Self {
+        Self {
+            file: file.path.clone(),
+            line: Some(line),
+            what: what.into(),
+        }
     }
 
-    pub fn of(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
-        Self { file: path.into(), line: None, what: what.into() }
+    pub(crate) fn of(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
+        Self {
+            file: path.into(),
+            line: None,
+            what: what.into(),
+        }
     }
 }
 
@@ -51,44 +59,59 @@ impl fmt::Display for Finding {
 
 /// A text file of the repository.
 #[derive(Clone, Debug)]
-pub struct Text {
+pub(crate) struct Text {
     /// Relative to the root.
     pub path: PathBuf,
     pub content: String,
 }
 
 impl Text {
-    pub fn is_rust(&self) -> bool {
-        self.path.extension().is_some_and(|extension| extension == "rs")
+    pub(crate) fn is_rust(&self) -> bool {
+        self.path
+            .extension()
+            .is_some_and(|extension| extension == "rs")
     }
 
     /// Its path with `/`, for comparing with prefixes.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.to_string_lossy().into_owned()
     }
 }
 
-type Rule = fn(&Workspace, &[Text]) -> Result<Vec<Finding>>;
+/// What a rule reads.
+#[derive(Clone, Copy)]
+enum Rule {
+    /// The files alone.
+    Texts(fn(&[Text]) -> Vec<Finding>),
+    /// What cargo knows of the packages, too.
+    Packages(fn(&Workspace, &[Text]) -> Result<Vec<Finding>>),
+}
 
 const RULES: [(&str, Rule); 10] = [
-    ("length", length::check),
-    ("imports", imports::check),
-    ("unsafe", unsafety::check),
-    ("words", words::check),
-    ("limits", limits::check),
-    ("wire", wire::check),
-    ("environment keys", documented::check_environment),
-    ("metric names", documented::check_metrics),
-    ("paths and hosts", leaks::check),
-    ("licences", licences::check),
+    ("length", Rule::Texts(length::check)),
+    ("imports", Rule::Packages(imports::check)),
+    ("unsafe", Rule::Texts(unsafety::check)),
+    ("words", Rule::Texts(words::check)),
+    ("limits", Rule::Texts(limits::check)),
+    ("wire", Rule::Texts(wire::check)),
+    (
+        "environment keys",
+        Rule::Texts(documented::check_environment),
+    ),
+    ("metric names", Rule::Texts(documented::check_metrics)),
+    ("paths and hosts", Rule::Texts(leaks::check)),
+    ("licences", Rule::Packages(licences::check)),
 ];
 
 /// Applies every rule; an error when one finds something.
-pub fn run(workspace: &Workspace) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let texts = read(workspace)?;
     let mut findings = 0;
     for (name, rule) in RULES {
-        let found = rule(workspace, &texts)?;
+        let found = match rule {
+            Rule::Texts(check) => check(&texts),
+            Rule::Packages(check) => check(workspace, &texts)?,
+        };
         for finding in &found {
             println!("tidy: {name}: {finding}");
         }

@@ -3,7 +3,7 @@
 
 /// One line of a source file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Line {
+pub(crate) struct Line {
     /// Without comments; string literals are left out, their quotes stay.
     pub code: String,
     /// Text of comments, without the slashes.
@@ -23,7 +23,7 @@ enum State {
 }
 
 /// Splits a whole file.
-pub fn split(text: &str) -> Vec<Line> {
+pub(crate) fn split(text: &str) -> Vec<Line> {
     let characters: Vec<char> = text.chars().collect();
     let mut lines = Vec::new();
     let mut line = Line::default();
@@ -48,7 +48,11 @@ pub fn split(text: &str) -> Vec<Line> {
             }
             State::BlockComment(depth) => {
                 if rest.starts_with(&['*', '/']) {
-                    state = if depth == 1 { State::Code } else { State::BlockComment(depth - 1) };
+                    state = if depth == 1 {
+                        State::Code
+                    } else {
+                        State::BlockComment(depth - 1)
+                    };
                     2
                 } else if rest.starts_with(&['/', '*']) {
                     state = State::BlockComment(depth + 1);
@@ -103,7 +107,10 @@ fn in_string(rest: &[char], hashes: Option<usize>, literal: &mut String) -> Step
             Step::Inside(if rest.get(1) == Some(&'\n') { 1 } else { 2 })
         }
         None if rest[0] == '"' => Step::End(1),
-        Some(count) if rest[0] == '"' && rest.iter().skip(1).take_while(|&&mark| mark == '#').count() >= count => {
+        Some(count)
+            if rest[0] == '"'
+                && rest.iter().skip(1).take_while(|&&mark| mark == '#').count() >= count =>
+        {
             Step::End(1 + count)
         }
         _ => {
@@ -138,7 +145,10 @@ fn in_code(characters: &[char], at: usize, code: &mut String) -> (State, usize) 
     // A character literal, so that '"' opens no string; a lifetime has no closing quote.
     if rest[0] == '\'' {
         let length = match rest {
-            ['\'', '\\', _, tail @ ..] => tail.iter().position(|&mark| mark == '\'').map(|found| found + 4),
+            ['\'', '\\', _, tail @ ..] => tail
+                .iter()
+                .position(|&mark| mark == '\'')
+                .map(|found| found + 4),
             ['\'', _, '\'', ..] => Some(3),
             _ => None,
         };
@@ -152,7 +162,7 @@ fn in_code(characters: &[char], at: usize, code: &mut String) -> (State, usize) 
 }
 
 /// Whether `text` has `word` with no word character on either side.
-pub fn has_word(text: &str, word: &str) -> bool {
+pub(crate) fn has_word(text: &str, word: &str) -> bool {
     let is_word = |character: char| character.is_alphanumeric() || character == '_';
     text.match_indices(word).any(|(at, _)| {
         !text[..at].chars().next_back().is_some_and(is_word)
@@ -174,10 +184,25 @@ mod tests {
     #[test]
     fn code_comments_and_strings_come_apart() {
         check("let a = 1; // why", "let a = 1;", "why", &[]);
-        check("let a = \"// no\"; // yes", "let a = \"\";", "yes", &["// no"]);
-        check("f(r#\"a \" b\"#, '\"', b'\\'') // c", "f(\"\", ' ', b' ')", "c", &["a \" b"]);
+        check(
+            "let a = \"// no\"; // yes",
+            "let a = \"\";",
+            "yes",
+            &["// no"],
+        );
+        check(
+            "f(r#\"a \" b\"#, '\"', b'\\'') // c",
+            "f(\"\", ' ', b' ')",
+            "c",
+            &["a \" b"],
+        );
         check("a /* b /* c */ d */ e", "a  e", "b  c  d", &[]);
-        check("fn f<'a>(x: &'a str) {}", "fn f<'a>(x: &'a str) {}", "", &[]);
+        check(
+            "fn f<'a>(x: &'a str) {}",
+            "fn f<'a>(x: &'a str) {}",
+            "",
+            &[],
+        );
         check("let s = \"one\ntwo\";", "\";", "", &["onetwo"]);
         check("\"a \\\" b\"", "\"\"", "", &["a \" b"]);
     }

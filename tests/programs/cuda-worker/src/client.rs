@@ -1,6 +1,7 @@
 //! The device and the module: opens CUDA, finds out whether it is the simulator, loads the kernels.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -113,8 +114,9 @@ fn is_simulated() -> bool {
 }
 
 fn hexadecimal(bytes: &[std::ffi::c_char; 16]) -> String {
-    bytes
-        .iter()
-        .map(|byte| format!("{:02x}", byte.cast_unsigned()))
-        .collect()
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, "{:02x}", byte.cast_unsigned());
+        text
+    })
 }

@@ -21,6 +21,11 @@ pub fn channel() -> Option<&'static Channel> {
 #[derive(Clone, Copy, Debug)]
 pub struct Library(*mut libc::c_void);
 
+// SAFETY: a handle of dlopen may be used from any thread.
+unsafe impl Send for Library {}
+// SAFETY: as above.
+unsafe impl Sync for Library {}
+
 impl Library {
     /// `dlopen`; `None` when it fails.
     pub fn open(name: &CStr, flags: i32) -> Option<Self> {

@@ -12,6 +12,14 @@ impl Text {
         Self(text.as_ptr())
     }
 
+    /// A text that ends with NUL; anything else becomes the empty text.
+    pub const fn of(text: &'static str) -> Self {
+        match CStr::from_bytes_with_nul(text.as_bytes()) {
+            Ok(text) => Self::new(text),
+            Err(_) => Self::new(c""),
+        }
+    }
+
     pub fn address(self) -> *const c_char {
         self.0
     }
@@ -71,7 +79,15 @@ pub struct Frame {
 
 impl Frame {
     pub fn new(site: &'static Site, params: *const c_void, symbol: *const c_char) -> Self {
-        Self { site, params, symbol, data: 0, result: 0, correlation: 0, record_enter: 0 }
+        Self {
+            site,
+            params,
+            symbol,
+            data: 0,
+            result: 0,
+            correlation: 0,
+            record_enter: 0,
+        }
     }
 
     /// The function that was called.

@@ -28,6 +28,18 @@ impl<T> Clone for In<T> {
 
 impl<T> Copy for In<T> {}
 
+impl<T> From<&mut T> for Out<T> {
+    fn from(place: &mut T) -> Self {
+        Self(place)
+    }
+}
+
+impl<T> From<&mut T> for In<T> {
+    fn from(place: &mut T) -> Self {
+        Self(place)
+    }
+}
+
 impl<T: Copy> Out<T> {
     /// Stores `value`; `false` when the pointer is null.
     #[must_use]
@@ -54,7 +66,9 @@ impl<T: Copy> Out<T> {
     pub fn get(self) -> Option<T> {
         In(self.0.cast_const()).get()
     }
+}
 
+impl<T> Out<T> {
     pub fn is_null(self) -> bool {
         self.0.is_null()
     }
@@ -86,9 +100,13 @@ impl<T: Copy> In<T> {
             return Vec::new();
         }
         // The C caller guarantees `count` elements, so every address is one `get` may read.
-        (0..count).filter_map(|index| In(self.0.wrapping_add(index)).get()).collect()
+        (0..count)
+            .filter_map(|index| In(self.0.wrapping_add(index)).get())
+            .collect()
     }
+}
 
+impl<T> In<T> {
     pub fn address(self) -> *const T {
         self.0
     }

@@ -19,9 +19,7 @@ pub(crate) struct Duration {
 /// Every knob of the simulated libcuda.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// `WARPLENS_SIM_DEVICES`: devices of the machine.
-    pub(crate) devices: u32,
-    /// Physical ordinals this process sees, in its own order.
+    /// Physical ordinals this process sees, in its own order, of the `WARPLENS_SIM_DEVICES` there are.
     pub(crate) visible: Vec<u32>,
     /// `WARPLENS_SIM_SEED`.
     pub(crate) seed: u64,
@@ -54,34 +52,41 @@ pub(crate) fn get() -> &'static Config {
 
 fn parse(look_up: impl Fn(&str) -> Option<String>, kernels: &str) -> Config {
     let number = |key: &str, default: u64| {
-        look_up(key).and_then(|text| text.trim().parse().ok()).unwrap_or(default)
+        look_up(key)
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(default)
     };
     let small =
         |key: &str, default: u32| u32::try_from(number(key, u64::from(default))).unwrap_or(default);
     let devices = small("WARPLENS_SIM_DEVICES", 1).min(64);
     Config {
-        devices,
         visible: visible(devices, look_up("CUDA_VISIBLE_DEVICES").as_deref()),
         seed: number("WARPLENS_SIM_SEED", 1),
         correlation_start: small("WARPLENS_SIM_CORRELATION_START", 1),
         fail_every: number("WARPLENS_SIM_FAIL_EVERY", 0),
         launch_latency: number("WARPLENS_SIM_LAUNCH_LATENCY", LAUNCH_LATENCY),
         memory: number("WARPLENS_SIM_MEMORY", 80 << 30),
-        truth: look_up("WARPLENS_SIM_TRUTH").filter(|text| !text.is_empty()).map(PathBuf::from),
+        truth: look_up("WARPLENS_SIM_TRUTH")
+            .filter(|text| !text.is_empty())
+            .map(PathBuf::from),
         kernels: durations(kernels),
-        driver_version: i32::try_from(small("WARPLENS_SIM_DRIVER_VERSION", 13_000)).unwrap_or(13_000),
+        driver_version: i32::try_from(small("WARPLENS_SIM_DRIVER_VERSION", 13_000))
+            .unwrap_or(13_000),
     }
 }
 
 /// `CUDA_VISIBLE_DEVICES`: ordinals or UUIDs (`GPU-...`, prefixes allowed); the list ends at the first
 /// entry that is not a device, as the real driver has it.
 fn visible(devices: u32, list: Option<&str>) -> Vec<u32> {
-    let Some(list) = list else { return (0..devices).collect() };
+    let Some(list) = list else {
+        return (0..devices).collect();
+    };
     let mut ordinals = Vec::new();
     for entry in list.split(',').map(str::trim) {
         let ordinal = match entry.strip_prefix("GPU-") {
-            Some(uuid) => (0..devices)
-                .find(|&device| !uuid.is_empty() && uuid_text(device).starts_with(&uuid.to_lowercase())),
+            Some(uuid) => (0..devices).find(|&device| {
+                !uuid.is_empty() && uuid_text(device).starts_with(&uuid.to_lowercase())
+            }),
             None => entry.parse().ok().filter(|&device| device < devices),
         };
         match ordinal {
@@ -105,7 +110,9 @@ fn uuid_text(physical: u32) -> String {
         if matches!(index, 4 | 6 | 8 | 10) {
             text.push('-');
         }
-        text.push_str(&format!("{byte:02x}"));
+        for digit in [byte >> 4, byte & 15] {
+            text.extend(char::from_digit(u32::from(digit), 16));
+        }
     }
     text
 }
@@ -117,8 +124,16 @@ fn durations(text: &str) -> HashMap<String, Duration> {
             let mut fields = line.split('\t');
             let name = fields.next()?;
             let mean_ns = fields.next()?.trim().parse().ok()?;
-            let jitter_percent = fields.next().map_or(Some(0), |field| field.trim().parse().ok())?;
-            Some((name.to_owned(), Duration { mean_ns, jitter_percent }))
+            let jitter_percent = fields
+                .next()
+                .map_or(Some(0), |field| field.trim().parse().ok())?;
+            Some((
+                name.to_owned(),
+                Duration {
+                    mean_ns,
+                    jitter_percent,
+                },
+            ))
         })
         .collect()
 }
@@ -145,7 +160,19 @@ mod tests {
     fn durations_are_read_and_nonsense_is_skipped() {
         let table = durations("a<b, c>\t1500\t10\nx\nb\t7\n\t\nc\tno\t1\n");
         assert_eq!(table.len(), 2);
-        assert_eq!(table["a<b, c>"], Duration { mean_ns: 1500, jitter_percent: 10 });
-        assert_eq!(table["b"], Duration { mean_ns: 7, jitter_percent: 0 });
+        assert_eq!(
+            table["a<b, c>"],
+            Duration {
+                mean_ns: 1500,
+                jitter_percent: 10
+            }
+        );
+        assert_eq!(
+            table["b"],
+            Duration {
+                mean_ns: 7,
+                jitter_percent: 0
+            }
+        );
     }
 }

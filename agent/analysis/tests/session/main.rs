@@ -1,0 +1,9 @@
+//! Sessions fed by hand and by chance, seen from outside.
+
+mod oracle;
+mod processes;
+mod properties;
+mod protocol;
+mod stacks;
+mod support;
+mod whole;

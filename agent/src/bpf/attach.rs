@@ -1,0 +1,184 @@
+//! Whom the kernel programs watch, and where they hang in them.
+
+use std::fs;
+use std::io;
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use aya::maps::MapError;
+use aya::programs::perf_event::{
+    PerfEvent, PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent,
+};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use aya::programs::{ProgramError, UProbe};
+use aya::util::online_cpus;
+use wire::limits::TARGETS;
+use wire::shim::PROBE_SYMBOL;
+
+use crate::elf::{self, Site};
+
+use super::error::BpfError;
+use super::host::KernelVersion;
+use super::load::Bpf;
+
+/// Links of one process. Dropping them detaches.
+#[derive(Debug, Default)]
+pub(super) struct Attached {
+    pub(super) probe: Option<UProbeLink>,
+    pub(super) verify: Vec<UProbeLink>,
+}
+
+/// Where a probe was put, and what a hit costs the probed thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProbeSite {
+    /// Offset in the file.
+    pub offset: u64,
+    pub site: Site,
+}
+
+impl Bpf {
+    /// Lets the programs look at this process. Its launches need [`Bpf::attach_probe`] beside.
+    pub fn watch(&mut self, pid: u32) -> Result<(), BpfError> {
+        if let Err(source) = self.watched.insert(pid, 1, 0) {
+            return Err(match system_error(&source) {
+                Some(libc::E2BIG) => BpfError::Full {
+                    pid,
+                    capacity: TARGETS,
+                },
+                _ => BpfError::map("WATCHED", source),
+            });
+        }
+        // After the insertion: a process that ends later removes itself.
+        if !fs::exists(format!("/proc/{pid}")).unwrap_or(false) {
+            self.unwatch(pid)?;
+            return Err(BpfError::Gone { pid });
+        }
+        self.attached.entry(pid).or_default();
+        Ok(())
+    }
+
+    /// Detaches everything from this process and forgets its counts. Not an error when it has
+    /// ended or was never watched.
+    pub fn unwatch(&mut self, pid: u32) -> Result<(), BpfError> {
+        self.attached.remove(&pid);
+        absent_is_fine(self.watched.remove(&pid))
+            .map_err(|source| BpfError::map("WATCHED", source))?;
+        absent_is_fine(self.verify.remove(&pid)).map_err(|source| BpfError::map("VERIFY", source))
+    }
+
+    /// Hangs the stack program at the shim's probe point in `library`: the path the agent opens
+    /// it by, `/proc/PID/map_files/START-END`, which also reaches deleted files and memfds.
+    pub fn attach_probe(&mut self, pid: u32, library: &Path) -> Result<ProbeSite, BpfError> {
+        let symbol = elf::find(library, &[PROBE_SYMBOL])
+            .map_err(|source| BpfError::Library {
+                library: library.to_owned(),
+                source,
+            })?
+            .remove(PROBE_SYMBOL)
+            .ok_or_else(|| BpfError::NoSymbol {
+                program: LAUNCH_STACK,
+                pid,
+                symbol: PROBE_SYMBOL.to_owned(),
+                library: library.to_owned(),
+            })?;
+        let site = Site::choose(&symbol.code, KernelVersion::running());
+        let offset = symbol.offset + u64::from(site.skip);
+        self.attach_probe_at(pid, library, offset)?;
+        Ok(ProbeSite { offset, site })
+    }
+
+    /// Hangs the stack program at a file offset. Four integer arguments are read there:
+    /// correlation id, weight, thread number, function key.
+    pub fn attach_probe_at(
+        &mut self,
+        pid: u32,
+        library: &Path,
+        offset: u64,
+    ) -> Result<(), BpfError> {
+        let link = self.attach_uprobe(LAUNCH_STACK, pid, library, (PROBE_SYMBOL, offset), None)?;
+        self.attached.entry(pid).or_default().probe = Some(link);
+        Ok(())
+    }
+
+    /// Attaches the entry or return program `program` for one process.
+    pub(super) fn attach_uprobe(
+        &mut self,
+        program: &'static str,
+        pid: u32,
+        library: &Path,
+        (symbol, offset): (&str, u64),
+        cookie: Option<u64>,
+    ) -> Result<UProbeLink, BpfError> {
+        let scope = UProbeScope::OneProcess(NonZeroU32::new(pid).ok_or(BpfError::Gone { pid })?);
+        let failed = |source: ProgramError| {
+            let target = format!("`{symbol}` in {} for process {pid}", library.display());
+            BpfError::attach(program, target, source)
+        };
+        let loaded: &mut UProbe = self.program(program)?;
+        if loaded.fd().is_err() {
+            loaded
+                .load()
+                .map_err(|source| BpfError::program(program, source))?;
+        }
+        let point = UProbeAttachPoint {
+            location: UProbeAttachLocation::AbsoluteOffset(offset),
+            cookie,
+        };
+        let id = loaded.attach(point, library, scope).map_err(failed)?;
+        loaded.take_link(id).map_err(failed)
+    }
+
+    /// Samples the stacks of watched processes `hz` times a second on every CPU that is online;
+    /// returns how many CPUs that is. Replaces a sampling that is under way.
+    pub fn start_cpu_sampling(&mut self, hz: u32) -> Result<usize, BpfError> {
+        self.stop_cpu_sampling();
+        let cpus = online_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
+        let program: &mut PerfEvent = self.program(CPU_SAMPLE)?;
+        if program.fd().is_err() {
+            program
+                .load()
+                .map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+        }
+        let mut links = Vec::new();
+        for cpu in cpus {
+            let failed = |source: ProgramError| {
+                BpfError::attach(CPU_SAMPLE, format!("the clock of CPU {cpu}"), source)
+            };
+            let id = program
+                .attach(
+                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
+                    PerfEventScope::AllProcessesOneCpu { cpu },
+                    SamplePolicy::Frequency(u64::from(hz)),
+                    false,
+                )
+                .map_err(failed)?;
+            links.push(program.take_link(id).map_err(failed)?);
+        }
+        self.sampling = links;
+        Ok(self.sampling.len())
+    }
+
+    /// Ends [`Bpf::start_cpu_sampling`].
+    pub fn stop_cpu_sampling(&mut self) {
+        self.sampling.clear();
+    }
+}
+
+const LAUNCH_STACK: &str = "launch_stack";
+const CPU_SAMPLE: &str = "cpu_sample";
+
+fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
+    match outcome {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(error) if system_error(&error) == Some(libc::ENOENT) => Ok(()),
+        other => other,
+    }
+}
+
+fn system_error(error: &MapError) -> Option<i32> {
+    match error {
+        MapError::SyscallError(call) => call.io_error.raw_os_error(),
+        MapError::IoError(error) => io::Error::raw_os_error(error),
+        _ => None,
+    }
+}

@@ -1,0 +1,186 @@
+//! Brings the kernel programs into the kernel and opens their maps.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::programs::perf_event::PerfEventLink;
+use aya::programs::{Program, ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+
+use super::attach::Attached;
+use super::error::BpfError;
+use super::host::in_initial_pid_namespace;
+use super::pod::Counts;
+
+/// The object `cargo xtask ebpf` built, or nothing where it has not been built.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
+
+/// Whether this binary holds the kernel programs.
+pub(super) fn is_built() -> bool {
+    !OBJECT.is_empty()
+}
+
+/// The loaded programs. Dropping it detaches everything.
+pub struct Bpf {
+    pub(super) ebpf: Ebpf,
+    pub(super) events: RingBuf<MapData>,
+    pub(super) watched: HashMap<MapData, u32, u32>,
+    pub(super) counters: PerCpuArray<MapData, u64>,
+    pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
+    /// What hangs in each watched process.
+    pub(super) attached: BTreeMap<u32, Attached>,
+    /// One link a CPU while sampling.
+    pub(super) sampling: Vec<PerfEventLink>,
+    /// Features that could not be had.
+    missing: Vec<BpfError>,
+}
+
+impl Bpf {
+    /// Loads every program and attaches the two that see processes start and end.
+    pub fn load() -> Result<Self, BpfError> {
+        Self::load_with_ring(wire::limits::RING_BYTES)
+    }
+
+    /// [`Bpf::load`] with a ring buffer of `ring_bytes`, a power of two of at least one page.
+    pub fn load_with_ring(ring_bytes: u32) -> Result<Self, BpfError> {
+        if !is_built() {
+            return Err(BpfError::NotBuilt);
+        }
+        if !in_initial_pid_namespace() {
+            return Err(BpfError::PidNamespace);
+        }
+        let mut ebpf = EbpfLoader::new()
+            .map_max_entries("EVENTS", ring_bytes)
+            .load(OBJECT)
+            .map_err(BpfError::load)?;
+        let mut bpf = Self {
+            events: take(&mut ebpf, "EVENTS")?,
+            watched: take(&mut ebpf, "WATCHED")?,
+            counters: take(&mut ebpf, "COUNTERS")?,
+            verify: take(&mut ebpf, "VERIFY")?,
+            attached: BTreeMap::new(),
+            sampling: Vec::new(),
+            missing: Vec::new(),
+            ebpf,
+        };
+        for outcome in [
+            bpf.attach_tracepoint("process_exec", "sched_process_exec"),
+            bpf.attach_exit(),
+        ] {
+            bpf.missing.extend(outcome.err());
+        }
+        Ok(bpf)
+    }
+
+    /// Features that could not be had, with reasons. Those that are attached on demand report
+    /// when they are asked for.
+    pub fn missing(&self) -> &[BpfError] {
+        &self.missing
+    }
+
+    /// The end of a process is exact where the kernel tells a last thread's exit from others
+    /// (6.15); before that, the exit of the first thread stands for it.
+    fn attach_exit(&mut self) -> Result<(), BpfError> {
+        self.attach_tracepoint("process_exit", "sched_process_exit")
+            .or_else(|_| self.attach_tracepoint("leader_exit", "sched_process_exit"))
+    }
+
+    fn attach_tracepoint(
+        &mut self,
+        program: &'static str,
+        tracepoint: &'static str,
+    ) -> Result<(), BpfError> {
+        let loaded: &mut RawTracePoint = self.program(program)?;
+        loaded
+            .load()
+            .map_err(|source| BpfError::program(program, source))?;
+        match loaded.attach(tracepoint) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(BpfError::attach(
+                program,
+                format!("tracepoint `{tracepoint}`"),
+                source,
+            )),
+        }
+    }
+
+    /// The program of this name and type.
+    pub(super) fn program<P>(&mut self, name: &'static str) -> Result<&mut P, BpfError>
+    where
+        for<'p> &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
+    {
+        let program = self
+            .ebpf
+            .program_mut(name)
+            .ok_or(BpfError::Incomplete { name })?;
+        program
+            .try_into()
+            .map_err(|source| BpfError::program(name, source))
+    }
+}
+
+impl AsFd for Bpf {
+    /// Readable while events wait. For epoll and the like, edge or level triggered.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+}
+
+impl std::fmt::Debug for Bpf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bpf")
+            .field("attached", &self.attached.keys())
+            .field("sampling", &self.sampling.len())
+            .field("missing", &self.missing)
+            .finish_non_exhaustive()
+    }
+}
+
+fn take<M: TryFrom<Map, Error = aya::maps::MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<M, BpfError> {
+    let map = ebpf.take_map(name).ok_or(BpfError::Incomplete { name })?;
+    M::try_from(map).map_err(|source| BpfError::map(name, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::Host;
+    use super::*;
+
+    /// Kernels that tell the last thread's exit never use this program otherwise.
+    #[test]
+    fn the_program_for_older_kernels_attaches_too() {
+        let features = Host::read().features();
+        if let Some(obstacle) = features
+            .iter()
+            .find_map(|feature| feature.obstacle.as_ref())
+        {
+            println!("SKIP bpf: {obstacle}");
+            return;
+        }
+        let mut bpf = Bpf::load().unwrap();
+        assert!(bpf.missing().is_empty(), "{:?}", bpf.missing());
+        bpf.attach_tracepoint("leader_exit", "sched_process_exit")
+            .unwrap();
+    }
+
+    #[test]
+    fn a_program_that_is_not_in_the_object_is_named() {
+        if !is_built() {
+            println!("SKIP bpf: the binary was built without the kernel programs");
+            return;
+        }
+        let Ok(mut bpf) = Bpf::load() else {
+            println!("SKIP bpf: the kernel programs cannot be loaded here");
+            return;
+        };
+        let message = bpf
+            .attach_tracepoint("no_such_program", "sched_process_exit")
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("no `no_such_program`"), "{message}");
+    }
+}

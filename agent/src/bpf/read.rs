@@ -1,0 +1,63 @@
+//! What the kernel programs hand over: events and counters.
+
+use wire::kernel::counter;
+
+use super::error::BpfError;
+use super::load::Bpf;
+
+/// Events of one [`Bpf::poll`] at most, so that a flood cannot keep the caller from its other
+/// work: what the ring buffer holds when it is full of the smallest records of interest.
+const POLL_LIMIT: usize = 8192;
+
+/// What the kernel programs did and dropped since they were loaded, all CPUs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Stacks, of launches or samples, that found the ring buffer full.
+    pub ring_full: u64,
+    /// Launch stacks handed over.
+    pub launch_stacks: u64,
+    /// CPU samples of watched processes handed over.
+    pub cpu_samples: u64,
+    /// Of the stacks: those the kernel could not walk at all (0 frames).
+    pub stack_failed: u64,
+    /// Process events that found the ring buffer full.
+    pub process_events_lost: u64,
+    /// Launches counted without protection against counting nested calls twice.
+    pub verify_untracked: u64,
+}
+
+impl Bpf {
+    /// Hands every waiting event to `sink`, oldest first, as the bytes of a [`wire::kernel`]
+    /// record; returns how many. Does not block: wait on the descriptor.
+    pub fn poll(&mut self, mut sink: impl FnMut(&[u8])) -> usize {
+        let mut events = 0;
+        while events < POLL_LIMIT {
+            let Some(event) = self.events.next() else {
+                break;
+            };
+            sink(&event);
+            events += 1;
+        }
+        events
+    }
+
+    /// Counters since loading.
+    pub fn counters(&self) -> Result<Counters, BpfError> {
+        Ok(Counters {
+            ring_full: self.counter(counter::RING_FULL)?,
+            launch_stacks: self.counter(counter::LAUNCH_STACKS)?,
+            cpu_samples: self.counter(counter::CPU_SAMPLES)?,
+            stack_failed: self.counter(counter::STACK_FAILED)?,
+            process_events_lost: self.counter(counter::PROCESS_EVENTS_LOST)?,
+            verify_untracked: self.counter(counter::VERIFY_UNTRACKED)?,
+        })
+    }
+
+    fn counter(&self, index: u32) -> Result<u64, BpfError> {
+        let values = self
+            .counters
+            .get(&index, 0)
+            .map_err(|source| BpfError::map("COUNTERS", source))?;
+        Ok(values.iter().sum())
+    }
+}

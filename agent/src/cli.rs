@@ -1,0 +1,241 @@
+//! The command line: exactly what can be typed. Commands that do not exist are not listed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::findings::Severity;
+
+/// Profiles machines that serve LLMs with vLLM: where GPU time goes and which code is responsible.
+#[derive(Debug, Parser)]
+#[command(
+    name = "warplens",
+    version,
+    propagate_version = true,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 ok, 1 failed, 2 usage, 3 findings at or above --fail-on, 77 missing privilege.\n\n\
+        Start with `warplens doctor`, then `warplens record --all -d 30s -o warplens-out`."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Observe running processes for a while and write a report, profiles and the recording
+    Record(RecordArgs),
+    /// Start a command with the shim loaded into it, and observe it until it ends
+    Run(RunArgs),
+    /// Run as a daemon that serves metrics
+    Agent(AgentArgs),
+    /// Report on recordings and Nsight Systems exports
+    Analyze(AnalyzeArgs),
+    /// Classify kernel names read from standard input
+    Classify(ClassifyArgs),
+    /// Say what this machine and these privileges allow, and what is missing
+    Doctor(DoctorArgs),
+    /// Ask the CUDA driver what it has; `doctor` runs this in a process of its own
+    #[command(hide = true, name = "probe-cuda")]
+    ProbeCuda,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    warplens record --pid 4242 -d 30s -o warplens-out\n  \
+    warplens record --all --duration 2m --json")]
+pub struct RecordArgs {
+    /// Observe these processes and their descendants
+    #[arg(
+        short,
+        long,
+        value_name = "PID",
+        value_delimiter = ',',
+        group = "target"
+    )]
+    pub pid: Vec<u32>,
+
+    /// Observe every process that has the shim loaded
+    #[arg(long, group = "target")]
+    pub all: bool,
+
+    /// How long, such as 30s, 500ms or 2m
+    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub duration: Duration,
+
+    /// Folder for the outputs
+    #[arg(short, long, value_name = "DIR", default_value = "warplens-out")]
+    pub out: PathBuf,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also count launches in the driver with uprobes, independently of the shim. Costs
+    /// about 10 us a launch
+    #[arg(long)]
+    pub verify: bool,
+
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+}
+
+/// How closely stacks are sampled.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct SamplingArgs {
+    /// Launch stacks per second and thread; 0 takes none
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub stack_rate: u32,
+
+    /// CPU samples per second and processor; 0 takes none
+    #[arg(long, value_name = "HZ", default_value_t = 99)]
+    pub cpu_hz: u32,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  warplens run -o warplens-out -- python3 serve.py")]
+pub struct RunArgs {
+    /// Folder for the outputs
+    #[arg(short, long, value_name = "DIR", default_value = "warplens-out")]
+    pub out: PathBuf,
+
+    /// Print the report as JSON on standard error when the command has ended
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also count launches in the driver with uprobes, independently of the shim. Costs
+    /// about 10 us a launch
+    #[arg(long)]
+    pub verify: bool,
+
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Example:\n  warplens agent --config /etc/warplens.toml --listen 0.0.0.0:9400"
+)]
+pub struct AgentArgs {
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Address to serve /metrics, /healthz, /readyz and /livez on; overrides the file's
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads recording.warplens and Nsight Systems .sqlite exports (`nsys export --type sqlite`).\n\n\
+    Examples:\n  \
+    warplens analyze warplens-out\n  \
+    warplens analyze trace.sqlite --json\n  \
+    warplens analyze rank0.warplens rank1.warplens -o merged --fail-on warning"
+)]
+pub struct AnalyzeArgs {
+    /// Recordings, Nsight Systems .sqlite files, or folders that hold some
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+
+    /// Print the report as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// Folder for report, flame graphs and profiles
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Exit with 3 when there is a finding of this severity or above
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Prints `name<TAB>class<TAB>kind`, one line for each line read.\n\n\
+    Example:\n  echo ncclDevKernel_AllReduce_Sum_bf16 | warplens classify --explain"
+)]
+pub struct ClassifyArgs {
+    /// Add the rule that decided as a fourth column
+    #[arg(long)]
+    pub explain: bool,
+
+    /// One JSON object a line instead
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  sudo warplens doctor")]
+pub struct DoctorArgs {
+    /// Print the checks as one JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `30s`, `500ms`, `2m`, `1h`, or a plain number of seconds; more than zero, at most a day.
+fn duration(text: &str) -> Result<Duration, String> {
+    const DAY: Duration = Duration::from_hours(24);
+    let digits = text.len()
+        - text
+            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
+            .len();
+    let (number, unit) = text.split_at(digits);
+    let seconds = match unit {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unknown unit `{unit}`: use ms, s, m or h")),
+    };
+    let number: f64 = number
+        .parse()
+        .map_err(|error| format!("{error}: a number followed by ms, s, m or h"))?;
+    match Duration::try_from_secs_f64(number * seconds) {
+        Ok(time) if time.is_zero() => Err("must be more than zero".to_owned()),
+        Ok(time) if time > DAY => Err("must be at most 24h".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations() {
+        for (text, expected) in [
+            ("30s", Some(30_000)),
+            ("500ms", Some(500)),
+            ("2m", Some(120_000)),
+            ("1.5", Some(1_500)),
+            ("1h", Some(3_600_000)),
+            ("0s", None),
+            ("25h", None),
+            ("", None),
+            ("s", None),
+            ("-3s", None),
+            ("3 days", None),
+            ("1e9s", None),
+        ] {
+            let parsed = duration(text).ok().map(|time| time.as_millis());
+            assert_eq!(parsed, expected, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The `agent` command: observe every worker that has the shim, serve metrics.
+
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use wire::shim::Level;
+
+use super::{CommandError, Exit, screen};
+use crate::cli::AgentArgs;
+use crate::daemon::{self, Config, Watcher};
+use crate::observe::{Observer, Selection, Settings};
+use crate::pipeline::Start;
+
+pub fn run(args: &AgentArgs) -> Result<Exit, CommandError> {
+    let mut config = Config::load(args.config.as_deref())?;
+    config.listen = args.listen.unwrap_or(config.listen);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Scrapes are rare and small.
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|source| {
+            failed(
+                "start the HTTP runtime: check the limits on threads",
+                source,
+            )
+        })?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: Config) -> Result<Exit, CommandError> {
+    let at = config.listen;
+    let listener = TcpListener::bind(at).await.map_err(|source| {
+        failed(
+            &format!("listen on {at}: choose another address with `--listen`"),
+            source,
+        )
+    })?;
+    let address = listener.local_addr().unwrap_or(at);
+    let settings = Settings {
+        selection: Selection::Rings,
+        // Metrics need totals only: no stacks are taken, no programs loaded.
+        level: if config.enabled {
+            Level::Counting
+        } else {
+            Level::Dormant
+        },
+        stack_rate: 0,
+        cpu_hz: 0,
+        verify: false,
+        scan_every: Duration::from_secs(config.scan_seconds),
+    };
+    let start = Start {
+        command: "agent".to_owned(),
+        ..Start::default()
+    };
+    let watcher =
+        Watcher::start(move || Observer::new(settings, start, None, None)).map_err(|source| {
+            failed(
+                "start the watcher thread: check the limits on threads",
+                source,
+            )
+        })?;
+    screen::say(&format!(
+        "warplens: serving http://{address}/metrics; Ctrl-C or SIGTERM ends it"
+    ));
+    let shutdown = shutdown().map_err(|source| failed("register signal handlers", source))?;
+    let watcher = daemon::serve(listener, watcher, shutdown)
+        .await
+        .map_err(|source| failed(&format!("serve on {address}"), source))?;
+    watcher.stop()?;
+    screen::say("warplens: stopped; every shim goes dormant within 3 s");
+    Ok(Exit::Ok)
+}
+
+/// Completes on SIGINT or SIGTERM.
+fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}
+
+fn failed(message: &str, source: std::io::Error) -> CommandError {
+    CommandError::Failed {
+        message: message.to_owned(),
+        source: Some(Box::new(source)),
+    }
+}

@@ -1,0 +1,76 @@
+//! Files and folders on the command line as a list of files.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::recording;
+
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    #[error("open {path}: check the path and its permissions")]
+    Open {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{path}: no {}, *.warplens or *.sqlite in this folder or one below: name a file",
+        recording::FILE_NAME
+    )]
+    Nothing { path: PathBuf },
+}
+
+/// Every file to read, in the order given, those of a folder by name.
+pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
+    let mut files = Vec::new();
+    for path in paths {
+        let metadata = std::fs::metadata(path).map_err(|source| InputsError::Open {
+            path: path.clone(),
+            source,
+        })?;
+        if !metadata.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let mut found = recordings_in(path)?;
+        if found.is_empty() {
+            for below in entries(path)?.into_iter().filter(|entry| entry.is_dir()) {
+                found.extend(recordings_in(&below)?);
+            }
+        }
+        if found.is_empty() {
+            return Err(InputsError::Nothing { path: path.clone() });
+        }
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn recordings_in(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
+    Ok(entries(folder)?
+        .into_iter()
+        .filter(|entry| {
+            let hidden = entry
+                .file_name()
+                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            let extension = entry.extension().and_then(|extension| extension.to_str());
+            !hidden && matches!(extension, Some("warplens" | "sqlite")) && entry.is_file()
+        })
+        .collect())
+}
+
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
+    let open = |source| InputsError::Open {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut entries = std::fs::read_dir(folder)
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|entry| entry.path()))
+                .collect::<io::Result<Vec<_>>>()
+        })
+        .map_err(open)?;
+    entries.sort();
+    Ok(entries)
+}

@@ -1,0 +1,83 @@
+//! Kernel, privileges and the kernel programs.
+
+use super::Check;
+use crate::bpf::host::{Host, KernelVersion};
+
+/// From here on everything works as designed; older kernels lose features one by one.
+const FULL_FROM: KernelVersion = KernelVersion::new(5, 17);
+
+pub(super) fn checks() -> Vec<Check> {
+    let host = Host::read();
+    let mut checks = vec![
+        kernel(host.kernel),
+        if host.btf {
+            Check::ok("kernel types (BTF)", "/sys/kernel/btf/vmlinux")
+        } else {
+            Check::missing(
+                "kernel types (BTF)",
+                "/sys/kernel/btf/vmlinux is not there",
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF",
+            )
+        },
+        if host.built {
+            Check::ok("kernel programs", "built into this binary")
+        } else {
+            Check::missing(
+                "kernel programs",
+                "this binary was built without them",
+                "run `cargo xtask ebpf`, then build again",
+            )
+        },
+        capabilities(&host),
+    ];
+    checks.extend(
+        host.perf_event_paranoid
+            .map(|level| Check::info("perf_event_paranoid", level.to_string())),
+    );
+    checks.extend(
+        host.perf_event_max_stack
+            .map(|frames| Check::info("perf_event_max_stack", format!("{frames} frames"))),
+    );
+    checks.extend(
+        host.lockdown
+            .clone()
+            .map(|mode| Check::info("lockdown", mode)),
+    );
+    checks.extend(
+        host.features()
+            .into_iter()
+            .map(|feature| match feature.obstacle {
+                None => Check::ok(feature.name, "available"),
+                Some(obstacle) => match obstacle.split_once("; ") {
+                    Some((why, advice)) => Check::missing(feature.name, why, advice),
+                    None => Check::missing(feature.name, obstacle, "see the checks above"),
+                },
+            }),
+    );
+    checks
+}
+
+fn kernel(version: KernelVersion) -> Check {
+    if version >= FULL_FROM {
+        Check::ok("kernel", version.to_string())
+    } else {
+        Check::missing(
+            "kernel",
+            format!("{version} is older than {FULL_FROM}"),
+            "use a newer kernel for the features listed as missing below",
+        )
+    }
+}
+
+fn capabilities(host: &Host) -> Check {
+    let missing = host.missing_capabilities();
+    if missing.is_empty() {
+        Check::ok("capabilities", "all that are needed")
+    } else {
+        Check::missing(
+            "capabilities",
+            format!("{} not held", missing.join(", ")),
+            format!("run as root, or grant {}", missing.join(", ")),
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! What a report says about its own trustworthiness, graded for `--fail-on` and the verdict.
+
+use analysis::report::{DeviceReport, Report};
+
+use crate::capture::Capture;
+use crate::output::words;
+
+/// Grades, least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Severity {
+    Info,
+    Warning,
+    Critical,
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub severity: Severity,
+    pub text: String,
+}
+
+/// Unobserved share from which the split is doubtful, and from which it says little, per cent.
+const UNOBSERVED_WARNING: f64 = 5.0;
+const UNOBSERVED_CRITICAL: f64 = 50.0;
+
+/// Share of kernel time in kernels no rule knows from which class `other` misleads, per cent.
+const UNCLASSIFIED_WARNING: f64 = 5.0;
+
+/// Everything found, gravest first.
+pub fn findings(capture: &Capture) -> Vec<Finding> {
+    let report = &capture.report;
+    let mut found: Vec<Finding> = report
+        .devices
+        .iter()
+        .flat_map(|device| of_device(report, device))
+        .collect();
+    if report
+        .devices
+        .iter()
+        .all(|device| device.kernels == 0 && device.copies == 0)
+    {
+        found.push(Finding {
+            severity: Severity::Critical,
+            text: "no GPU work was observed".to_owned(),
+        });
+    }
+    found.extend(report.defects.iter().map(|defect| Finding {
+        severity: Severity::Info,
+        text: defect.to_string(),
+    }));
+    found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    found
+}
+
+fn of_device(report: &Report, device: &DeviceReport) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let gpu = words::gpu_title(&device.info);
+    let window = words::window_ns(device);
+    if device.records.lost > 0 {
+        found.push(Finding {
+            severity: Severity::Warning,
+            text: format!("{gpu}: {} records were lost", device.records.lost),
+        });
+    }
+    let unobserved = words::percent(device.exclusive.unobserved, window);
+    let severity = match unobserved {
+        share if share >= UNOBSERVED_CRITICAL => Some(Severity::Critical),
+        share if share >= UNOBSERVED_WARNING => Some(Severity::Warning),
+        _ => None,
+    };
+    if let Some(severity) = severity {
+        found.push(Finding {
+            severity,
+            text: format!("{gpu}: {unobserved:.1} % of the window is unobserved"),
+        });
+    }
+    let all: u64 = device.totals.iter().map(|total| total.total).sum();
+    let unknown: Vec<_> = device
+        .totals
+        .iter()
+        .filter(|total| total.kind == analysis::classify::Kind::Other)
+        .collect();
+    let share = words::percent(unknown.iter().map(|total| total.total).sum(), all);
+    if device.records.unclassified > 0 && share >= UNCLASSIFIED_WARNING {
+        let name = unknown
+            .first()
+            .map_or("", |total| words::kernel_name(report, total.name));
+        found.push(Finding {
+            severity: Severity::Warning,
+            text: format!(
+                "{gpu}: {share:.1} % of kernel time is in kernels no rule knows, most of it in `{}`",
+                words::shorten(name, 60)
+            ),
+        });
+    }
+    found
+}

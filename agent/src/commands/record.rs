@@ -1,0 +1,107 @@
+//! The `record` command: observe running processes for a while.
+
+use std::time::Duration;
+
+use super::session::{Outcome, Session, Until, print};
+use super::{CommandError, Exit, screen};
+use crate::cli::RecordArgs;
+use crate::observe::Selection;
+use crate::proc;
+
+/// Between looks for new processes below the ones that were named.
+const SCAN_EVERY: Duration = Duration::from_secs(1);
+
+pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
+    let selection = selection(args)?;
+    let mut session = Session::open(
+        "record",
+        &args.out,
+        selection,
+        args.sampling,
+        args.verify,
+        SCAN_EVERY,
+    )?;
+    session.arm()?;
+    check_targets(&session, args)?;
+    let outcome = session.observe(Until::After(args.duration), || true)?;
+    let observed = session.elapsed();
+    let ended = session.observer.ended().to_vec();
+    let disagree = session
+        .observer
+        .verifications()
+        .iter()
+        .any(|counts| !counts.agrees());
+    let capture = session.close()?;
+    print(&capture, args.json)?;
+    if outcome == Outcome::TargetsEnded {
+        let pids: Vec<_> = ended.iter().map(ToString::to_string).collect();
+        return Err(CommandError::Failed {
+            message: format!(
+                "process {} ended {:.1} s into a recording of {:.1} s: what was seen until then is in {}",
+                pids.join(", "),
+                observed.as_secs_f64(),
+                args.duration.as_secs_f64(),
+                args.out.display()
+            ),
+            source: None,
+        });
+    }
+    if args.verify && disagree {
+        screen::say("warplens: verification failed: eBPF and the shim count different launches");
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Ok)
+}
+
+fn selection(args: &RecordArgs) -> Result<Selection, CommandError> {
+    if args.all {
+        return Ok(Selection::Rings);
+    }
+    if args.pid.is_empty() {
+        return Err(CommandError::Usage(
+            "record: nothing to observe: name processes with `--pid`, or take every process that has the shim with `--all`"
+                .to_owned(),
+        ));
+    }
+    for &pid in &args.pid {
+        if !proc::alive(pid) {
+            return Err(CommandError::Failed {
+                message: format!("record: no process {pid}: look for it with `pgrep -af vllm`"),
+                source: None,
+            });
+        }
+    }
+    Ok(Selection::Trees(args.pid.clone()))
+}
+
+/// Nothing to see is an error now, not an empty report in 30 s.
+fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandError> {
+    let observer = &session.observer;
+    if observer.ring_count() > 0 {
+        return Ok(());
+    }
+    if let Some(held) = observer.held().first() {
+        return Err(CommandError::Failed {
+            message: format!("record: {held}"),
+            source: None,
+        });
+    }
+    if args.all || !observer.has_programs() {
+        let privileged = rustix::process::geteuid().is_root();
+        if !privileged {
+            return Err(CommandError::Privilege {
+                what: "record".to_owned(),
+                privilege: "root, or CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE,".to_owned(),
+                advice: "run it with sudo".to_owned(),
+            });
+        }
+        return Err(CommandError::Failed {
+            message: "record: no process has the shim loaded: start the server with `warplens run`, or with CUDA_INJECTION64_PATH set to libwarplens_cuda.so".to_owned(),
+            source: None,
+        });
+    }
+    screen::say(
+        "warplens: no GPU work will be seen: none of these processes has the shim loaded (start the server with `warplens run`)",
+    );
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! What `record` and `run` share: load the programs, observe until it is time, write everything.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use wire::shim::Level;
+
+use super::screen;
+use super::{CommandError, one_line};
+use crate::bpf::Bpf;
+use crate::capture::Capture;
+use crate::cli::SamplingArgs;
+use crate::observe::{Observer, Selection, Settings, now};
+use crate::output::{self, OutputFolder};
+use crate::pipeline::Start;
+use crate::recording::{self, Writer};
+
+/// Between two rounds. A ring holds seconds of records, so this only bounds how far behind we are.
+const ROUND: Duration = Duration::from_millis(50);
+/// While waiting for an answer of a shim.
+const SHORT_ROUND: Duration = Duration::from_millis(10);
+/// A shim answers within a quarter of a second, a busy one a little later.
+const ARM_PATIENCE: Duration = Duration::from_secs(3);
+/// How long an unfinished launch may hold the end of the window: the session's 5 s and a few marks.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
+
+/// Why the observation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The time asked for is over.
+    Complete,
+    /// Ctrl-C or SIGTERM.
+    Interrupted,
+    /// Every target ended.
+    TargetsEnded,
+}
+
+/// How long to go on.
+#[derive(Clone, Copy, Debug)]
+pub enum Until {
+    After(Duration),
+    TargetsEnd,
+}
+
+/// An observation with its output folder.
+pub struct Session {
+    pub observer: Observer,
+    folder: OutputFolder,
+    interrupted: Arc<AtomicBool>,
+    started: Instant,
+}
+
+impl Session {
+    /// Prepares the folder first: an unwritable one is told before anything is attached.
+    pub fn open(
+        command: &str,
+        out: &Path,
+        selection: Selection,
+        sampling: SamplingArgs,
+        verify: bool,
+        scan_every: Duration,
+    ) -> Result<Self, CommandError> {
+        let folder = OutputFolder::create(out)?;
+        let writer = Writer::create(&folder.path(recording::FILE_NAME))?;
+        let (bpf, problem) = match Bpf::load() {
+            Ok(bpf) => (Some(bpf), None),
+            Err(error) => (None, Some(one_line(&error))),
+        };
+        let level = if sampling.stack_rate > 0 && bpf.is_some() {
+            Level::Stacks
+        } else {
+            Level::Counting
+        };
+        let settings = Settings {
+            selection,
+            level,
+            stack_rate: sampling.stack_rate,
+            cpu_hz: sampling.cpu_hz,
+            verify,
+            scan_every,
+        };
+        let start = Start {
+            command: command.to_owned(),
+            source: host_name(),
+            started_unix: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .ok()
+                .map(|time| time.as_secs()),
+            cpu_hz: if bpf.is_some() { sampling.cpu_hz } else { 0 },
+        };
+        let mut observer = Observer::new(settings, start, bpf, Some(writer))?;
+        if let Some(problem) = problem {
+            screen::say(&format!(
+                "warplens: no stacks and no CPU samples: {problem}"
+            ));
+            observer.note(format!("No stacks and no CPU samples: {problem}."))?;
+        }
+        Ok(Self {
+            observer,
+            folder,
+            interrupted: catch_signals()?,
+            started: Instant::now(),
+        })
+    }
+
+    /// Rounds until every ring is at its level, or has said why not.
+    pub fn arm(&mut self) -> Result<(), CommandError> {
+        let deadline = Instant::now() + ARM_PATIENCE;
+        loop {
+            self.observer.turn()?;
+            if self.observer.armed() || Instant::now() > deadline || self.is_interrupted() {
+                return Ok(());
+            }
+            thread::sleep(SHORT_ROUND);
+        }
+    }
+
+    /// Observes. `keep_going` is asked each round.
+    pub fn observe(
+        &mut self,
+        until: Until,
+        mut keep_going: impl FnMut() -> bool,
+    ) -> Result<Outcome, CommandError> {
+        let progress = progress(until);
+        let begin = Instant::now();
+        let outcome = loop {
+            self.observer.turn()?;
+            let elapsed = begin.elapsed();
+            progress.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+            if self.is_interrupted() {
+                break Outcome::Interrupted;
+            }
+            let over = match until {
+                Until::After(duration) => elapsed >= duration,
+                Until::TargetsEnd => false,
+            };
+            if over {
+                break Outcome::Complete;
+            }
+            if !keep_going()
+                || self.observer.targets_left() == 0 && !self.observer.ended().is_empty()
+            {
+                break Outcome::TargetsEnded;
+            }
+            thread::sleep(ROUND);
+        };
+        progress.finish_and_clear();
+        self.drain()?;
+        Ok(outcome)
+    }
+
+    /// Goes on until everything before this instant is final; what comes after it is not reported.
+    fn drain(&mut self) -> Result<(), CommandError> {
+        let end = now();
+        self.observer.limit(end)?;
+        let deadline = Instant::now() + DRAIN_PATIENCE;
+        while self.observer.ring_count() > 0
+            && self
+                .observer
+                .watermark()
+                .is_none_or(|watermark| watermark < end)
+            && Instant::now() < deadline
+        {
+            thread::sleep(SHORT_ROUND);
+            self.observer.turn()?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of the workers and writes the folder.
+    pub fn close(self) -> Result<Capture, CommandError> {
+        let Self {
+            observer, folder, ..
+        } = self;
+        let capture = observer.finish()?.finish();
+        output::write_all(&folder, &capture)?;
+        folder.commit().map_err(output::OutputError::from)?;
+        Ok(capture)
+    }
+
+    /// Since the session was opened.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+}
+
+/// Prints the report: JSON, or the summary whose last line is the verdict.
+pub fn print(capture: &Capture, json: bool) -> Result<(), CommandError> {
+    let bytes = if json {
+        output::json::render(capture).map_err(|source| CommandError::Failed {
+            message: "render the report as JSON".to_owned(),
+            source: Some(Box::new(source)),
+        })?
+    } else {
+        output::summary::render(capture, &[]).into_bytes()
+    };
+    screen::out(&bytes).map_err(CommandError::Stdout)
+}
+
+fn catch_signals() -> Result<Arc<AtomicBool>, CommandError> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(|source| {
+            CommandError::Failed {
+                message: "register a signal handler".to_owned(),
+                source: Some(Box::new(source)),
+            }
+        })?;
+    }
+    Ok(flag)
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress(until: Until) -> ProgressBar {
+    let (bar, template) = match until {
+        Until::After(duration) => (
+            ProgressBar::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+            "recording {wide_bar} {elapsed} of {msg}  (Ctrl-C ends it early and keeps everything)",
+        ),
+        Until::TargetsEnd => (
+            ProgressBar::new_spinner(),
+            "{spinner} recording {elapsed} until the command ends",
+        ),
+    };
+    if let Until::After(duration) = until {
+        bar.set_message(format!("{:.0}s", duration.as_secs_f64()));
+    }
+    bar.with_style(
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+    )
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().into_owned()
+}

@@ -1,0 +1,131 @@
+//! Flame graphs: `gpu.svg`, `cpu.svg`. Stacks are pruned to what can be seen before anything is
+//! drawn, so that cost follows the picture and not the number of stacks.
+
+mod draw;
+mod prune;
+
+use std::collections::HashMap;
+use std::io;
+
+pub use draw::{Picture, render};
+pub use prune::Source;
+
+use super::rows::{self, Row, Tint, Titles};
+use super::words;
+use crate::capture::Capture;
+
+/// `gpu.svg`: as wide as all kernels' exact totals, idle and unobserved time of all GPUs.
+pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let source = Rows::new(capture, &titles, Which::Gpu);
+    let report = &capture.report;
+    let window = report
+        .devices
+        .iter()
+        .map(words::window_ns)
+        .max()
+        .unwrap_or(0);
+    render(
+        &source,
+        &Picture {
+            title: title(capture, "GPU time"),
+            subtitle: format!(
+                "{}, {} observed. Width is time in ns: a kernel is as wide as its exact total; \
+                 kernels that ran at once stand side by side",
+                words::count(report.devices.len() as u64, "GPU"),
+                words::duration(window)
+            ),
+            unit: "ns".to_owned(),
+            empty: "no GPU time was observed".to_owned(),
+            legend: true,
+        },
+    )
+}
+
+/// `cpu.svg`: as wide as all samples.
+pub fn cpu(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let source = Rows::new(capture, &titles, Which::Cpu);
+    render(
+        &source,
+        &Picture {
+            title: title(capture, "CPU time of the observed processes"),
+            subtitle: format!(
+                "{} samples a second on each processor; width is samples",
+                capture.info.cpu_hz
+            ),
+            unit: "samples".to_owned(),
+            empty: match capture.info.cpu_hz {
+                0 => "the CPU was not sampled".to_owned(),
+                _ => "no sample fell into the observed processes".to_owned(),
+            },
+            legend: false,
+        },
+    )
+}
+
+fn title(capture: &Capture, what: &str) -> String {
+    let mark = if capture.simulated() {
+        " (SIMULATED)"
+    } else {
+        ""
+    };
+    format!("Warplens: {what}{mark}")
+}
+
+#[derive(Clone, Copy)]
+enum Which {
+    Gpu,
+    Cpu,
+}
+
+/// A capture's rows as a [`Source`].
+struct Rows<'c> {
+    capture: &'c Capture,
+    titles: &'c Titles,
+    which: Which,
+    /// Of every name that is not a host function.
+    tints: HashMap<&'c str, Tint>,
+}
+
+impl<'c> Rows<'c> {
+    fn new(capture: &'c Capture, titles: &'c Titles, which: Which) -> Self {
+        let mut rows = Self {
+            capture,
+            titles,
+            which,
+            tints: HashMap::new(),
+        };
+        let mut tints = HashMap::new();
+        rows.each(|row| {
+            for frame in row.frames.iter().filter(|frame| frame.tint != Tint::Host) {
+                tints.insert(frame.text, frame.tint);
+            }
+        });
+        rows.tints = tints;
+        rows
+    }
+
+    fn each(&self, each: impl FnMut(Row<'_, 'c>)) {
+        match self.which {
+            Which::Gpu => rows::gpu(self.capture, self.titles, each),
+            Which::Cpu => rows::cpu(self.capture, self.titles, each),
+        }
+    }
+}
+
+impl Source for Rows<'_> {
+    fn visit(&self, each: &mut dyn FnMut(&[&str], u64)) -> io::Result<()> {
+        let mut frames = Vec::new();
+        self.each(|row| {
+            frames.clear();
+            frames.extend(row.frames.iter().map(|frame| frame.text));
+            each(&frames, row.value);
+        });
+        Ok(())
+    }
+
+    fn colour(&self, frame: &str) -> [u8; 3] {
+        draw::shade(self.tints.get(frame).copied().unwrap_or(Tint::Host), frame)
+    }
+}

@@ -1,0 +1,263 @@
+//! Which metrics there are and where their values come from. `docs/metrics.md` explains each.
+
+use std::collections::{BTreeMap, HashMap};
+
+use analysis::report::DeviceReport;
+
+use super::{Dropped, Family, FamilyKind, Health, Labels, WorkerLabels};
+use crate::capture::Capture;
+use crate::output::words;
+
+pub(super) fn of(
+    capture: &Capture,
+    health: &Health,
+    ratios: &HashMap<usize, [f64; 6]>,
+) -> Vec<Family> {
+    let report = &capture.report;
+    let devices = || report.devices.iter();
+    vec![
+        Family {
+            name: "warplens_gpu_seconds",
+            help: "Time of each GPU by class, idle and unobserved included: the classes sum to wall time.",
+            kind: FamilyKind::Counter,
+            series: devices()
+                .flat_map(|device| {
+                    words::parts(&device.exclusive)
+                        .map(|(class, ns)| (gpu_labels(device, [("class", class)]), seconds(ns)))
+                })
+                .collect(),
+        },
+        Family {
+            name: "warplens_gpu_time_ratio",
+            help: "Share of each class in the time since the previous scrape.",
+            kind: FamilyKind::Gauge,
+            series: devices()
+                .enumerate()
+                .filter_map(|(position, device)| Some((device, ratios.get(&position)?)))
+                .flat_map(|(device, shares)| {
+                    words::parts(&device.exclusive)
+                        .into_iter()
+                        .zip(shares)
+                        .map(|((class, _), &share)| (gpu_labels(device, [("class", class)]), share))
+                })
+                .collect(),
+        },
+        Family {
+            name: "warplens_gpu_idle_seconds",
+            help: "Idle time of each GPU by cause.",
+            kind: FamilyKind::Counter,
+            series: devices()
+                .flat_map(|device| {
+                    words::IDLE_CAUSES.map(|cause| {
+                        let ns = device.idle_cause.get(&cause).copied().unwrap_or(0);
+                        (
+                            gpu_labels(device, [("cause", words::idle_cause(cause))]),
+                            seconds(ns),
+                        )
+                    })
+                })
+                .collect(),
+        },
+        Family {
+            name: "warplens_gpu_kernel_inclusive_seconds",
+            help: "Time in which at least one kernel, copy or set of the kind ran; kinds overlap.",
+            kind: FamilyKind::Counter,
+            series: devices()
+                .flat_map(|device| {
+                    device.kinds.iter().map(|(&(class, kind), &ns)| {
+                        let labels = [("class", class.as_str()), ("kind", kind.as_str())];
+                        (gpu_labels(device, labels), seconds(ns))
+                    })
+                })
+                .collect(),
+        },
+        worker_seconds(capture),
+        records(capture),
+        Family {
+            name: "warplens_dropped",
+            help: "What found its place full and was dropped, by place.",
+            kind: FamilyKind::Counter,
+            series: health
+                .dropped
+                .iter()
+                .filter(|(place, _)| *place != Dropped::BpfRing)
+                .map(|&(place, count)| {
+                    (vec![("place", place_name(place).to_owned())], number(count))
+                })
+                .collect(),
+        },
+        Family {
+            name: "warplens_bpf_dropped",
+            help: "Stack events that found the kernel's ring buffer full.",
+            kind: FamilyKind::Counter,
+            series: health
+                .dropped
+                .iter()
+                .filter(|(place, _)| *place == Dropped::BpfRing)
+                .map(|&(_, count)| (Vec::new(), number(count)))
+                .collect(),
+        },
+        Family {
+            name: "warplens_collector_success",
+            help: "Whether the last turn of a source of data succeeded.",
+            kind: FamilyKind::Gauge,
+            series: health
+                .collectors
+                .iter()
+                .map(|&(collector, succeeded)| {
+                    (
+                        vec![("collector", collector.to_owned())],
+                        f64::from(u8::from(succeeded)),
+                    )
+                })
+                .collect(),
+        },
+        Family {
+            name: "warplens_worker",
+            help: "Workers seen, for joins.",
+            kind: FamilyKind::Info,
+            series: workers(capture, health),
+        },
+        Family {
+            name: "warplens_build",
+            help: "Version of the agent.",
+            kind: FamilyKind::Info,
+            series: vec![(
+                vec![
+                    ("version", env!("CARGO_PKG_VERSION").to_owned()),
+                    ("wire_version", wire::WIRE_VERSION.to_string()),
+                ],
+                1.0,
+            )],
+        },
+    ]
+}
+
+fn worker_seconds(capture: &Capture) -> Family {
+    // Two processes of one role and rank on one GPU are one series.
+    let mut sums: BTreeMap<Labels, u64> = BTreeMap::new();
+    for worker in &capture.report.workers {
+        for (class, ns) in words::parts(&worker.exclusive) {
+            let labels = vec![
+                ("UUID", uuid(capture.report.devices.get(worker.device))),
+                ("role", worker.info.role.clone()),
+                ("rank", worker.info.rank.clone()),
+                ("class", class.to_owned()),
+            ];
+            let sum = sums.entry(labels).or_default();
+            *sum = sum.saturating_add(ns);
+        }
+    }
+    Family {
+        name: "warplens_worker_gpu_seconds",
+        help: "Time of each worker's own records on its GPU by class.",
+        kind: FamilyKind::Counter,
+        series: sums
+            .into_iter()
+            .map(|(labels, ns)| (labels, seconds(ns)))
+            .collect(),
+    }
+}
+
+fn records(capture: &Capture) -> Family {
+    let mut sums = [
+        ("classified", 0u64),
+        ("unclassified", 0),
+        ("invalid", 0),
+        ("lost", 0),
+    ];
+    for device in &capture.report.devices {
+        let records = &device.records;
+        let counts = [
+            records.classified,
+            records.unclassified,
+            records.invalid,
+            records.lost,
+        ];
+        for ((_, sum), count) in sums.iter_mut().zip(counts) {
+            *sum = sum.saturating_add(count);
+        }
+    }
+    Family {
+        name: "warplens_records",
+        help: "Work records by what became of them; the outcomes are disjoint.",
+        kind: FamilyKind::Counter,
+        series: sums
+            .into_iter()
+            .map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], number(count)))
+            .collect(),
+    }
+}
+
+fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, f64)> {
+    let unknown = WorkerLabels::default();
+    let mut series: Vec<Labels> = capture
+        .report
+        .workers
+        .iter()
+        .map(|worker| {
+            let WorkerLabels {
+                namespace,
+                pod,
+                container,
+                model_name,
+                engine,
+            } = health
+                .workers
+                .get(&worker.process)
+                .unwrap_or(&unknown)
+                .clone();
+            vec![
+                ("UUID", uuid(capture.report.devices.get(worker.device))),
+                ("namespace", namespace),
+                ("pod", pod),
+                ("container", container),
+                ("model_name", model_name),
+                ("engine", engine),
+                ("role", worker.info.role.clone()),
+                ("rank", worker.info.rank.clone()),
+            ]
+        })
+        .collect();
+    series.sort();
+    series.dedup();
+    series.into_iter().map(|labels| (labels, 1.0)).collect()
+}
+
+fn gpu_labels<const N: usize>(device: &DeviceReport, more: [(&'static str, &str); N]) -> Labels {
+    let mut labels = vec![
+        ("gpu", device.info.index.to_string()),
+        ("UUID", uuid(Some(device))),
+    ];
+    labels.extend(more.map(|(key, value)| (key, value.to_owned())));
+    labels
+}
+
+fn uuid(device: Option<&DeviceReport>) -> String {
+    device
+        .and_then(|device| device.info.uuid.clone())
+        .unwrap_or_default()
+}
+
+fn place_name(place: Dropped) -> &'static str {
+    match place {
+        Dropped::BpfRing => "bpf_ring",
+        Dropped::ShimRing => "shim_ring",
+        Dropped::Cupti => "cupti",
+        Dropped::Names => "names",
+        Dropped::Graphs => "graphs",
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "exact up to 2^53 ns, 104 days; then to the us"
+)]
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
+fn number(count: u64) -> f64 {
+    count as f64
+}

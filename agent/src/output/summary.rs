@@ -1,0 +1,200 @@
+//! The terminal summary: the split per GPU and per worker as aligned bars, what was not seen, and
+//! a verdict. No colours and no cursor movement, so that it reads the same in a log.
+
+use std::fmt::Write;
+
+use analysis::report::{DeviceReport, Exclusive, WorkerReport};
+
+use super::words;
+use crate::capture::Capture;
+use crate::commands::findings::{Finding, Severity, findings};
+
+/// Characters of a whole bar.
+const BAR: u32 = 40;
+
+/// Kernels listed for a GPU.
+const TOP: usize = 5;
+
+/// Stands above everything drawn from the simulator.
+pub const SIMULATED_BANNER: &str =
+    "SIMULATED: these figures come from the simulated CUDA, not from a GPU";
+
+/// The whole screen of a command that made `capture`: summary, verdict, next command.
+pub fn screen(capture: &Capture, next: &str) -> String {
+    let findings = findings(capture);
+    let mut text = render(capture, &findings);
+    text.push_str(&last_line(&verdict(capture, &findings), next));
+    text.push('\n');
+    text
+}
+
+/// The summary without its last line.
+pub fn render(capture: &Capture, findings: &[Finding]) -> String {
+    let mut text = String::new();
+    match write(&mut text, capture, findings) {
+        // Writing to a String does not fail.
+        Ok(()) | Err(std::fmt::Error) => text,
+    }
+}
+
+fn write(text: &mut String, capture: &Capture, findings: &[Finding]) -> std::fmt::Result {
+    if capture.simulated() {
+        writeln!(text, "{SIMULATED_BANNER}\n")?;
+    }
+    for (position, device) in capture.report.devices.iter().enumerate() {
+        write_device(text, capture, position, device)?;
+    }
+    let worth: Vec<&Finding> = findings
+        .iter()
+        .filter(|finding| finding.severity > Severity::Info)
+        .collect();
+    for (title, lines) in [
+        (
+            "Findings",
+            worth
+                .iter()
+                .map(|finding| finding.text.clone())
+                .collect::<Vec<_>>(),
+        ),
+        ("Not seen", capture.info.notes.clone()),
+        (
+            "Defects in the data",
+            capture
+                .report
+                .defects
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        ),
+    ] {
+        if lines.is_empty() {
+            continue;
+        }
+        writeln!(text, "{title}:")?;
+        for line in lines {
+            writeln!(text, "  - {line}")?;
+        }
+        writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn write_device(
+    text: &mut String,
+    capture: &Capture,
+    position: usize,
+    device: &DeviceReport,
+) -> std::fmt::Result {
+    let window = words::window_ns(device);
+    let uuid = device.info.uuid.as_deref().unwrap_or("no uuid");
+    writeln!(
+        text,
+        "{} ({uuid}): {} observed, {}, {}",
+        words::gpu_title(&device.info),
+        words::duration(window),
+        words::count(device.kernels, "kernel"),
+        words::count(device.copies, "copy record"),
+    )?;
+    write_bars(text, &device.exclusive, window)?;
+    let workers: Vec<&WorkerReport> = capture
+        .report
+        .workers
+        .iter()
+        .filter(|worker| worker.device == position)
+        .collect();
+    for worker in &workers {
+        let mut line = format!("  by {}", words::process_title(&worker.info));
+        // A format without launches does not say that there were none.
+        if worker.launches > 0 {
+            write!(line, ", {}", words::launches(worker.launches))?;
+        }
+        // A lone worker's split is its device's.
+        if workers.len() == 1 {
+            writeln!(text, "{line}")?;
+        } else {
+            writeln!(text, "{line}, {}", words::count(worker.kernels, "kernel"))?;
+            write_bars(text, &worker.exclusive, window)?;
+        }
+    }
+    let heaviest = words::heaviest(&capture.report, position);
+    if !heaviest.is_empty() {
+        writeln!(text, "  Most time in (total, count, class, name):")?;
+    }
+    for heavy in heaviest.iter().take(TOP) {
+        writeln!(
+            text,
+            "    {:>9}  {:>9} x  {:<13} {}",
+            words::duration(heavy.total),
+            heavy.count_text(),
+            heavy.class.as_str(),
+            words::shorten(words::kernel_name(&capture.report, heavy.name), 60)
+        )?;
+    }
+    writeln!(text)
+}
+
+fn write_bars(text: &mut String, time: &Exclusive, window: u64) -> std::fmt::Result {
+    for (name, ns) in words::parts(time) {
+        let share = words::percent(ns, window);
+        writeln!(
+            text,
+            "{}",
+            format!(
+                "    {name:<13} {:>9} {share:>5.1} %  {}",
+                words::duration(ns),
+                bar(share)
+            )
+            .trim_end()
+        )?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a share of a bar: 0 to BAR"
+)]
+fn bar(share: f64) -> String {
+    let filled = (share / 100.0 * f64::from(BAR)).round() as usize;
+    // Something that is there is never drawn as nothing.
+    if share > 0.0 && filled == 0 {
+        ".".to_owned()
+    } else {
+        "#".repeat(filled)
+    }
+}
+
+/// One line that says how it went.
+pub fn verdict(capture: &Capture, findings: &[Finding]) -> String {
+    let report = &capture.report;
+    let simulated = if capture.simulated() {
+        "SIMULATED: "
+    } else {
+        ""
+    };
+    if let Some(finding) = findings
+        .iter()
+        .find(|finding| finding.severity > Severity::Info)
+    {
+        return format!("{simulated}{}", finding.text);
+    }
+    let window: u64 = report.devices.iter().map(words::window_ns).sum();
+    let idle: u64 = report
+        .devices
+        .iter()
+        .map(|device| device.exclusive.idle)
+        .sum();
+    let kernels: u64 = report.devices.iter().map(|device| device.kernels).sum();
+    format!(
+        "{simulated}{} on {}, idle {:.1} % of the time, nothing lost",
+        words::count(kernels, "kernel"),
+        words::count(report.devices.len() as u64, "GPU"),
+        words::percent(idle, window)
+    )
+}
+
+/// The last line of every command.
+pub fn last_line(verdict: &str, next: &str) -> String {
+    format!("{verdict}. Next: `{next}`")
+}

@@ -1,0 +1,169 @@
+//! Stacks as addresses, interned once; symbols beside them; joined only when somebody asks.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use analysis::ids::{ProcessKey, StackId};
+
+use super::Symbol;
+use crate::capture::{Frame, Stack};
+use crate::symbols::NOT_CODE;
+
+/// Distinct stacks kept. A vLLM worker shows a few thousand; 127 addresses each make this 270 MiB
+/// at the very worst, 20 MiB at the usual depth and count.
+const STACKS_MAX: usize = 1 << 18;
+
+/// Distinct addresses kept with their frames. A vLLM worker shows tens of thousands.
+const SYMBOLS_MAX: usize = 1 << 20;
+
+/// Addresses of one process whose meaning is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    pub process: ProcessKey,
+    pub pid: u32,
+    pub addresses: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct StackTable {
+    ids: HashMap<(ProcessKey, Box<[u64]>), StackId>,
+    symbols: HashMap<(ProcessKey, u64), Vec<Frame>>,
+    /// Asked for once each, whether or not an answer came.
+    asked: HashSet<(ProcessKey, u64)>,
+    unasked: Vec<(ProcessKey, u64)>,
+    refused: u64,
+    symbols_refused: u64,
+}
+
+impl StackTable {
+    /// The id of this stack, leaf first; `None` for no addresses or a full table.
+    pub(super) fn intern(&mut self, process: ProcessKey, addresses: Vec<u64>) -> Option<StackId> {
+        if addresses.is_empty() {
+            return None;
+        }
+        let room = self.ids.len() < STACKS_MAX;
+        let next = StackId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
+        match self.ids.entry((process, addresses.into_boxed_slice())) {
+            Entry::Occupied(entry) => Some(*entry.get()),
+            Entry::Vacant(entry) if room => {
+                for &address in &entry.key().1 {
+                    let key = (process, address);
+                    if self.asked.len() < SYMBOLS_MAX && self.asked.insert(key) {
+                        self.unasked.push(key);
+                    }
+                }
+                Some(*entry.insert(next))
+            }
+            Entry::Vacant(_) => {
+                self.refused += 1;
+                None
+            }
+        }
+    }
+
+    pub(super) fn add_symbols(&mut self, process: ProcessKey, symbols: Vec<Symbol>) {
+        for Symbol { address, frames } in symbols {
+            let key = (process, address);
+            if self.symbols.len() >= SYMBOLS_MAX && !self.symbols.contains_key(&key) {
+                self.symbols_refused += 1;
+            } else {
+                self.symbols.insert(key, frames);
+            }
+        }
+    }
+
+    pub(super) fn take_unresolved(
+        &mut self,
+        pid: impl Fn(ProcessKey) -> Option<u32>,
+    ) -> Vec<Unresolved> {
+        let mut by_process: BTreeMap<ProcessKey, Vec<u64>> = BTreeMap::new();
+        for key in self.unasked.drain(..) {
+            if !self.symbols.contains_key(&key) {
+                by_process.entry(key.0).or_default().push(key.1);
+            }
+        }
+        by_process
+            .into_iter()
+            .filter_map(|(process, addresses)| {
+                Some(Unresolved {
+                    process,
+                    pid: pid(process)?,
+                    addresses,
+                })
+            })
+            .collect()
+    }
+
+    /// Every stack with its frames, root first.
+    pub(super) fn resolved(&self) -> HashMap<StackId, Stack> {
+        self.ids
+            .iter()
+            .map(|((process, addresses), &id)| (id, self.stack(*process, addresses)))
+            .collect()
+    }
+
+    fn stack(&self, process: ProcessKey, addresses: &[u64]) -> Stack {
+        let mut frames = Vec::with_capacity(addresses.len());
+        let mut astray = false;
+        // Leaf first, so that a walk that went astray ends the stack where it did.
+        for &address in addresses {
+            let known = self
+                .symbols
+                .get(&(process, address))
+                .filter(|frames| !frames.is_empty());
+            let Some(known) = known else {
+                frames.push(unnamed(address));
+                continue;
+            };
+            astray = known.iter().any(|frame| frame.function == NOT_CODE);
+            if astray && !frames.is_empty() {
+                break;
+            }
+            frames.extend(known.iter().cloned());
+            if astray {
+                break;
+            }
+        }
+        frames.reverse();
+        let whole = frames
+            .first()
+            .is_some_and(|root| starts_a_thread(&root.function));
+        Stack {
+            frames,
+            cut: astray || !whole,
+        }
+    }
+
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    pub(super) fn symbols_refused(&self) -> u64 {
+        self.symbols_refused
+    }
+}
+
+fn unnamed(address: u64) -> Frame {
+    Frame {
+        function: format!("0x{address:x}"),
+        module: None,
+        file: None,
+        line: None,
+    }
+}
+
+/// Whether nothing calls this function: a walk that ends elsewhere lost its way.
+fn starts_a_thread(function: &str) -> bool {
+    const FIRST: [&str; 8] = [
+        "_start",
+        "__libc_start_main",
+        "__libc_start_call_main",
+        "clone",
+        "__clone",
+        "clone3",
+        "start_thread",
+        "thread_start",
+    ];
+    let bare = function.split_once('@').map_or(function, |(bare, _)| bare);
+    FIRST.contains(&bare) || bare.starts_with("__libc_start_main_") || bare.starts_with("__clone3")
+}

@@ -1,0 +1,14 @@
+//! What the benches share: one line per figure on standard output.
+#![forbid(unsafe_code)]
+
+/// Prints one figure as `cargo xtask bench` reads it.
+#[expect(clippy::print_stdout, reason = "figures are the output")]
+pub fn figure(name: &str, value: f64, unit: &str) {
+    println!("{}", serde_json::json!({ "bench": name, "value": value, "unit": unit }));
+}
+
+/// The middle value.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}

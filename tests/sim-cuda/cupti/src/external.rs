@@ -1,0 +1,46 @@
+//! External correlation ids: a stack per kind and thread.
+
+use std::cell::RefCell;
+
+use crate::result::{Cupti, INVALID_PARAMETER, QUEUE_EMPTY};
+
+/// Kinds: unknown 1, `OpenACC` 2, custom 3 to 5.
+const KINDS: usize = 6;
+
+thread_local! {
+    static STACKS: RefCell<[Vec<u64>; KINDS]> = const {
+        RefCell::new([const { Vec::new() }; KINDS])
+    };
+}
+
+pub(crate) fn push(kind: u32, id: u64) -> Cupti {
+    let kind = valid(kind)?;
+    STACKS.with_borrow_mut(|stacks| stacks[kind].push(id));
+    Ok(())
+}
+
+pub(crate) fn pop(kind: u32) -> Cupti<u64> {
+    let kind = valid(kind)?;
+    STACKS
+        .with_borrow_mut(|stacks| stacks[kind].pop())
+        .ok_or(QUEUE_EMPTY)
+}
+
+/// The top of every stack of this thread: kind and id.
+pub(crate) fn tops() -> Vec<(u32, u64)> {
+    STACKS.with_borrow(|stacks| {
+        (0..)
+            .zip(stacks)
+            .filter_map(|(kind, stack)| Some((kind, *stack.last()?)))
+            .collect()
+    })
+}
+
+fn valid(kind: u32) -> Cupti<usize> {
+    let kind = kind as usize;
+    if (1..KINDS).contains(&kind) {
+        Ok(kind)
+    } else {
+        Err(INVALID_PARAMETER)
+    }
+}

@@ -1,0 +1,83 @@
+//! Runs the agent's commands and reads what they wrote.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::artefacts::{self, Missing};
+use crate::harness::child::{Child, Ended, command};
+use crate::harness::server::StartError;
+
+/// The agent's command line, without our own variables.
+///
+/// # Errors
+/// When the agent is not built.
+pub fn warplens(arguments: &[&str]) -> Result<Command, Missing> {
+    let mut command = command(artefacts::agent()?);
+    command.args(arguments);
+    Ok(command)
+}
+
+/// Runs the agent to its end.
+///
+/// # Errors
+/// When it is not built or does not end in time.
+pub fn run(
+    arguments: &[&str],
+    folder: &Path,
+    name: &str,
+    limit: Duration,
+) -> Result<Ended, StartError> {
+    Ok(Child::run(&mut warplens(arguments)?, folder, name, limit)?)
+}
+
+/// Starts `warplens record` on a process and its descendants, without waiting.
+///
+/// # Errors
+/// When it is not built or cannot be started.
+pub fn start_record(
+    pid: u32,
+    seconds: u32,
+    folder: &Path,
+    name: &str,
+) -> Result<(Child, PathBuf), StartError> {
+    let out = folder.join(name);
+    let mut command = warplens(&["record", "--pid", &pid.to_string()])?;
+    command.args(["-d", &format!("{seconds}s"), "-o"]).arg(&out);
+    Ok((Child::start(&mut command, folder, name)?, out))
+}
+
+/// Records a process and its descendants; how the command ended and its output folder.
+///
+/// # Errors
+/// When it is not built or does not end in time.
+pub fn record(
+    pid: u32,
+    seconds: u32,
+    folder: &Path,
+    name: &str,
+) -> Result<(Ended, PathBuf), StartError> {
+    let (mut child, out) = start_record(pid, seconds, folder, name)?;
+    // Unfinished work may hold the end of the window for a while.
+    let ended = child.wait(Duration::from_secs(u64::from(seconds) + 40))?;
+    Ok((ended, out))
+}
+
+/// Checks what every refusal must be: the exit status, one line on stderr that names `part`, no
+/// panic.
+///
+/// # Panics
+/// When it is anything else.
+pub fn assert_refused(ended: &Ended, code: i32, part: &str) {
+    assert_eq!(ended.code, code, "{ended:?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:?}");
+    let complaint: Vec<&str> = ended
+        .stderr
+        .lines()
+        .filter(|line| !line.is_empty())
+        .collect();
+    assert!(
+        complaint.last().is_some_and(|line| line.contains(part)),
+        "{part}: {ended:?}"
+    );
+}

@@ -1,0 +1,52 @@
+//! The small C hosts that treat a process badly while CUDA is loaded.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::artefacts;
+use crate::harness::child::{Child, ChildError};
+
+/// Programs that run to their end without help, in `tests/programs/hostile`.
+pub const PROGRAMS: [&str; 10] = [
+    "abort",
+    "dlclose",
+    "exec_self",
+    "exit_in_thread",
+    "fork_clone",
+    "fork_plain",
+    "fork_spawn",
+    "fork_vfork",
+    "longjmp",
+    "thread_churn",
+];
+
+/// Compiles a program into `folder` and returns its path.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When the program does not compile.
+pub fn build(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
+    let binary = folder.join(name);
+    let ended = Child::run(
+        Command::new("cc")
+            .args([
+                "-O1",
+                "-g",
+                "-Wall",
+                "-Werror",
+                "-fno-omit-frame-pointer",
+                "-o",
+            ])
+            .arg(&binary)
+            .arg(artefacts::program("hostile").join(format!("{name}.c")))
+            .args(["-ldl", "-lpthread"]),
+        folder,
+        &format!("cc-{name}"),
+        Duration::from_mins(1),
+    )?;
+    assert_eq!(ended.code, 0, "{name}.c does not compile: {}", ended.stderr);
+    Ok(binary)
+}

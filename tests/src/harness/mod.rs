@@ -1,0 +1,11 @@
+//! Starts what is to be profiled and what profiles it, and leaves nothing behind.
+
+pub mod agent;
+pub mod artefacts;
+pub mod child;
+pub mod hostile;
+pub mod process;
+pub mod require;
+pub mod ring;
+pub mod server;
+pub mod wait;
