@@ -116,6 +116,9 @@ impl Pipeline {
             },
             Input::Symbols { process, symbols } => self.stacks.add_symbols(process, symbols),
             Input::Note(note) => self.note(note),
+            Input::Attached { process, at } => {
+                self.session.ingest(Event::Attached { process, at });
+            }
             Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
             Input::Limit(end) => self.session.limit_end(end),
             Input::Foreign(event) => self.session.ingest(event),

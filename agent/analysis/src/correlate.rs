@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use crate::event::{Launch, LaunchKind};
 use crate::ids::Correlation;
-use crate::limits::{GRAPHS, HOLD_NS, QUIET_MARKS};
+use crate::limits::{GRAPHS, HOLD_NS, QUIET_MARKS, QUIET_MARKS_INCOMPLETE};
 
 /// Where the 64-bit correlations of a process begin, far from both ends.
 const BASE: u64 = 1 << 40;
@@ -58,6 +58,7 @@ enum State {
 struct Launched {
     enter: u64,
     is_graph: bool,
+    is_copy: bool,
     sampled: bool,
     records: u32,
     graph: u32,
@@ -84,6 +85,8 @@ pub(crate) struct Decided {
     pub(crate) expired: Vec<(u64, u64)>,
     /// Expired launches whose records came: correlation and greatest end.
     pub(crate) resolved: Vec<(u64, u64)>,
+    /// Copies that never showed a record.
+    pub(crate) copies_unseen: u64,
     /// Sampled launches that no further record can refer to.
     pub(crate) retired: Vec<u64>,
 }
@@ -121,6 +124,7 @@ impl Launches {
             Launched {
                 enter: launch.enter.0,
                 is_graph: launch.kind == LaunchKind::Graph,
+                is_copy: launch.kind == LaunchKind::Copy,
                 sampled: launch.sampled.is_some(),
                 records: 0,
                 graph: 0,
@@ -195,16 +199,24 @@ impl Launches {
             let quiet = mark.saturating_sub(launched.fresh) >= QUIET_MARKS;
             let complete = launched.records > 0
                 && (!launched.is_graph
-                    || quiet
-                    || largest
-                        .get(&launched.graph)
-                        .is_some_and(|&all| launched.records >= all));
+                    || match largest.get(&launched.graph) {
+                        Some(&all) if launched.records >= all => true,
+                        Some(_) => mark.saturating_sub(launched.fresh) >= QUIET_MARKS_INCOMPLETE,
+                        None => quiet,
+                    });
             match launched.state {
                 State::Outstanding | State::Expired if complete => {
                     if launched.state == State::Expired {
                         decided.resolved.push((correlation, launched.end));
                     }
                     launched.state = State::Settled;
+                }
+                // A copy of nothing, or between host buffers, has no record: nothing ran.
+                State::Outstanding
+                    if launched.is_copy && flush.saturating_sub(launched.enter) > HOLD_NS =>
+                {
+                    launched.state = State::Settled;
+                    decided.copies_unseen += 1;
                 }
                 State::Outstanding if flush.saturating_sub(launched.enter) > HOLD_NS => {
                     launched.state = State::Expired;
@@ -249,7 +261,7 @@ mod tests {
     use super::{Decided, Extender, Launches, Origin};
     use crate::event::{Launch, LaunchKind};
     use crate::ids::{Correlation, Ns, ProcessKey};
-    use crate::limits::HOLD_NS;
+    use crate::limits::{HOLD_NS, QUIET_MARKS_INCOMPLETE};
 
     fn launch(kind: LaunchKind, enter: u64) -> Launch {
         Launch {
@@ -346,6 +358,21 @@ mod tests {
     }
 
     #[test]
+    fn a_graph_known_to_be_larger_waits_longer() {
+        let mut launches = Launches::new(8);
+        launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
+        (0..5).for_each(|_| assert!(launches.record(1, 9, 150, 1).is_some()));
+        assert_eq!(launches.decide(4, 200).oldest, None);
+        launches.enter(2, &launch(LaunchKind::Graph, 300), 5);
+        launches.record(2, 9, 350, 5);
+        assert_eq!(launches.decide(9, 400).oldest, Some(300));
+        assert_eq!(
+            launches.decide(5 + QUIET_MARKS_INCOMPLETE, 500).oldest,
+            None
+        );
+    }
+
+    #[test]
     fn records_after_settling_raise_the_count() {
         let mut launches = Launches::new(8);
         launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
@@ -367,6 +394,21 @@ mod tests {
         launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
         assert_eq!(launches.decide(9, 200).oldest, Some(100));
         assert_eq!(launches.decide(10, 101 + HOLD_NS).expired, [(1, 100)]);
+    }
+
+    #[test]
+    fn a_copy_without_a_record_holds_for_a_while_and_then_hides_nothing() {
+        let mut launches = Launches::new(8);
+        launches.enter(1, &launch(LaunchKind::Copy, 100), 1);
+        assert_eq!(launches.decide(1, 100 + HOLD_NS).oldest, Some(100));
+        let decided = launches.decide(2, 101 + HOLD_NS);
+        assert_eq!(
+            decided,
+            Decided {
+                copies_unseen: 1,
+                ..Decided::default()
+            }
+        );
     }
 
     #[test]

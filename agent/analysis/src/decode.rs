@@ -7,9 +7,9 @@
 use wire::kernel::{ProcessEvent, StackEvent, event_kind};
 use wire::limits::STACK_FRAMES;
 use wire::shim::{
-    CopyRecord, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED, LaunchFailedRecord,
-    LaunchRecord, MARK_LAST, MarkRecord, Payload, SYNC_CONTEXT, SYNC_EVENT, SYNC_STREAM,
-    SyncRecord, record_kind,
+    CopyRecord, FAILED_CAPTURED, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
+    LaunchFailedRecord, LaunchRecord, MARK_LAST, MarkRecord, Payload, SYNC_CONTEXT, SYNC_EVENT,
+    SYNC_STREAM, SyncRecord, record_kind,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -37,6 +37,7 @@ pub fn record(process: ProcessKey, payload: &Payload) -> Result<Event, Defect> {
             Ok(Event::LaunchFailed {
                 process,
                 correlation: Correlation(record.correlation),
+                captured: record.flags & FAILED_CAPTURED != 0,
             })
         }
         record_kind::SYNC => sync(process, &read(payload, kind)?).map(Event::Sync),

@@ -107,6 +107,8 @@ pub enum Defect {
     LateRecord { pid: u32, count: u64, lost_ns: u64 },
     /// Launches still without their record after the hold limit, or when the process ended.
     UnfinishedLaunch { pid: u32, count: u64 },
+    /// Copies that showed no record within the hold limit: of nothing, or between host buffers.
+    CopyUnseen { pid: u32, count: u64 },
     /// The device was not proven drained within the limit after arming.
     DrainAssumed { pid: u32, device: u32, count: u64 },
     /// A mark with an earlier time than the one before.
@@ -157,6 +159,7 @@ impl Defect {
             | Self::LostRecord { pid: _, count }
             | Self::LostBefore { pid: _, count }
             | Self::UnfinishedLaunch { pid: _, count }
+            | Self::CopyUnseen { pid: _, count }
             | Self::DrainAssumed {
                 pid: _,
                 device: _,
@@ -254,6 +257,10 @@ impl fmt::Display for Defect {
             } => write!(
                 f,
                 "{count} work records of process {pid} came after their time was attributed: {lost_ns} ns of them are missing from the split"
+            ),
+            Self::CopyUnseen { pid, count } => write!(
+                f,
+                "{count} copies of process {pid} showed no record within 5 s: taken for copies that put nothing on the device"
             ),
             Self::UnfinishedLaunch { pid, count } => write!(
                 f,

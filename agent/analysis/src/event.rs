@@ -22,6 +22,12 @@ pub enum Event {
         ordinal: u32,
         device: DeviceKey,
     },
+    /// Whoever feeds the session reads the process's records from here on: what an earlier reader
+    /// took is not known. Comes before its records; without it all of them are taken to come.
+    Attached {
+        process: ProcessKey,
+        at: Ns,
+    },
     /// `id` means `name` in this process from here on. Comes before records that use the id.
     Name {
         process: ProcessKey,
@@ -30,9 +36,11 @@ pub enum Event {
     },
     Work(Work),
     Launch(Launch),
+    /// The launch leads to no work: the driver refused it, or it was captured into a graph.
     LaunchFailed {
         process: ProcessKey,
         correlation: Correlation,
+        captured: bool,
     },
     /// A synchronisation call that returned.
     Sync(Sync),

@@ -3,7 +3,7 @@
 //! Launches come first, then what refers to them, so the order of arrival does not matter.
 
 use crate::defect::{Defect, Table};
-use crate::event::SyncScope;
+use crate::event::{LaunchKind, SyncScope};
 use crate::limits::{GRAPHS, SYNCS};
 use crate::process::RawWork;
 use crate::samples::{Attributed, Place};
@@ -23,16 +23,18 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
     for launch in &batch.launches {
         let correlation = process.extender.extend(launch.correlation);
         process.launches.enter(correlation, launch, mark);
-        process.launched += 1;
+        if launch.kind != LaunchKind::Copy {
+            process.launched += 1;
+        }
         if let Some(weight) = launch.sampled {
             process.samples.launched(correlation, weight, mark);
         }
     }
-    for &failed in &batch.failed {
+    for &(failed, captured) in &batch.failed {
         let correlation = process.extender.extend(failed);
         process.launches.fail(correlation);
         process.samples.failed(correlation);
-        process.launches_failed += 1;
+        process.launches_failed += u64::from(!captured);
     }
     let mut refused = 0;
     for work in &batch.works {

@@ -14,6 +14,10 @@ pub(crate) const DRAIN_ASSUMED_NS: u64 = 5_000_000_000;
 /// Marks without another record after which a graph launch is settled. The protocol's number.
 pub(crate) const QUIET_MARKS: u64 = 3;
 
+/// The same for a graph that is known to have more nodes than records came: a node that runs or
+/// waits for a peer for 2 s is likelier than a graph that shrank.
+pub(crate) const QUIET_MARKS_INCOMPLETE: u64 = 20;
+
 /// Marks a sampled launch waits for its stack, and a stack for its launch: 5 s, far more than
 /// the two transports drift apart.
 pub(crate) const STACK_MARKS: u64 = 50;

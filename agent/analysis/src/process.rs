@@ -34,7 +34,8 @@ pub(crate) struct RawWork {
 pub(crate) struct Batch {
     pub(crate) works: Vec<RawWork>,
     pub(crate) launches: Vec<Launch>,
-    pub(crate) failed: Vec<Correlation>,
+    /// And whether it was captured into a graph.
+    pub(crate) failed: Vec<(Correlation, bool)>,
     pub(crate) syncs: Vec<Sync>,
     pub(crate) stacks: Vec<(Correlation, StackId)>,
     /// Events that found the batch full.
@@ -147,6 +148,8 @@ pub(crate) struct Process {
     pub(crate) samples: Samples,
     pub(crate) phase: Phase,
     pub(crate) armed: u64,
+    /// Records were read from here on; what an earlier reader took is not known.
+    pub(crate) attached: u64,
     /// Number of the latest mark.
     pub(crate) marks: u64,
     pub(crate) flush: u64,
@@ -179,6 +182,7 @@ impl Process {
             samples: Samples::new(capacities.samples),
             phase: Phase::Unmarked,
             armed: 0,
+            attached: 0,
             marks: 0,
             flush: 0,
             complete: 0,

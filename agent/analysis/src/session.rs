@@ -117,6 +117,11 @@ impl Session {
                 ordinal,
                 device,
             } => self.attach(process, ordinal, device),
+            Event::Attached { process, at } => {
+                if let Some(index) = self.process(process) {
+                    self.processes[index].attached = at.0;
+                }
+            }
             Event::Name { process, id, name } => self.name(process, id, name),
             Event::Work(work) => self.work(&work),
             Event::Launch(launch) => {
@@ -127,8 +132,11 @@ impl Session {
             Event::LaunchFailed {
                 process,
                 correlation,
+                captured,
             } => {
-                self.batch(process, |process| process.batch.failed.push(correlation));
+                self.batch(process, |process| {
+                    process.batch.failed.push((correlation, captured));
+                });
             }
             Event::Sync(sync) => {
                 self.batch(sync.process, |process| process.batch.syncs.push(sync));

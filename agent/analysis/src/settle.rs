@@ -22,7 +22,8 @@ use crate::session::Session;
 /// Takes a mark of a process.
 pub(crate) fn mark(session: &mut Session, index: usize, mark: &Mark) {
     let process = &mut session.processes[index];
-    let (flush, armed) = (mark.flush.0, mark.armed.0);
+    // An arming that began before we read the ring begins for us when we did.
+    let (flush, armed) = (mark.flush.0, mark.armed.0.max(process.attached));
     let ignored = match process.phase {
         Phase::Ended { .. } => true,
         // A second last mark of one arming says nothing.
@@ -56,6 +57,7 @@ pub(crate) fn mark(session: &mut Session, index: usize, mark: &Mark) {
         process.resolve(correlation, end);
     }
     unfinished += decided.expired.len() as u64;
+    let copies_unseen = decided.copies_unseen;
     for (correlation, enter) in decided.expired {
         process.expire(correlation, enter);
     }
@@ -75,6 +77,12 @@ pub(crate) fn mark(session: &mut Session, index: usize, mark: &Mark) {
     }
     let process = &mut session.processes[index];
     let pid = process.info.pid;
+    if copies_unseen > 0 {
+        session.defects.add(Defect::CopyUnseen {
+            pid,
+            count: copies_unseen,
+        });
+    }
     if unfinished > 0 {
         session.defects.add(Defect::UnfinishedLaunch {
             pid,

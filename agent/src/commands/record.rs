@@ -32,7 +32,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
         .iter()
         .any(|counts| !counts.agrees());
     let capture = session.close()?;
-    print(&capture, args.json)?;
+    print(&capture, &args.out, args.json)?;
     if outcome == Outcome::TargetsEnded {
         let pids: Vec<_> = ended.iter().map(ToString::to_string).collect();
         return Err(CommandError::Failed {

@@ -9,6 +9,7 @@ use super::session::{Outcome, Session, Until, print};
 use super::{CommandError, Exit, screen};
 use crate::cli::RunArgs;
 use crate::observe::Selection;
+use crate::output;
 
 /// File name of the shim.
 pub const SHIM_FILE: &str = "libwarplens_cuda.so";
@@ -67,10 +68,10 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
     let capture = session.close()?;
     if args.json {
         // Standard output belongs to the command.
-        let bytes = crate::output::json::render(&capture).unwrap_or_default();
+        let bytes = output::json::render(&capture).map_err(output::OutputError::Json)?;
         screen::say(&String::from_utf8_lossy(&bytes));
     } else {
-        print(&capture, false)?;
+        print(&capture, &args.out, false)?;
     }
     if args.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");

@@ -9,13 +9,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 use wire::shim::Level;
 
+use super::findings::findings;
 use super::screen;
 use super::{CommandError, one_line};
 use crate::bpf::Bpf;
 use crate::capture::Capture;
 use crate::cli::SamplingArgs;
 use crate::observe::{Observer, Selection, Settings, now};
-use crate::output::{self, OutputFolder};
+use crate::output::{self, OutputFolder, summary};
 use crate::pipeline::Start;
 use crate::recording::{self, Writer};
 
@@ -192,17 +193,19 @@ impl Session {
     }
 }
 
-/// Prints the report: JSON, or the summary whose last line is the verdict.
-pub fn print(capture: &Capture, json: bool) -> Result<(), CommandError> {
-    let bytes = if json {
-        output::json::render(capture).map_err(|source| CommandError::Failed {
-            message: "render the report as JSON".to_owned(),
-            source: Some(Box::new(source)),
-        })?
+/// Prints the report, JSON or the summary; the last line is the verdict and what to do next.
+pub fn print(capture: &Capture, out: &Path, json: bool) -> Result<(), CommandError> {
+    let next = format!("open {}", out.join(output::GPU_SVG).display());
+    if json {
+        let bytes = output::json::render(capture).map_err(output::OutputError::Json)?;
+        screen::out(&bytes).map_err(CommandError::Stdout)?;
+        let verdict = summary::verdict(capture, &findings(capture));
+        screen::say(&summary::last_line(&verdict, &next));
     } else {
-        output::summary::render(capture, &[]).into_bytes()
-    };
-    screen::out(&bytes).map_err(CommandError::Stdout)
+        let text = summary::screen(capture, &next);
+        screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
+    }
+    Ok(())
 }
 
 fn catch_signals() -> Result<Arc<AtomicBool>, CommandError> {

@@ -22,7 +22,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9400)), scan_seconds: 2, enabled: true }
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9400)),
+            scan_seconds: 2,
+            enabled: true,
+        }
     }
 }
 
@@ -30,9 +34,17 @@ impl Default for Config {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     #[error("read configuration {}: check that it exists and may be read", path.display())]
-    Read { path: PathBuf, #[source] source: io::Error },
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("configuration {}: correct it", path.display())]
-    Parse { path: PathBuf, #[source] source: Box<toml::de::Error> },
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
     #[error("configuration {}: scan_seconds is {found}: use 1 to 3600", path.display())]
     ScanSeconds { path: PathBuf, found: u64 },
 }
@@ -40,16 +52,26 @@ pub enum ConfigError {
 impl Config {
     /// The file's settings, or the defaults without a file.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
-        let Some(path) = path else { return Ok(Self::default()) };
-        let read = |source| ConfigError::Read { path: path.to_owned(), source };
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let read = |source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        };
         Self::parse(path, &fs::read_to_string(path).map_err(read)?)
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let config: Self = toml::from_str(text)
-            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })?;
+        let config: Self = toml::from_str(text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
         if !(1..=3600).contains(&config.scan_seconds) {
-            return Err(ConfigError::ScanSeconds { path: path.to_owned(), found: config.scan_seconds });
+            return Err(ConfigError::ScanSeconds {
+                path: path.to_owned(),
+                found: config.scan_seconds,
+            });
         }
         Ok(config)
     }
@@ -82,6 +104,9 @@ mod tests {
         assert!(parse("scan_second = 1").is_err());
         assert!(parse("listen = 9400").is_err());
         let refused = parse("scan_seconds = 0").unwrap_err();
-        assert_eq!(refused, "configuration w.toml: scan_seconds is 0: use 1 to 3600");
+        assert_eq!(
+            refused,
+            "configuration w.toml: scan_seconds is 0: use 1 to 3600"
+        );
     }
 }

@@ -15,21 +15,39 @@ pub(super) struct Devices {
 
 impl Devices {
     /// The key of the device with these UUID bytes, and its description when it was not seen before.
-    pub(super) fn by_uuid(&mut self, uuid: [u8; 16], simulated: bool) -> (DeviceKey, Option<DeviceInfo>) {
+    pub(super) fn by_uuid(
+        &mut self,
+        uuid: [u8; 16],
+        simulated: bool,
+    ) -> (DeviceKey, Option<DeviceInfo>) {
         let text = uuid_text(uuid, simulated);
         if let Some(&key) = self.by_uuid.get(&text) {
             return (key, None);
         }
         let key = self.fresh();
         self.by_uuid.insert(text.clone(), key);
-        (key, Some(DeviceInfo { index: key.0, uuid: Some(text), simulated }))
+        (
+            key,
+            Some(DeviceInfo {
+                index: key.0,
+                uuid: Some(text),
+                simulated,
+            }),
+        )
     }
 
     /// A device of one process whose UUID could not be had: it may be the same as another's.
     pub(super) fn unnamed(&mut self, simulated: bool) -> (DeviceKey, DeviceInfo) {
         let key = self.fresh();
         self.unnamed += 1;
-        (key, DeviceInfo { index: key.0, uuid: None, simulated })
+        (
+            key,
+            DeviceInfo {
+                index: key.0,
+                uuid: None,
+                simulated,
+            },
+        )
     }
 
     fn fresh(&mut self) -> DeviceKey {
@@ -41,10 +59,18 @@ impl Devices {
 
 /// As `nvidia-smi` prints it; a simulated device begins with `SIM-`.
 fn uuid_text(bytes: [u8; 16], simulated: bool) -> String {
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     let prefix = if simulated { "SIM" } else { "GPU" };
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or("").to_owned();
-    [prefix.to_owned(), part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+    [
+        prefix.to_owned(),
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32),
+    ]
+    .join("-")
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use super::select::Selection;
 use super::target::{Target, TargetState};
 use super::verify::Verification;
 use crate::bpf::Bpf;
-use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::commands::one_line as chain;
+use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::proc;
 use crate::recording::{WriteError, Writer};
 use crate::shim::{self, OpenError, WorkerRing};
@@ -55,7 +55,10 @@ impl Drops {
     fn of(ring: &WorkerRing) -> Self {
         let status = ring.status();
         Self {
-            ring: status.lost.saturating_add(status.discarded).saturating_add(ring.abandoned()),
+            ring: status
+                .lost
+                .saturating_add(status.discarded)
+                .saturating_add(ring.abandoned()),
             cupti: status.cupti_dropped,
             names: status.names_full,
             graphs: status.graphs_full,
@@ -139,7 +142,10 @@ impl Observer {
 
     /// One round: heartbeat, look for processes, drain rings and kernel events, name addresses.
     pub fn turn(&mut self) -> Result<(), ObserveError> {
-        if self.last_scan.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
+        if self
+            .last_scan
+            .is_none_or(|at| at.elapsed() >= self.settings.scan_every)
+        {
             self.last_scan = Some(Instant::now());
             self.scan()?;
         }
@@ -211,18 +217,25 @@ impl Observer {
     pub fn armed(&self) -> bool {
         self.rings().map(WorkerRing::status).all(|status| {
             status.level >= Some(self.settings.level)
-                || status.off_reason.is_some_and(|reason| reason != OffReason::None)
+                || status
+                    .off_reason
+                    .is_some_and(|reason| reason != OffReason::None)
         })
     }
 
     /// What was lost on the way so far.
     pub fn drops(&self) -> Drops {
-        self.rings().map(Drops::of).fold(self.past_drops, Drops::plus)
+        self.rings()
+            .map(Drops::of)
+            .fold(self.past_drops, Drops::plus)
     }
 
     /// Counts of verification mode, of targets that ended and of those that live.
     pub fn verifications(&self) -> Vec<Verification> {
-        let live = self.targets.iter().filter_map(|target| self.verification(target));
+        let live = self
+            .targets
+            .iter()
+            .filter_map(|target| self.verification(target));
         self.verifications.iter().copied().chain(live).collect()
     }
 
@@ -240,7 +253,9 @@ impl Observer {
     }
 
     fn rings(&self) -> impl Iterator<Item = &WorkerRing> {
-        self.targets.iter().filter_map(|target| target.ring.as_ref())
+        self.targets
+            .iter()
+            .filter_map(|target| target.ring.as_ref())
     }
 
     fn feed(&mut self, input: Input) -> Result<(), ObserveError> {
@@ -253,7 +268,9 @@ impl Observer {
 
     fn start_cpu_sampling(&mut self) -> Result<(), ObserveError> {
         let hz = self.settings.cpu_hz;
-        let Some(bpf) = &mut self.bpf else { return Ok(()) };
+        let Some(bpf) = &mut self.bpf else {
+            return Ok(());
+        };
         if hz == 0 {
             return Ok(());
         }
@@ -266,7 +283,9 @@ impl Observer {
     /// Meets processes of the selection that were not met before.
     fn scan(&mut self) -> Result<(), ObserveError> {
         for pid in self.settings.selection.pids() {
-            let Some(start_time) = proc::start_time(pid) else { continue };
+            let Some(start_time) = proc::start_time(pid) else {
+                continue;
+            };
             let met = self.targets.iter().any(|target| {
                 target.pid == pid
                     && target.start_time == start_time
@@ -292,7 +311,10 @@ impl Observer {
                         self.held.push(error.to_string());
                     }
                     self.passed_over.insert(pid, start_time);
-                    self.note(format!("GPU work of process {pid} is not seen: {}.", chain(&error)))?;
+                    self.note(format!(
+                        "GPU work of process {pid} is not seen: {}.",
+                        chain(&error)
+                    ))?;
                     None
                 }
             },
@@ -305,15 +327,23 @@ impl Observer {
             return Ok(());
         }
         let known = self.targets.iter().position(|target| target.pid == pid);
-        let key = match known {
+        let key = if let Some(index) = known {
             // Met without a ring: the same process goes on under the same key.
-            Some(index) => self.targets.remove(index).key,
-            None => {
-                self.next_key += 1;
-                ProcessKey(self.next_key - 1)
-            }
+            self.targets.remove(index).key
+        } else {
+            self.next_key += 1;
+            ProcessKey(self.next_key - 1)
         };
-        self.feed(Input::Process { process: key, info: proc::describe(pid) })?;
+        self.feed(Input::Process {
+            process: key,
+            info: proc::describe(pid),
+        })?;
+        if ring.is_some() {
+            self.feed(Input::Attached {
+                process: key,
+                at: now(),
+            })?;
+        }
         let mut target = Target::new(key, pid, start_time, ring);
         self.attach_programs(&mut target)?;
         if let Some(ring) = &target.ring {
@@ -332,7 +362,9 @@ impl Observer {
     /// at its driver: all before the shim is asked for a level, so that nothing is missed.
     fn attach_programs(&mut self, target: &mut Target) -> Result<(), ObserveError> {
         let pid = target.pid;
-        let Some(bpf) = &mut self.bpf else { return Ok(()) };
+        let Some(bpf) = &mut self.bpf else {
+            return Ok(());
+        };
         let mut problems = Vec::new();
         if let Err(error) = bpf.watch(pid) {
             problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
@@ -342,30 +374,44 @@ impl Observer {
             match library {
                 Ok(Some(library)) => {
                     if let Err(error) = bpf.attach_probe(pid, &library) {
-                        problems.push(format!("No launch stacks of process {pid}: {}.", chain(&error)));
+                        problems.push(format!(
+                            "No launch stacks of process {pid}: {}.",
+                            chain(&error)
+                        ));
                     }
                 }
-                _ => problems.push(format!("No launch stacks of process {pid}: no library with the probe point is mapped.")),
+                _ => problems.push(format!(
+                    "No launch stacks of process {pid}: no library with the probe point is mapped."
+                )),
             }
             if self.settings.verify {
                 let driver = shim::library_with(pid, "cuLaunchKernel", "libcuda.so");
                 match driver {
                     Ok(Some(driver)) => match bpf.attach_verify(pid, &driver) {
                         Ok(_probes) => target.verified = true,
-                        Err(error) => problems.push(format!("Process {pid} is not verified: {}.", chain(&error))),
+                        Err(error) => problems
+                            .push(format!("Process {pid} is not verified: {}.", chain(&error))),
                     },
-                    _ => problems.push(format!("Process {pid} is not verified: no driver library is mapped.")),
+                    _ => problems.push(format!(
+                        "Process {pid} is not verified: no driver library is mapped."
+                    )),
                 }
             }
         }
-        problems.into_iter().try_for_each(|problem| self.note(problem))
+        problems
+            .into_iter()
+            .try_for_each(|problem| self.note(problem))
     }
 
     fn drain_kernel_events(&mut self) -> Result<(), ObserveError> {
-        let Some(bpf) = &mut self.bpf else { return Ok(()) };
+        let Some(bpf) = &mut self.bpf else {
+            return Ok(());
+        };
         let mut events = Vec::new();
         bpf.poll(|bytes| events.push(bytes.to_vec()));
-        events.into_iter().try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))
+        events
+            .into_iter()
+            .try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))
     }
 
     fn drain_ring(&mut self, index: usize) -> Result<(), ObserveError> {
@@ -373,12 +419,16 @@ impl Observer {
         let mut records = std::mem::take(&mut self.records);
         let mut names = Vec::new();
         records.clear();
-        let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
+        let Some(target) = self.targets.get_mut(index) else {
+            return Ok(());
+        };
         let (process, ready) = (target.key, target.ready());
-        if let Some(ring) = target.ring.as_mut().filter(|ring| ring.memory().is_full()) {
-            if ready {
-                ring.drain(DRAIN_LIMIT, &mut records, &mut names);
-            }
+        let ring = target
+            .ring
+            .as_mut()
+            .filter(|ring| ready && ring.memory().is_full());
+        if let Some(ring) = ring {
+            ring.drain(DRAIN_LIMIT, &mut records, &mut names);
         }
         for (id, name) in names {
             self.feed(Input::Name { process, id, name })?;
@@ -393,8 +443,12 @@ impl Observer {
 
     /// Tells the pipeline which device an ordinal of this worker is.
     fn introduce_devices(&mut self, index: usize) -> Result<(), ObserveError> {
-        let Some(target) = self.targets.get_mut(index) else { return Ok(()) };
-        let Some(ring) = &target.ring else { return Ok(()) };
+        let Some(target) = self.targets.get_mut(index) else {
+            return Ok(());
+        };
+        let Some(ring) = &target.ring else {
+            return Ok(());
+        };
         let process = target.key;
         let mut inputs = Vec::new();
         for (ordinal, uuid) in ring.devices() {
@@ -404,14 +458,22 @@ impl Observer {
             target.ordinals.push(ordinal);
             let (device, unseen) = self.devices.by_uuid(uuid, target.simulated);
             inputs.extend(unseen.map(|info| Input::Device { device, info }));
-            inputs.push(Input::Ordinal { process, ordinal, device });
+            inputs.push(Input::Ordinal {
+                process,
+                ordinal,
+                device,
+            });
         }
         if target.ordinals.is_empty() && ring.memory().is_full() && target.ready() {
             // The driver does not name its devices: the first one is most likely the only one used.
             let (device, info) = self.devices.unnamed(target.simulated);
             target.ordinals.push(0);
             inputs.push(Input::Device { device, info });
-            inputs.push(Input::Ordinal { process, ordinal: 0, device });
+            inputs.push(Input::Ordinal {
+                process,
+                ordinal: 0,
+                device,
+            });
         }
         inputs.into_iter().try_for_each(|input| self.feed(input))
     }
@@ -423,13 +485,25 @@ impl Observer {
             let target = self.targets.remove(index);
             self.verifications.extend(self.verification(&target));
             self.ended.push(target.pid);
-            self.past_drops = target.ring.as_ref().map(Drops::of).into_iter().fold(self.past_drops, Drops::plus);
+            self.past_drops = target
+                .ring
+                .as_ref()
+                .map(Drops::of)
+                .into_iter()
+                .fold(self.past_drops, Drops::plus);
             if let Some(bpf) = &mut self.bpf
                 && let Err(error) = bpf.unwatch(target.pid)
             {
-                self.note(format!("Process {} stays watched: {}.", target.pid, chain(&error)))?;
+                self.note(format!(
+                    "Process {} stays watched: {}.",
+                    target.pid,
+                    chain(&error)
+                ))?;
             }
-            self.feed(Input::Ended { process: target.key, at: now() })?;
+            self.feed(Input::Ended {
+                process: target.key,
+                at: now(),
+            })?;
         }
         Ok(())
     }
@@ -438,15 +512,27 @@ impl Observer {
         if !target.verified {
             return None;
         }
-        let counts = self.bpf.as_ref()?.verify_counts(target.pid).ok().flatten()?;
-        Some(Verification::new(target.pid, &counts, &target.ring.as_ref()?.status()))
+        let counts = self
+            .bpf
+            .as_ref()?
+            .verify_counts(target.pid)
+            .ok()
+            .flatten()?;
+        Some(Verification::new(
+            target.pid,
+            &counts,
+            &target.ring.as_ref()?.status(),
+        ))
     }
 
     fn name_addresses(&mut self) -> Result<(), ObserveError> {
         for unresolved in self.pipeline.take_unresolved() {
             let symbols: Vec<Symbol> = self.symbols.resolve(unresolved.pid, &unresolved.addresses);
             if !symbols.is_empty() {
-                self.feed(Input::Symbols { process: unresolved.process, symbols })?;
+                self.feed(Input::Symbols {
+                    process: unresolved.process,
+                    symbols,
+                })?;
             }
         }
         Ok(())
@@ -461,10 +547,19 @@ impl Observer {
                 (status.lost, "records found the ring full"),
                 (status.discarded, "records found no free activity buffer"),
                 (status.cupti_dropped, "records were dropped by CUPTI"),
-                (ring.abandoned(), "records were never completed by their thread"),
-                (status.names_full, "kernels have no name: the name area is full"),
+                (
+                    ring.abandoned(),
+                    "records were never completed by their thread",
+                ),
+                (
+                    status.names_full,
+                    "kernels have no name: the name area is full",
+                ),
                 (status.graphs_full, "graph nodes found the graph table full"),
-                (status.panics, "panics were caught in the shim, which turned itself off"),
+                (
+                    status.panics,
+                    "panics were caught in the shim, which turned itself off",
+                ),
             ] {
                 if count > 0 {
                     notes.push(format!("Process {pid}: {count} {what}."));
@@ -473,9 +568,33 @@ impl Observer {
         }
         if let Some(bpf) = &self.bpf
             && let Ok(counters) = bpf.counters()
-            && counters.ring_full > 0
         {
-            notes.push(format!("{} stacks found the kernel's ring buffer full.", counters.ring_full));
+            for (count, what) in [
+                (
+                    counters.ring_full,
+                    "stacks found the kernel's ring buffer full",
+                ),
+                (counters.stack_failed, "stacks could not be walked"),
+            ] {
+                if count > 0 {
+                    notes.push(format!("{count} {what}."));
+                }
+            }
+        }
+        let losses = self.symbols.losses();
+        for (count, what) in [
+            (
+                losses.files,
+                "mapped files could not be opened: their frames show as offsets",
+            ),
+            (
+                losses.too_late,
+                "addresses belong to processes that ended before they could be named",
+            ),
+        ] {
+            if count > 0 {
+                notes.push(format!("{count} {what}."));
+            }
         }
         notes.into_iter().try_for_each(|note| self.note(note))
     }

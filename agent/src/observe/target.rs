@@ -37,7 +37,12 @@ pub struct TargetState {
 }
 
 impl Target {
-    pub(super) fn new(key: ProcessKey, pid: u32, start_time: u64, ring: Option<WorkerRing>) -> Self {
+    pub(super) fn new(
+        key: ProcessKey,
+        pid: u32,
+        start_time: u64,
+        ring: Option<WorkerRing>,
+    ) -> Self {
         let simulated = ring.as_ref().is_some_and(|ring| ring.status().simulated)
             // The shim is in the process's hands; the driver's own marker is looked up, too.
             || (ring.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));

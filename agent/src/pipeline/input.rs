@@ -52,6 +52,11 @@ pub enum Input {
         id: u32,
         name: String,
     },
+    /// The process's ring is read from here on. Comes before its records.
+    Attached {
+        process: ProcessKey,
+        at: Ns,
+    },
     /// Ring records of one process, in ring order.
     Records {
         process: ProcessKey,

@@ -8,6 +8,10 @@ use analysis::ids::{ProcessKey, StackId};
 use super::Symbol;
 use crate::capture::{Frame, Stack};
 use crate::symbols::NOT_CODE;
+use wire::shim::PROBE_SYMBOL;
+
+/// Modules below a launch call: what they do on the way to the probe point is not the user's code.
+const BELOW_A_LAUNCH: [&str; 4] = ["libwarplens", "libcupti", "libcuda.so", "libcudart.so"];
 
 /// Distinct stacks kept. A vLLM worker shows a few thousand; 127 addresses each make this 270 MiB
 /// at the very worst, 20 MiB at the usual depth and count.
@@ -124,6 +128,7 @@ impl StackTable {
                 break;
             }
         }
+        trim_launch(&mut frames);
         frames.reverse();
         let whole = frames
             .first()
@@ -141,6 +146,28 @@ impl StackTable {
     pub(super) fn symbols_refused(&self) -> u64 {
         self.symbols_refused
     }
+}
+
+/// A launch stack (leaf first) ends at the CUDA function that was called: the frames between it
+/// and the probe point are dropped.
+fn trim_launch(frames: &mut Vec<Frame>) {
+    if frames
+        .first()
+        .is_none_or(|leaf| leaf.function != PROBE_SYMBOL)
+    {
+        return;
+    }
+    let below = |frame: &Frame| {
+        let module = frame.module.as_deref().unwrap_or("");
+        BELOW_A_LAUNCH.iter().any(|name| module.starts_with(name))
+    };
+    let inside = frames.iter().take_while(|frame| below(frame)).count();
+    // The outermost of them that has a CUDA function's name stays, to say what was called.
+    let called = frames[..inside]
+        .iter()
+        .rposition(|frame| frame.function.starts_with("cu"))
+        .unwrap_or(inside);
+    frames.drain(..called);
 }
 
 fn unnamed(address: u64) -> Frame {

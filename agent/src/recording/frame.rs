@@ -21,6 +21,7 @@ const SYMBOLS: u8 = 8;
 const NOTE: u8 = 9;
 const ENDED: u8 = 10;
 const LIMIT: u8 = 11;
+const ATTACHED: u8 = 12;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -118,6 +119,7 @@ pub(super) fn encode<E>(
         }
         Input::Note(note) => emit(NOTE, note.as_bytes()),
         Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
+        Input::Attached { process, at } => emit(ATTACHED, &process_time(*process, *at)),
         Input::Limit(at) => emit(LIMIT, at.0.as_bytes()),
         Input::Foreign(_) => Ok(()),
     }
@@ -222,13 +224,12 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
                 .to_owned(),
         ),
         ENDED => {
-            let (head, tail) = split("ended", body, 4)?;
-            let [process] = words::<1, 4>("ended", head)?.map(u32::from_le_bytes);
-            let [at] = words::<1, 8>("ended", tail)?.map(u64::from_le_bytes);
-            Input::Ended {
-                process: ProcessKey(process),
-                at: Ns(at),
-            }
+            let (process, at) = read_process_time("ended", body)?;
+            Input::Ended { process, at }
+        }
+        ATTACHED => {
+            let (process, at) = read_process_time("attached", body)?;
+            Input::Attached { process, at }
         }
         LIMIT => {
             let [at] = words::<1, 8>("limit", body)?.map(u64::from_le_bytes);
@@ -250,6 +251,13 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
 
 fn process_time(process: ProcessKey, at: Ns) -> Vec<u8> {
     [process.0.as_bytes(), at.0.as_bytes()].concat()
+}
+
+fn read_process_time(kind: &'static str, body: &[u8]) -> Result<(ProcessKey, Ns), BodyError> {
+    let (head, tail) = split(kind, body, 4)?;
+    let [process] = words::<1, 4>(kind, head)?.map(u32::from_le_bytes);
+    let [at] = words::<1, 8>(kind, tail)?.map(u64::from_le_bytes);
+    Ok((ProcessKey(process), Ns(at)))
 }
 
 fn payload(bytes: &[u8; PAYLOAD_BYTES]) -> Payload {

@@ -36,7 +36,10 @@ fn kept_descriptor(pid: u32) -> Option<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
     entries.flatten().map(|entry| entry.path()).find(|path| {
         fs::read_link(path).is_ok_and(|target| {
-            target.to_string_lossy().strip_prefix("/memfd:").is_some_and(|rest| rest.starts_with(MEMFD_NAME))
+            target
+                .to_string_lossy()
+                .strip_prefix("/memfd:")
+                .is_some_and(|rest| rest.starts_with(MEMFD_NAME))
         })
     })
 }
@@ -52,5 +55,7 @@ pub fn library_with(pid: u32, symbol: &str, hint: &str) -> io::Result<Option<Pat
     libraries.dedup_by_key(|mapping| mapping.inode);
     let links = libraries.iter().map(|mapping| mapping.map_files(pid));
     // A file that cannot be read or is no ELF file does not define it.
-    Ok(links.into_iter().find(|link| elf::defines(link, symbol).unwrap_or(false)))
+    Ok(links
+        .into_iter()
+        .find(|link| elf::defines(link, symbol).unwrap_or(false)))
 }

@@ -1,5 +1,8 @@
 //! Opening and mapping a ring: every check that keeps a worker from crashing or fooling the agent.
-#![expect(unsafe_code, reason = "maps the shared memory and hands out references to atomics in it")]
+#![expect(
+    unsafe_code,
+    reason = "maps the shared memory and hands out references to atomics in it"
+)]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -12,8 +15,8 @@ use std::slice;
 use thiserror::Error;
 use wire::limits::{NAME_MAX, NAMES_BYTES, RING_SLOTS};
 use wire::shim::{
-    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursors, FLAG_STATS_ONLY, Header, MAGIC,
-    NAMES_OFFSET, RING_OFFSET, SMALL_BYTES, STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
+    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursors, FLAG_STATS_ONLY, Header, MAGIC, NAMES_OFFSET,
+    RING_OFFSET, SMALL_BYTES, STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
 };
 use zerocopy::FromBytes;
 
@@ -23,15 +26,31 @@ use super::Location;
 #[derive(Debug, Error)]
 pub enum OpenError {
     #[error("open the ring of process {pid} at {}: it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, or WARPLENS_KEEP_FD=1 in the worker's environment", link.display())]
-    Open { pid: u32, link: PathBuf, #[source] source: io::Error },
-    #[error("the ring of process {pid} is {what}: it is not one of ours, or the process tampers with it")]
+    Open {
+        pid: u32,
+        link: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "the ring of process {pid} is {what}: it is not one of ours, or the process tampers with it"
+    )]
     Suspicious { pid: u32, what: &'static str },
-    #[error("the ring of process {pid} speaks wire version {found}, this agent {}: install the shim and the agent of one release", wire::WIRE_VERSION)]
+    #[error(
+        "the ring of process {pid} speaks wire version {found}, this agent {}: install the shim and the agent of one release",
+        wire::WIRE_VERSION
+    )]
     Version { pid: u32, found: u32 },
-    #[error("process {pid} is observed by another agent (PID {holder} says its ring): stop that one, or ask it for a recording")]
+    #[error(
+        "process {pid} is observed by another agent (PID {holder} says its ring): stop that one, or ask it for a recording"
+    )]
     Held { pid: u32, holder: u32 },
     #[error("map the ring of process {pid}")]
-    Map { pid: u32, #[source] source: io::Error },
+    Map {
+        pid: u32,
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// A checked and mapped ring. The lock on it goes with the open file.
@@ -70,15 +89,26 @@ impl Memory {
                 0,
             )
         };
-        let failed = || OpenError::Map { pid, source: io::Error::last_os_error() };
+        let failed = || OpenError::Map {
+            pid,
+            source: io::Error::last_os_error(),
+        };
         if base == libc::MAP_FAILED {
             return Err(failed());
         }
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(failed)?;
-        let memory = Self { file, base, mapped, header };
+        let memory = Self {
+            file,
+            base,
+            mapped,
+            header,
+        };
         if lock && full {
             let ours = std::process::id();
-            memory.control().agent_pid.store(ours, std::sync::atomic::Ordering::Relaxed);
+            memory
+                .control()
+                .agent_pid
+                .store(ours, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(memory)
     }
@@ -106,7 +136,7 @@ impl Memory {
         if !self.is_full() {
             return None;
         }
-        let first = self.base.as_ptr().wrapping_add(RING_OFFSET).cast::<Slot>();
+        let first = self.part::<Slot>(RING_OFFSET);
         // SAFETY: a full mapping holds RING_SLOTS slots at this page-aligned offset; they are
         // atomics, so the other side may write them at any time.
         let slots = unsafe { slice::from_raw_parts(first, RING_SLOTS) };
@@ -118,20 +148,28 @@ impl Memory {
         let offset = u64::from(id) * 8;
         let room = (NAMES_BYTES as u64).checked_sub(offset + 8)?;
         let mut head = [0; 4];
-        self.file.read_exact_at(&mut head, NAMES_OFFSET as u64 + offset).ok()?;
+        self.file
+            .read_exact_at(&mut head, NAMES_OFFSET as u64 + offset)
+            .ok()?;
         let length = u64::from(u32::from_ne_bytes(head));
         if id == 0 || length == 0 || length > room || length > NAME_MAX as u64 {
             return None;
         }
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        self.file.read_exact_at(&mut bytes, NAMES_OFFSET as u64 + offset + 8).ok()?;
+        self.file
+            .read_exact_at(&mut bytes, NAMES_OFFSET as u64 + offset + 8)
+            .ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    fn part<T>(&self, offset: usize) -> *const T {
+        self.base.as_ptr().wrapping_add(offset).cast::<T>()
     }
 
     fn at<T>(&self, offset: usize) -> &T {
         // SAFETY: `wire` asserts that the structure fits at this page-aligned offset below
         // SMALL_BYTES or RING_OFFSET; it consists of atomics, valid for any bytes.
-        unsafe { &*self.base.as_ptr().wrapping_add(offset).cast::<T>() }
+        unsafe { &*self.part::<T>(offset) }
     }
 }
 
@@ -151,13 +189,19 @@ fn open_first(location: &Location) -> Result<File, OpenError> {
         }
     }
     let (link, source) = last.unwrap_or_else(|| (PathBuf::new(), io::ErrorKind::NotFound.into()));
-    Err(OpenError::Open { pid: location.pid, link, source })
+    Err(OpenError::Open {
+        pid: location.pid,
+        link,
+        source,
+    })
 }
 
 /// Type, seals, size, allocation, then what the header says.
 fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
     let suspicious = |what| OpenError::Suspicious { pid, what };
-    let metadata = file.metadata().map_err(|source| OpenError::Map { pid, source })?;
+    let metadata = file
+        .metadata()
+        .map_err(|source| OpenError::Map { pid, source })?;
     if !metadata.is_file() {
         return Err(suspicious("no regular file"));
     }
@@ -176,13 +220,17 @@ fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
         return Err(suspicious("not allocated in full"));
     }
     let mut bytes = [0; size_of::<Header>()];
-    file.read_exact_at(&mut bytes, 0).map_err(|source| OpenError::Map { pid, source })?;
-    let header = Header::read_from_bytes(&bytes).map_err(|_| suspicious("too short"))?;
+    file.read_exact_at(&mut bytes, 0)
+        .map_err(|source| OpenError::Map { pid, source })?;
+    let header = Header::read_from_bytes(&bytes).map_err(|_size| suspicious("too short"))?;
     if header.magic != MAGIC {
         return Err(suspicious("without our magic number"));
     }
     if header.wire_version != wire::WIRE_VERSION {
-        return Err(OpenError::Version { pid, found: header.wire_version });
+        return Err(OpenError::Version {
+            pid,
+            found: header.wire_version,
+        });
     }
     let small = header.flags & FLAG_STATS_ONLY != 0;
     if header.total_bytes != size || small != (size == SMALL_BYTES as u64) {
@@ -192,6 +240,10 @@ fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
 }
 
 /// The lock belongs to the open file description: it ends with this process, however it ends.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "these constants are 0 and 1"
+)]
 fn lock_file(pid: u32, file: &File) -> Result<(), OpenError> {
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -211,5 +263,8 @@ fn lock_file(pid: u32, file: &File) -> Result<(), OpenError> {
     let mut word = [0; 4];
     let at = CONTROL_OFFSET + std::mem::offset_of!(Control, agent_pid);
     let read = file.read_exact_at(&mut word, at as u64);
-    Err(OpenError::Held { pid, holder: read.map_or(0, |()| u32::from_ne_bytes(word)) })
+    Err(OpenError::Held {
+        pid,
+        holder: read.map_or(0, |()| u32::from_ne_bytes(word)),
+    })
 }

@@ -93,7 +93,10 @@ impl WorkerRing {
 
     /// Says that the agent is there. At least once a second.
     pub fn beat(&self) {
-        self.memory.control().heartbeat.fetch_add(1, Ordering::Release);
+        self.memory
+            .control()
+            .heartbeat
+            .fetch_add(1, Ordering::Release);
     }
 
     /// Moves up to `limit` records to `records`, and the names they use for the first time to `names`.
@@ -108,7 +111,9 @@ impl WorkerRing {
         let stalled_since = self.stalled_since;
         let mut stalled = None;
         let first = records.len();
-        let Some(mut consumer) = self.consumer(Some(self.position)) else { return 0 };
+        let Some(mut consumer) = self.consumer(Some(self.position)) else {
+            return 0;
+        };
         while records.len() - first < limit {
             match consumer.peek() {
                 Next::Record(payload) => {
@@ -134,7 +139,11 @@ impl WorkerRing {
         let (position, left) = (consumer.position(), consumer.backlog());
         // Records read in this turn show that the stalled one was committed.
         let moved = records.len() > first;
-        self.stalled_since = if moved && !give_up { stalled.map(|_| Instant::now()) } else { stalled };
+        self.stalled_since = if moved && !give_up {
+            stalled.map(|_| Instant::now())
+        } else {
+            stalled
+        };
         self.position = position;
         self.abandoned += u64::from(give_up);
         for payload in &records[first..] {
@@ -196,7 +205,12 @@ pub fn status(memory: &Memory) -> Status {
         activities: load(&stats.activities),
         completion_ns: load(&stats.completion_ns),
         cupti_dropped: load(&stats.cupti_dropped),
-        lost: stats.lost.iter().take(PRODUCERS).map(load).fold(0, u64::saturating_add),
+        lost: stats
+            .lost
+            .iter()
+            .take(PRODUCERS)
+            .map(load)
+            .fold(0, u64::saturating_add),
         discarded: load(&stats.activities_discarded),
         names_full: load(&stats.names_full),
         graphs_full: load(&stats.graphs_full),

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import signal
+import sys
 import time
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -75,7 +76,11 @@ def fork(child_main):
 
         traceback.print_exc()
     finally:
-        os._exit(code)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # C's exit, so that libraries in this process get to run their exit handlers; Python's
+        # interpreter is left as it stands, as multiprocessing does.
+        _libc.exit(code)
 
 
 def wait_all(pids, seconds):

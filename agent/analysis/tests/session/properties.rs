@@ -449,6 +449,7 @@ fn hostile(limit: u64) -> impl Strategy<Value = Event> {
         1 => (0_u32..4, id()).prop_map(|(process, correlation)| Event::LaunchFailed {
             process: ProcessKey(process),
             correlation: Correlation(correlation),
+            captured: correlation % 2 == 0,
         }),
         1 => (0_u32..4, id()).prop_map(|(process, correlation)| {
             crate::support::stack(process, correlation, correlation)

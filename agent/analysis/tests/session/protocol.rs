@@ -47,6 +47,7 @@ fn a_failed_launch_holds_nothing() {
         Event::LaunchFailed {
             process: ProcessKey(0),
             correlation: Correlation(1),
+            captured: false,
         },
         mark(0, ARMED, at(100)),
     ]);

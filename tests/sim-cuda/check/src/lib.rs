@@ -18,20 +18,24 @@ const LIBRARIES: [(&str, &str); 5] = [
     ("sim-cupti-13", "libcupti.so.13"),
 ];
 
+/// A library to inject.
+const INJECTED: (&str, &str) = ("sim-injected", "libsim_injected.so");
+
 /// A folder with the simulated libraries under their real names, built and copied once per process.
 pub fn library_folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let artifacts = artifacts();
         build(&artifacts);
-        let folder = artifacts.join(format!("sim-check-{}", std::process::id()));
+        let folder = artifacts.join("sim-check-libraries");
         std::fs::create_dir_all(&folder).expect("create the folder for the libraries");
-        for (package, name) in LIBRARIES {
+        for (package, name) in LIBRARIES.into_iter().chain([INJECTED]) {
             let built = artifacts.join(format!("lib{}.so", package.replace('-', "_")));
-            std::fs::copy(&built, folder.join(name)).expect("copy a simulated library");
+            // Renamed into place, so that a process that has the old file mapped keeps it.
+            let fresh = folder.join(format!("{name}.{}", std::process::id()));
+            std::fs::copy(&built, &fresh).expect("copy a simulated library");
+            std::fs::rename(&fresh, folder.join(name)).expect("rename a simulated library");
         }
-        let injected = artifacts.join("libsim_injected.so");
-        std::fs::copy(&injected, folder.join("libsim_injected.so")).expect("copy the library");
         folder
     })
 }
@@ -51,8 +55,8 @@ fn artifacts() -> PathBuf {
 /// the target folder this test was built with.
 fn build(artifacts: &Path) {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "sim-injected"]);
-    for (package, _) in LIBRARIES {
+    cargo.args(["build", "--quiet"]);
+    for (package, _) in LIBRARIES.into_iter().chain([INJECTED]) {
         cargo.args(["--package", package]);
     }
     if artifacts.ends_with("release") {

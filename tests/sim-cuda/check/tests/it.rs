@@ -41,6 +41,7 @@ fn records() {
     probe("refused-buffers", &[]);
     probe("timestamp-callback", &[]);
     probe("api-records", &[]);
+    probe("threads", &[]);
 }
 
 #[test]

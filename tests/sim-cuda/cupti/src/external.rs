@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use crate::result::{Cupti, INVALID_PARAMETER, QUEUE_EMPTY};
+use crate::result::{Cupti, INVALID_OPERATION, INVALID_PARAMETER, QUEUE_EMPTY};
 
 /// Kinds: unknown 1, `OpenACC` 2, custom 3 to 5.
 const KINDS: usize = 6;
@@ -15,25 +15,29 @@ thread_local! {
 
 pub(crate) fn push(kind: u32, id: u64) -> Cupti {
     let kind = valid(kind)?;
-    STACKS.with_borrow_mut(|stacks| stacks[kind].push(id));
-    Ok(())
+    let reached = STACKS.try_with(|stacks| stacks.borrow_mut()[kind].push(id));
+    // Only while the thread is being torn down.
+    reached.map_err(|_error| INVALID_OPERATION)
 }
 
 pub(crate) fn pop(kind: u32) -> Cupti<u64> {
     let kind = valid(kind)?;
     STACKS
-        .with_borrow_mut(|stacks| stacks[kind].pop())
+        .try_with(|stacks| stacks.borrow_mut()[kind].pop())
+        .ok()
+        .flatten()
         .ok_or(QUEUE_EMPTY)
 }
 
 /// The top of every stack of this thread: kind and id.
 pub(crate) fn tops() -> Vec<(u32, u64)> {
-    STACKS.with_borrow(|stacks| {
-        (0..)
-            .zip(stacks)
-            .filter_map(|(kind, stack)| Some((kind, *stack.last()?)))
+    let tops = STACKS.try_with(|stacks| {
+        let stacks = stacks.borrow();
+        let tops = (0..).zip(stacks.iter());
+        tops.filter_map(|(kind, stack)| Some((kind, *stack.last()?)))
             .collect()
-    })
+    });
+    tops.unwrap_or_default()
 }
 
 fn valid(kind: u32) -> Cupti<usize> {

@@ -31,6 +31,9 @@ pub(crate) struct Config {
     pub(crate) launch_latency: u64,
     /// `WARPLENS_SIM_MEMORY`: bytes of memory a device has.
     pub(crate) memory: u64,
+    /// `WARPLENS_SIM_TOUCH_MAX`: copies and sets of more bytes are timed but not done, which bounds the
+    /// host memory that is touched.
+    pub(crate) touch_max: u64,
     /// `WARPLENS_SIM_TRUTH`: folder for the truth file.
     pub(crate) truth: Option<PathBuf>,
     /// `WARPLENS_SIM_KERNELS`: durations by name.
@@ -66,6 +69,7 @@ fn parse(look_up: impl Fn(&str) -> Option<String>, kernels: &str) -> Config {
         fail_every: number("WARPLENS_SIM_FAIL_EVERY", 0),
         launch_latency: number("WARPLENS_SIM_LAUNCH_LATENCY", LAUNCH_LATENCY),
         memory: number("WARPLENS_SIM_MEMORY", 80 << 30),
+        touch_max: number("WARPLENS_SIM_TOUCH_MAX", 64 << 20),
         truth: look_up("WARPLENS_SIM_TRUTH")
             .filter(|text| !text.is_empty())
             .map(PathBuf::from),

@@ -64,12 +64,13 @@ pub(crate) fn get(handle: usize) -> Result<Arc<Context>, CuError> {
 pub(crate) fn remove(context: &Context) {
     // A second removal by a racing thread finds nothing, which is what it wants.
     drop(CONTEXTS.remove(context.handle));
-    STACK.with_borrow_mut(|stack| {
+    with_stack(|stack| {
         if stack.last().is_some_and(|top| top.handle == context.handle) {
             stack.pop();
         }
         refresh(stack);
-    });
+    })
+    .unwrap_or_default();
 }
 
 /// The calling thread's context.
@@ -91,29 +92,34 @@ pub(crate) fn set_current(handle: usize) -> Cu {
     } else {
         Some(get(handle)?)
     };
-    STACK.with_borrow_mut(|stack| {
+    with_stack(|stack| {
         stack.pop();
         stack.extend(context);
         refresh(stack);
-    });
-    Ok(())
+    })
 }
 
 /// Puts a context on top of the stack.
-pub(crate) fn push(context: Arc<Context>) {
-    STACK.with_borrow_mut(|stack| {
+pub(crate) fn push(context: Arc<Context>) -> Cu {
+    with_stack(|stack| {
         stack.push(context);
         refresh(stack);
-    });
+    })
 }
 
 /// Takes the top of the stack away; its handle.
 pub(crate) fn pop() -> Result<usize, CuError> {
-    STACK.with_borrow_mut(|stack| {
+    with_stack(|stack| {
         let top = stack.pop().ok_or(INVALID_CONTEXT)?;
         refresh(stack);
         Ok(top.handle)
-    })
+    })?
+}
+
+/// The calling thread's stack; there is none while the thread is being torn down.
+fn with_stack<T>(body: impl FnOnce(&mut Vec<Arc<Context>>) -> T) -> Result<T, CuError> {
+    let reached = STACK.try_with(|stack| body(&mut stack.borrow_mut()));
+    reached.map_err(|_error| INVALID_CONTEXT)
 }
 
 fn refresh(stack: &[Arc<Context>]) {

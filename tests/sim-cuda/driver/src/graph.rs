@@ -148,7 +148,8 @@ pub(crate) fn destroy(handle: usize) -> Cu {
         ..GraphData::default()
     };
     callbacks::graph(resource::GRAPH_DESTROY_STARTING, &data);
-    for node in lock(&graph.nodes).iter() {
+    let nodes = lock(&graph.nodes).clone();
+    for node in nodes {
         callbacks::graph(
             resource::GRAPHNODE_DESTROY_STARTING,
             &GraphData {

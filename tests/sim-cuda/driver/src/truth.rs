@@ -1,18 +1,22 @@
 //! Writes down what really happens, when `WARPLENS_SIM_TRUTH` asks for it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 
+use sim_channel::lock;
 use sim_truth::{Device, Entry, Name, Writer};
 
 use crate::config;
 
 static WRITER: OnceLock<Option<Writer>> = OnceLock::new();
+/// Names given before the file was opened: kernels may be registered before `cuInit`.
+static EARLY: Mutex<Vec<Name>> = Mutex::new(Vec::new());
 static NAMES: AtomicU32 = AtomicU32::new(0);
 static WORKS: AtomicU64 = AtomicU64::new(0);
 
 /// Opens the file; called once devices are known.
 pub(crate) fn start() {
+    let mut early = lock(&EARLY);
     WRITER.get_or_init(|| {
         let directory = config::get().truth.as_ref()?;
         let writer = Writer::create(directory, std::process::id()).ok()?;
@@ -22,6 +26,9 @@ pub(crate) fn start() {
                 ordinal,
                 uuid: config::uuid(physical),
             }));
+        }
+        for name in early.drain(..) {
+            writer.append(&Entry::Name(name));
         }
         // SAFETY: `at_exit` is a plain function of this library, which is never unloaded.
         unsafe { libc::atexit(at_exit) };
@@ -36,12 +43,16 @@ pub(crate) fn writer() -> Option<&'static Writer> {
 
 /// Gives a kernel name its number.
 pub(crate) fn name(text: &str) -> u32 {
-    let id = NAMES.fetch_add(1, Ordering::Relaxed) + 1;
-    if let Some(writer) = writer() {
-        writer.append(&Entry::Name(Name {
-            id,
-            text: text.to_owned(),
-        }));
+    let mut early = lock(&EARLY);
+    let name = Name {
+        id: NAMES.fetch_add(1, Ordering::Relaxed) + 1,
+        text: text.to_owned(),
+    };
+    let id = name.id;
+    match WRITER.get() {
+        Some(Some(writer)) => writer.append(&Entry::Name(name)),
+        Some(None) => {}
+        None => early.push(name),
     }
     id
 }

@@ -93,9 +93,6 @@ pub(crate) struct Place {
     pub(crate) priority: i32,
 }
 
-/// Copies and sets beyond this are timed but not done: it bounds the host memory that is touched.
-const TOUCHED_MAX: u64 = 64 << 20;
-
 thread_local! {
     /// Start and duration prescribed for this thread's next launch.
     static PRESCRIBED: Cell<Option<(u64, u64)>> = const { Cell::new(None) };
@@ -395,7 +392,7 @@ impl Copy2d {
     fn apply(&self) -> Cu {
         check(self.to, span(self.width, self.height, self.to_pitch))?;
         check(self.from, span(self.width, self.height, self.from_pitch))?;
-        if self.bytes() > TOUCHED_MAX {
+        if self.bytes() > config::get().touch_max {
             return Ok(());
         }
         for row in 0..self.height {
@@ -420,7 +417,7 @@ impl Set2d {
             self.to,
             span(self.element * self.width, self.height, self.pitch),
         )?;
-        if self.bytes() > TOUCHED_MAX {
+        if self.bytes() > config::get().touch_max {
             return Ok(());
         }
         let pattern = self.value.to_le_bytes();

@@ -40,9 +40,8 @@ macro_rules! driver {
 
 /// The same for functions with a per-thread variant.
 macro_rules! stream_driver {
-    ($($suffix:literal fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
-        #[expect(clippy::allow_attributes, reason = "only the longest of these functions are too long")]
-        #[allow(clippy::too_many_arguments, reason = "as many as CUDA's")]
+    ($($(#[$meta:meta])* $suffix:literal fn $name:ident($($arg:ident: $type:ty),* $(,)?);)*) => {$(
+        $(#[$meta])*
         #[expect(non_snake_case, reason = "the name is CUDA's")]
         pub(crate) fn $name(default: DefaultStream, $($arg: $type),*) -> CudaError {
             type Function = extern "C" fn($($type),*) -> CudaError;
@@ -114,6 +113,7 @@ stream_driver! {
     "_ptsz" fn cuLaunchHostFunc(
         stream: usize, function: Option<extern "C" fn(*mut c_void)>, data: *mut c_void,
     );
+    #[expect(clippy::too_many_arguments, reason = "as many as CUDA's")]
     "_ptsz" fn cuLaunchKernel(
         f: usize, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
         shared: u32, stream: usize, params: *mut *mut c_void, extra: *mut *mut c_void,
@@ -122,6 +122,7 @@ stream_driver! {
         config: In<DriverLaunchConfig>, f: usize, params: *mut *mut c_void,
         extra: *mut *mut c_void,
     );
+    #[expect(clippy::too_many_arguments, reason = "as many as CUDA's")]
     "_ptsz" fn cuLaunchCooperativeKernel(
         f: usize, grid_x: u32, grid_y: u32, grid_z: u32, block_x: u32, block_y: u32, block_z: u32,
         shared: u32, stream: usize, params: *mut *mut c_void,

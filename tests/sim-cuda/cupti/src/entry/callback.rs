@@ -7,7 +7,7 @@ use sim_channel::raw::{In, Out};
 
 use crate::result::{Cupti, INVALID_PARAMETER, code, loaded, name, ready};
 use crate::subscriber::{self, Callback};
-use crate::{buffers, clock, delivery, profiler, version};
+use crate::{buffers, clock, delivery, version};
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiGetVersion(number: Out<u32>) -> i32 {
@@ -88,7 +88,8 @@ fn subscribe(handle: Out<usize>, function: Option<Callback>, user: *mut c_void) 
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiUnsubscribe(subscriber: usize) -> i32 {
-    code(subscriber::unsubscribe(profiler::channel(), subscriber))
+    let channel = ready().map_err(|_error| INVALID_PARAMETER);
+    code(channel.and_then(|channel| subscriber::unsubscribe(Some(channel), subscriber)))
 }
 
 #[unsafe(no_mangle)]

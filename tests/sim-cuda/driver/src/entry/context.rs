@@ -48,8 +48,7 @@ driver_api! {
     }
 
     None fn cuCtxPushCurrent_v2 [call, default] (context: usize) {
-        context::push(context::get(context)?);
-        Ok(())
+        context::push(context::get(context)?)
     }
 
     None fn cuCtxPopCurrent_v2 [call, default] (context: Out<usize>) {
@@ -124,7 +123,7 @@ fn synchronize(call: &Call, context: &Context) {
 fn create(out: Out<usize>, flags: u32, device: i32) -> Cu {
     let context = context::create(device::get(device)?.ordinal, flags);
     let handle = context.handle;
-    context::push(context);
+    context::push(context)?;
     callbacks::plain(resource::CONTEXT_CREATED, handle, 0);
     put(out, handle)
 }

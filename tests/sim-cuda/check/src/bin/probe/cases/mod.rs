@@ -24,6 +24,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("refused-buffers", records::refused_buffers),
     ("timestamp-callback", records::timestamp_callback),
     ("scenario", records::scenario),
+    ("threads", records::threads),
     ("api-records", records::api_records),
     ("graph-replay", graphs::replay),
     ("graph-branches", graphs::branches),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sim_truth::{Joined, Outcome, Truth, WorkKind};
@@ -302,6 +302,76 @@ pub(crate) fn scenario() {
                 "the launch before ended before the exit"
             );
         }
+    }
+}
+
+/// Many threads launch, two more flush, callbacks go on and off: nothing is lost, doubled or changed.
+pub(crate) fn threads() {
+    const THREADS: usize = 8;
+    const LAUNCHES: usize = 1500;
+    let driver = gpu::driver();
+    let mut context = 0;
+    assert_eq!((driver.cuDevicePrimaryCtxRetain)(&mut context, 0), 0);
+    let cupti = collect::subscribe(&[]);
+    assert_eq!((cupti.cuptiActivityRegisterTimestampCallback)(monotonic), 0);
+    collect::BUFFER_BYTES.store(8192, Ordering::Relaxed);
+    collect::record(&[KERNEL, MEMSET]);
+    let shared = gpu::stream(&driver);
+    let mut memory = 0;
+    assert_eq!((driver.cuMemAlloc_v2)(&mut memory, 4096), 0);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|worker| {
+                scope.spawn(move || {
+                    assert_eq!((driver.cuCtxSetCurrent)(context), 0);
+                    let own = gpu::stream(&driver);
+                    let kernel = gpu::kernel(&format!("kernel_{worker}__sim2000"));
+                    for round in 0..LAUNCHES {
+                        let stream = if round % 3 == 0 { shared } else { own };
+                        match round % 7 {
+                            0 => assert_eq!((driver.cuMemsetD8Async)(memory, 0, 64, stream), 0),
+                            _ => assert_eq!(gpu::launch(&driver, kernel, stream), 0),
+                        }
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut on = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
+                    on = 1 - on;
+                    // Off and on while calls are open: the collector asserts their pairing, so only
+                    // callbacks of a call that nobody makes are switched.
+                    let subscriber = collect::subscriber();
+                    assert_eq!((cupti.cuptiEnableCallback)(on, subscriber, 1, 17), 0);
+                }
+            });
+        }
+        for worker in workers {
+            worker.join().expect("a launching thread failed");
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!((driver.cuCtxSynchronize)(), 0);
+    assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
+    let records = collect::take().records;
+    assert_eq!(records.len(), THREADS * LAUNCHES);
+    let truth = truth();
+    assert_records_equal_truth(&records, &truth);
+    let mut streams: HashMap<u32, Vec<(u64, u64)>> = HashMap::new();
+    for work in &truth.works {
+        streams
+            .entry(work.stream)
+            .or_default()
+            .push((work.start_ns, work.end_ns));
+    }
+    for (stream, mut works) in streams {
+        works.sort_unstable();
+        let overlap = works.windows(2).find(|pair| pair[1].0 < pair[0].1);
+        assert_eq!(overlap, None, "stream {stream} does two things at once");
     }
 }
 
