@@ -115,8 +115,18 @@ fn twenty_seconds_at_full_rate_are_exact() {
             device["records"]
         );
     }
+    assert_sampled(&out);
     same_when_analyzed(&run, &out);
     damaged_recordings_are_told_apart(&out);
+}
+
+/// At least 95 % of the kernels' time hangs under a sampled stack.
+fn assert_sampled(out: &Path) {
+    let found = shares::read(&out.join("gpu.folded"), &[]).unwrap();
+    assert!(
+        found.total_ns > 0 && found.sampled_percent >= 95.0,
+        "{found:?}"
+    );
 }
 
 /// `analyze` of the recording gives the live report's devices and workers.
@@ -310,6 +320,12 @@ fn a_killed_agent_leaves_the_worker_and_its_successor_is_exact() {
         assert!(!out.join("report.json").exists(), "nothing half-written");
         let (ended, out) = record(server.pid(), 3, run.folder(), &format!("after{round}")).unwrap();
         assert_recorded(&run, &ended, &out, &format!("seed {seed} round {round}"));
+        let window = report(&out)["devices"][0]["window_ns"].as_u64().unwrap();
+        assert!(
+            window > 2_500_000_000,
+            "round {round}: observed only {window} ns of 3 s"
+        );
+        assert_sampled(&out);
     }
     let stopped = server.stop().unwrap();
     assert_eq!(stopped.code, 0, "{stopped:?}");

@@ -38,6 +38,8 @@ pub struct Shares {
     pub sites: Vec<Share>,
     /// Of the kernels' time, how much hangs under a stack that passes one of the sites, percent.
     pub under_sites_percent: f64,
+    /// Of the kernels' time, how much hangs under any sampled stack, percent.
+    pub sampled_percent: f64,
     /// Kernel time in the list, ns.
     pub total_ns: u64,
 }
@@ -97,6 +99,7 @@ pub fn read(path: &Path, sites: &[Site]) -> Result<Shares, JudgeError> {
 pub fn find(folded: &str, sites: &[Site]) -> Result<Shares, usize> {
     let mut found = vec![0_u64; sites.len()];
     let mut total = 0_u64;
+    let mut unsampled = 0_u64;
     for (index, line) in folded
         .lines()
         .enumerate()
@@ -109,6 +112,9 @@ pub fn find(folded: &str, sites: &[Site]) -> Result<Shares, usize> {
             continue;
         }
         total += value;
+        if frames.contains(&UNSAMPLED) {
+            unsampled += value;
+        }
         let site = sites
             .iter()
             .position(|site| frames.iter().any(|frame| names(frame, &site.site)));
@@ -128,6 +134,7 @@ pub fn find(folded: &str, sites: &[Site]) -> Result<Shares, usize> {
             })
             .collect(),
         under_sites_percent: percent(under, total),
+        sampled_percent: percent(total - unsampled, total),
         total_ns: total,
     })
 }
@@ -170,6 +177,7 @@ mod tests {
         assert_eq!(shares.total_ns, 100);
         assert!(shares.worst() < 1e-9, "{shares:?}");
         assert!((shares.under_sites_percent - 75.0).abs() < 1e-9);
+        assert!((shares.sampled_percent - 75.0).abs() < 1e-9);
         assert_eq!(find("main;k\n", &sites).unwrap_err(), 1);
     }
 }
