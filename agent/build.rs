@@ -11,10 +11,7 @@ const OBJECT_VARIABLE: &str = "WARPLENS_BPF_OBJECT";
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-env-changed={OBJECT_VARIABLE}");
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
-    let workspace = manifest
-        .parent()
-        .map(|root| root.join("ebpf"))
-        .unwrap_or_default();
+    let workspace = manifest.parent().map(|root| root.join("ebpf")).unwrap_or_default();
     let object = match env::var_os(OBJECT_VARIABLE) {
         // Named explicitly: a wrong path must fail the build, not disable eBPF.
         Some(path) => Some(PathBuf::from(path)),

@@ -41,19 +41,14 @@ impl Source for Synthetic {
     }
 
     fn colour(&self, frame: &str) -> [u8; 3] {
-        let hash = frame
-            .bytes()
-            .fold(7u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte));
+        let hash = frame.bytes().fold(7u8, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte));
         [246, 200 + hash % 50, 150 + hash % 90]
     }
 }
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let stacks = arguments
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(100_000);
+    let stacks = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(100_000);
     let names = (0..3_000)
         .map(|n| format!("vllm::model_executor::layer_{n}::forward(Tensor const&)"))
         .collect();

@@ -62,11 +62,6 @@ pub struct Capture {
 impl Capture {
     /// Whether anything in it comes from the simulated CUDA: then every output says so.
     pub fn simulated(&self) -> bool {
-        self.info.simulated
-            || self
-                .report
-                .devices
-                .iter()
-                .any(|device| device.info.simulated)
+        self.info.simulated || self.report.devices.iter().any(|device| device.info.simulated)
     }
 }

@@ -48,13 +48,7 @@ pub enum Command {
     warplens record --all --duration 2m --json")]
 pub struct RecordArgs {
     /// Observe these processes and their descendants
-    #[arg(
-        short,
-        long,
-        value_name = "PID",
-        value_delimiter = ',',
-        group = "target"
-    )]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', group = "target")]
     pub pid: Vec<u32>,
 
     /// Observe every process that has the shim loaded
@@ -159,10 +153,8 @@ pub struct AnalyzeArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Prints `name<TAB>class<TAB>kind`, one line for each line read.\n\n\
-    Example:\n  echo ncclDevKernel_AllReduce_Sum_bf16 | warplens classify --explain"
-)]
+#[command(after_help = "Prints `name<TAB>class<TAB>kind`, one line for each line read.\n\n\
+    Example:\n  echo ncclDevKernel_AllReduce_Sum_bf16 | warplens classify --explain")]
 pub struct ClassifyArgs {
     /// Add the rule that decided as a fourth column
     #[arg(long)]
@@ -184,10 +176,8 @@ pub struct DoctorArgs {
 /// `30s`, `500ms`, `2m`, `1h`, or a plain number of seconds; more than zero, at most a day.
 fn duration(text: &str) -> Result<Duration, String> {
     const DAY: Duration = Duration::from_hours(24);
-    let digits = text.len()
-        - text
-            .trim_start_matches(|c: char| c.is_ascii_digit() || c == '.')
-            .len();
+    let digits =
+        text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
     let (number, unit) = text.split_at(digits);
     let seconds = match unit {
         "ms" => 0.001,
@@ -196,9 +186,8 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3600.0,
         _ => return Err(format!("unknown unit `{unit}`: use ms, s, m or h")),
     };
-    let number: f64 = number
-        .parse()
-        .map_err(|error| format!("{error}: a number followed by ms, s, m or h"))?;
+    let number: f64 =
+        number.parse().map_err(|error| format!("{error}: a number followed by ms, s, m or h"))?;
     match Duration::try_from_secs_f64(number * seconds) {
         Ok(time) if time.is_zero() => Err("must be more than zero".to_owned()),
         Ok(time) if time > DAY => Err("must be at most 24h".to_owned()),

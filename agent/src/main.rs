@@ -31,11 +31,7 @@ fn main() -> ExitCode {
 
 /// Help and version are answers, the rest is a mistake on the command line.
 fn usage(error: &clap::Error) -> ExitCode {
-    let exit = if error.use_stderr() {
-        Exit::Usage
-    } else {
-        Exit::Ok
-    };
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Ok };
     // A terminal that went away leaves nobody to tell.
     drop(error.print());
     exit.into()

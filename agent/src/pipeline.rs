@@ -72,12 +72,7 @@ impl Pipeline {
     /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.
     pub fn feed(&mut self, input: Input) {
         match input {
-            Input::Start(Start {
-                command,
-                source,
-                started_unix,
-                cpu_hz,
-            }) => {
+            Input::Start(Start { command, source, started_unix, cpu_hz }) => {
                 self.info.command = command;
                 self.info.source = source;
                 self.info.started_unix = started_unix;
@@ -88,16 +83,8 @@ impl Pipeline {
                 self.session.ingest(Event::Device { device, info });
             }
             Input::Process { process, info } => self.introduce(process, info),
-            Input::Ordinal {
-                process,
-                ordinal,
-                device,
-            } => {
-                self.session.ingest(Event::Ordinal {
-                    process,
-                    ordinal,
-                    device,
-                });
+            Input::Ordinal { process, ordinal, device } => {
+                self.session.ingest(Event::Ordinal { process, ordinal, device });
             }
             Input::Name { process, id, name } => {
                 self.session.ingest(Event::Name { process, id, name });
@@ -128,8 +115,7 @@ impl Pipeline {
     /// Addresses seen since the last call that no symbols were fed for. Whoever observes live
     /// answers with [`Input::Symbols`] while the process is there.
     pub fn take_unresolved(&mut self) -> Vec<Unresolved> {
-        self.stacks
-            .take_unresolved(|process| self.processes.get(&process).map(|info| info.pid))
+        self.stacks.take_unresolved(|process| self.processes.get(&process).map(|info| info.pid))
     }
 
     /// The instant up to which every device is final, if any is.
@@ -153,10 +139,7 @@ impl Pipeline {
                 self.processes_refused,
                 "processes found the process table full: they are not counted",
             ),
-            (
-                self.cpu_without_stack,
-                "CPU samples came without a stack: they are left out",
-            ),
+            (self.cpu_without_stack, "CPU samples came without a stack: they are left out"),
             (self.notes_refused, "further notes are not listed"),
         ];
         info.notes.extend(
@@ -172,11 +155,7 @@ impl Pipeline {
             cpu: self
                 .cpu
                 .iter()
-                .map(|(&(process, stack), &samples)| CpuStack {
-                    process,
-                    stack,
-                    samples,
-                })
+                .map(|(&(process, stack), &samples)| CpuStack { process, stack, samples })
                 .collect(),
             processes: self.processes.clone(),
         }
@@ -200,27 +179,16 @@ impl Pipeline {
 
     fn kernel_event(&mut self, event: KernelEvent) {
         match event {
-            KernelEvent::LaunchStack {
-                tgid,
-                correlation,
-                addresses,
-                ..
-            } => {
+            KernelEvent::LaunchStack { tgid, correlation, addresses, .. } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
                 // Without addresses or room the sample is missing, and the session counts that.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
-                    self.session.ingest(Event::LaunchStack {
-                        process,
-                        correlation,
-                        stack,
-                    });
+                    self.session.ingest(Event::LaunchStack { process, correlation, stack });
                 }
             }
-            KernelEvent::CpuSample {
-                tgid, addresses, ..
-            } => {
+            KernelEvent::CpuSample { tgid, addresses, .. } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };

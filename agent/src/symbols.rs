@@ -68,16 +68,12 @@ impl Symbols {
                 Place::File { file, offset } => {
                     in_files.entry(file).or_default().push((address, offset));
                 }
-                Place::Named(function) => symbols.push(Symbol {
-                    address,
-                    frames: vec![plain(function)],
-                }),
+                Place::Named(function) => {
+                    symbols.push(Symbol { address, frames: vec![plain(function)] })
+                }
                 Place::Nowhere => {
                     self.losses.astray += 1;
-                    symbols.push(Symbol {
-                        address,
-                        frames: vec![plain(NOT_CODE.to_owned())],
-                    });
+                    symbols.push(Symbol { address, frames: vec![plain(NOT_CODE.to_owned())] });
                 }
             }
         }
@@ -85,10 +81,7 @@ impl Symbols {
             let offsets: Vec<u64> = places.iter().map(|&(_, offset)| offset).collect();
             let frames = self.files.resolve(file, &offsets);
             symbols.extend(
-                places
-                    .iter()
-                    .zip(frames)
-                    .map(|(&(address, _), frames)| Symbol { address, frames }),
+                places.iter().zip(frames).map(|(&(address, _), frames)| Symbol { address, frames }),
             );
         }
         symbols
@@ -96,20 +89,12 @@ impl Symbols {
 
     /// What could not be named, and why.
     pub fn losses(&self) -> SymbolLosses {
-        SymbolLosses {
-            files: self.files.refused(),
-            ..self.losses
-        }
+        SymbolLosses { files: self.files.refused(), ..self.losses }
     }
 }
 
 fn plain(function: String) -> Frame {
-    Frame {
-        function,
-        module: None,
-        file: None,
-        line: None,
-    }
+    Frame { function, module: None, file: None, line: None }
 }
 
 #[cfg(test)]

@@ -60,18 +60,12 @@ fn analyze(arguments: &[&str], path: &Path) -> Value {
         .args(arguments)
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
 fn integer(value: &Value) -> i64 {
-    value
-        .as_i64()
-        .unwrap_or_else(|| panic!("{value} is not an integer"))
+    value.as_i64().unwrap_or_else(|| panic!("{value} is not an integer"))
 }
 
 #[test]
@@ -82,9 +76,7 @@ fn counts_busy_idle_and_totals_equal_sql() {
     let expected: Vec<[i64; 4]> = sql
         .prepare(BUSY)
         .unwrap()
-        .query_map([], |row| {
-            Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?])
-        })
+        .query_map([], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))
         .unwrap()
         .collect::<Result<_, _>>()
         .unwrap();
@@ -101,10 +93,8 @@ fn counts_busy_idle_and_totals_equal_sql() {
         .iter()
         .map(|device| {
             let exclusive = &device["exclusive_ns"];
-            let (start, end) = (
-                integer(&device["window"]["start_ns"]),
-                integer(&device["window"]["end_ns"]),
-            );
+            let (start, end) =
+                (integer(&device["window"]["start_ns"]), integer(&device["window"]["end_ns"]));
             assert_eq!(integer(&device["window_ns"]), end - start);
             let busy =
                 end - start - integer(&exclusive["idle"]) - integer(&exclusive["unobserved"]);
@@ -175,9 +165,5 @@ fn every_output_is_written() {
             "report.md"
         ]
     );
-    assert_eq!(
-        std::fs::read_dir(place.path()).unwrap().count(),
-        1,
-        "nothing unfinished is left"
-    );
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing unfinished is left");
 }

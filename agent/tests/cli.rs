@@ -1,8 +1,5 @@
 //! The program from outside: exit codes, one-line errors, streams.
-#![expect(
-    clippy::unwrap_used,
-    reason = "helpers of tests fail by panicking, as tests do"
-)]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -42,10 +39,7 @@ fn help_and_version_are_answers() {
     }
     assert!(text(&warplens(&["--version"]).stdout).starts_with("warplens "));
     let help = text(&warplens(&["--help"]).stdout);
-    assert!(
-        !help.contains("probe-cuda") && !help.contains("leaks"),
-        "{help}"
-    );
+    assert!(!help.contains("probe-cuda") && !help.contains("leaks"), "{help}");
 }
 
 #[test]
@@ -61,12 +55,7 @@ fn a_senseless_command_line_is_usage() {
         &["run"],
     ] {
         let output = warplens(arguments);
-        assert_eq!(
-            output.status.code(),
-            Some(2),
-            "{arguments:?}: {}",
-            text(&output.stderr)
-        );
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));
     }
 }
 
@@ -79,17 +68,9 @@ fn bad_files_are_one_line_each() {
         path.to_str().unwrap().to_owned()
     };
     let missing = place.path().join("missing").to_str().unwrap().to_owned();
-    check_error(
-        &["analyze", &missing],
-        1,
-        &format!("warplens: open {missing}: "),
-    );
+    check_error(&["analyze", &missing], 1, &format!("warplens: open {missing}: "));
     let empty = file("empty.warplens", b"");
-    check_error(
-        &["analyze", &empty],
-        1,
-        &format!("warplens: {empty}: empty file (0 bytes): "),
-    );
+    check_error(&["analyze", &empty], 1, &format!("warplens: {empty}: empty file (0 bytes): "));
     let json = file("trace.json", b"{\"traceEvents\": []}");
     check_error(
         &["analyze", &json],
@@ -109,15 +90,8 @@ fn bad_files_are_one_line_each() {
         &format!("warplens: {text}: byte 0: named .sqlite but not a SQLite database"),
     );
     let cut = file("cut.warplens", b"WARPREC\n\x01\0\0\0\x01\0\0\0\x28\xb5");
-    check_error(
-        &["analyze", &cut],
-        1,
-        &format!("warplens: {cut}: byte 18: truncated"),
-    );
-    let damaged = file(
-        "damaged.sqlite",
-        &[b"SQLite format 3\0".as_slice(), &[7; 4000]].concat(),
-    );
+    check_error(&["analyze", &cut], 1, &format!("warplens: {cut}: byte 18: truncated"));
+    let damaged = file("damaged.sqlite", &[b"SQLite format 3\0".as_slice(), &[7; 4000]].concat());
     check_error(
         &["analyze", &damaged],
         1,
@@ -126,11 +100,7 @@ fn bad_files_are_one_line_each() {
     let folder = place.path().join("nothing");
     fs::create_dir(&folder).unwrap();
     let folder = folder.to_str().unwrap();
-    check_error(
-        &["analyze", folder],
-        1,
-        &format!("warplens: {folder}: no recording.warplens"),
-    );
+    check_error(&["analyze", folder], 1, &format!("warplens: {folder}: no recording.warplens"));
 }
 
 #[test]
@@ -138,15 +108,8 @@ fn databases_that_are_no_traces_are_told() {
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("x.sqlite");
     let name = path.to_str().unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute_batch("CREATE TABLE a (b)")
-        .unwrap();
-    check_error(
-        &["analyze", name],
-        1,
-        &format!("warplens: {name}: no CUDA activity: "),
-    );
+    Connection::open(&path).unwrap().execute_batch("CREATE TABLE a (b)").unwrap();
+    check_error(&["analyze", name], 1, &format!("warplens: {name}: no CUDA activity: "));
     Connection::open(&path)
         .unwrap()
         .execute_batch("CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER, deviceId INTEGER)")
@@ -183,10 +146,7 @@ fn an_old_export_with_few_columns_is_read() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let device = &report["devices"][0];
-    assert_eq!(
-        device["window"],
-        serde_json::json!({"start_ns": 100, "end_ns": 600})
-    );
+    assert_eq!(device["window"], serde_json::json!({"start_ns": 100, "end_ns": 600}));
     assert_eq!(device["kernels"], 2);
     assert_eq!(device["exclusive_ns"]["communication"], 100);
     assert_eq!(device["exclusive_ns"]["idle"], 250);
@@ -196,10 +156,7 @@ fn an_old_export_with_few_columns_is_read() {
         .iter()
         .filter_map(|total| total["name"].as_str())
         .collect();
-    assert!(
-        names.contains(&"[string 77 is not in the trace]"),
-        "{names:?}"
-    );
+    assert!(names.contains(&"[string 77 is not in the trace]"), "{names:?}");
     let said = text(&output.stderr);
     assert_eq!(said.lines().count(), 1, "one verdict: {said}");
     assert!(said.contains("Next: `warplens"), "{said}");
@@ -212,19 +169,9 @@ fn findings_decide_the_exit_only_when_asked() {
     small_trace(&path);
     let name = path.to_str().unwrap();
     assert_eq!(warplens(&["analyze", name]).status.code(), Some(0));
-    assert_eq!(
-        warplens(&["analyze", name, "--fail-on", "critical"])
-            .status
-            .code(),
-        Some(0)
-    );
+    assert_eq!(warplens(&["analyze", name, "--fail-on", "critical"]).status.code(), Some(0));
     // Half of the kernel time is in a kernel no rule knows.
-    assert_eq!(
-        warplens(&["analyze", name, "--fail-on", "warning"])
-            .status
-            .code(),
-        Some(3)
-    );
+    assert_eq!(warplens(&["analyze", name, "--fail-on", "warning"]).status.code(), Some(3));
 }
 
 #[test]
@@ -238,12 +185,7 @@ fn two_inputs_stand_beside_each_other() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|device| {
-            (
-                device["device"].as_u64().unwrap(),
-                device["kernels"].as_u64().unwrap(),
-            )
-        })
+        .map(|device| (device["device"].as_u64().unwrap(), device["kernels"].as_u64().unwrap()))
         .collect();
     assert_eq!(shown, [(0, 2), (1, 2)]);
     assert_eq!(report["workers"][1]["device"], 1);
@@ -256,11 +198,7 @@ fn an_unwritable_folder_is_one_line_and_leaves_nothing() {
     small_trace(&trace);
     let file = place.path().join("file");
     fs::write(&file, b"").unwrap();
-    for target in [
-        file.clone(),
-        file.join("below"),
-        Path::new("/proc/nowhere").to_owned(),
-    ] {
+    for target in [file.clone(), file.join("below"), Path::new("/proc/nowhere").to_owned()] {
         let target = target.to_str().unwrap();
         check_error(
             &["analyze", trace.to_str().unwrap(), "-o", target],
@@ -314,12 +252,7 @@ fn a_reader_that_goes_away_is_not_an_error() {
     }
     drop(stdin);
     let mut stderr = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut stderr)
-        .unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(0), "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
 }

@@ -37,10 +37,7 @@ pub(crate) fn translate(
             end_ns: word(record, kernel::END),
             graph_node: word(record, kernel::GRAPH_NODE),
             correlation: half(record, kernel::CORRELATION),
-            name: intern(std::ptr::with_exposed_provenance(address(
-                record,
-                kernel::NAME
-            ))),
+            name: intern(std::ptr::with_exposed_provenance(address(record, kernel::NAME))),
             stream: half(record, kernel::STREAM),
             graph: half(record, kernel::GRAPH),
             device: device(record, kernel::DEVICE),
@@ -51,11 +48,7 @@ pub(crate) fn translate(
             let peer = kind == MEMCPY_PEER;
             let at =
                 |plain: usize, between_devices: usize| if peer { between_devices } else { plain };
-            let kinds = [
-                memcpy::COPY_KIND,
-                memcpy::SOURCE_KIND,
-                memcpy::DESTINATION_KIND,
-            ];
+            let kinds = [memcpy::COPY_KIND, memcpy::SOURCE_KIND, memcpy::DESTINATION_KIND];
             let [copy_kind, source_kind, destination_kind] = kinds.map(|offset| record[offset]);
             Some(copy(
                 record,
@@ -83,14 +76,8 @@ pub(crate) fn translate(
 }
 
 /// Copies and sets share the offsets of times, device, context and stream.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the two halves of a 48-bit count"
-)]
-#[expect(
-    clippy::too_many_arguments,
-    reason = "three offsets differ, all are needed"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the two halves of a 48-bit count")]
+#[expect(clippy::too_many_arguments, reason = "three offsets differ, all are needed")]
 fn copy(
     record: &[u8],
     kind: u16,
@@ -189,10 +176,7 @@ mod tests {
             reserved: 0,
             context: 4,
         };
-        assert_eq!(
-            payload.map(|words| zerocopy::transmute!(words)),
-            Some(expected)
-        );
+        assert_eq!(payload.map(|words| zerocopy::transmute!(words)), Some(expected));
     }
 
     #[test]
@@ -212,14 +196,9 @@ mod tests {
                 (80, &11_u32.to_ne_bytes()),
             ],
         );
-        let Some(words) = translate(22, &bytes, 0, |_| 0) else {
-            panic!("not translated")
-        };
+        let Some(words) = translate(22, &bytes, 0, |_| 0) else { panic!("not translated") };
         let copy: CopyRecord = zerocopy::transmute!(words);
-        assert_eq!(
-            (copy.copy_kind, copy.bytes_low, copy.bytes_high),
-            (10, 0x3456_789a, 0x12)
-        );
+        assert_eq!((copy.copy_kind, copy.bytes_low, copy.bytes_high), (10, 0x3456_789a, 0x12));
         assert_eq!((copy.correlation, copy.graph_node, copy.graph), (8, 9, 11));
         assert_eq!((copy.device, copy.stream), (1, 7));
     }

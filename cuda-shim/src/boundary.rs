@@ -19,9 +19,7 @@ pub(crate) fn at_boundary<T>(fallback: T, body: impl FnOnce() -> T) -> T {
                 shim.gate.close();
                 let stats = shim.region.stats();
                 stats.panics.fetch_add(1, Ordering::Relaxed);
-                stats
-                    .off_reason
-                    .store(OffReason::Panicked as u32, Ordering::Relaxed);
+                stats.off_reason.store(OffReason::Panicked as u32, Ordering::Relaxed);
             }
             fallback
         }

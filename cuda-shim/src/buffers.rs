@@ -49,19 +49,14 @@ impl Pool {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self {
-            base,
-            free: AtomicU64::new(u64::MAX),
-        })
+        Ok(Self { base, free: AtomicU64::new(u64::MAX) })
     }
 
     /// A zeroed buffer, or the discard buffer and `false`.
     pub(crate) fn take(&self) -> (*mut u8, bool) {
-        let taken = self
-            .free
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |mask| {
-                (mask != 0).then(|| mask & (mask - 1))
-            });
+        let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |mask| {
+            (mask != 0).then(|| mask & (mask - 1))
+        });
         match taken {
             Ok(mask) => (self.address(mask.trailing_zeros() as usize), true),
             Err(_) => (self.address(BUFFERS), false),
@@ -107,9 +102,7 @@ mod tests {
         let (discard, pooled) = pool.take();
         assert!(!pooled);
         assert_eq!(pool.origin(discard), Origin::Discard);
-        let Origin::Pool(index) = pool.origin(seen[5].0) else {
-            panic!("not from the pool")
-        };
+        let Origin::Pool(index) = pool.origin(seen[5].0) else { panic!("not from the pool") };
         pool.put(index, 64);
         assert_eq!(pool.take(), (seen[5].0, true));
     }
@@ -120,9 +113,7 @@ mod tests {
         let (buffer, _) = pool.take();
         // SAFETY: a pool buffer has BUFFER_BYTES bytes and is ours.
         unsafe { buffer.write_bytes(7, 1000) };
-        let Origin::Pool(index) = pool.origin(buffer) else {
-            panic!("not from the pool")
-        };
+        let Origin::Pool(index) = pool.origin(buffer) else { panic!("not from the pool") };
         pool.put(index, 1000);
         let (again, _) = pool.take();
         assert_eq!(again, buffer);

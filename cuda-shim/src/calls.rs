@@ -18,6 +18,7 @@ use crate::boundary::at_boundary;
 use crate::gate::{CALLS, RESOURCES, STACKS};
 use crate::graphs;
 use crate::probe::warplens_probe_launch;
+use crate::sampling::Candidate;
 use crate::shim::{Shim, now_ns, producer_of};
 use crate::thread_local::ThreadLocal;
 
@@ -67,10 +68,7 @@ fn enter(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
             return;
         }
         // The open call never returned here: it was jumped over, or we were disarmed in between.
-        shim.region
-            .stats()
-            .callbacks_ignored
-            .fetch_add(1, Ordering::Relaxed);
+        shim.region.stats().callbacks_ignored.fetch_add(1, Ordering::Relaxed);
     }
     thread.open = 1;
     thread.open_correlation = data.correlation_id;
@@ -93,8 +91,14 @@ fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &mut Thre
     if shim.gate.has(STACKS) {
         // SAFETY: the sampler was given to this thread alone; null when none was left.
         if let Some(sampler) = unsafe { thread.sampler.as_mut() } {
-            let rate = shim.region.control().stack_rate.load(Ordering::Relaxed);
-            thread.open_weight = sampler.decide(thread.open_key, thread.open_enter, rate);
+            let control = shim.region.control();
+            thread.open_weight = sampler.decide(Candidate {
+                key: thread.open_key,
+                is_graph: call == Call::Graph,
+                now_ns: thread.open_enter,
+                rate: control.stack_rate.load(Ordering::Relaxed),
+                generation: control.observer.load(Ordering::Relaxed),
+            });
         }
     }
     if thread.open_weight != 0 {
@@ -128,9 +132,7 @@ fn exit(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
     }
     thread.open = 0;
     // SAFETY: at the exit site CUPTI points to the call's result, a CUresult or cudaError_t.
-    let result = unsafe { data.function_return_value.as_ref() }
-        .copied()
-        .unwrap_or(0);
+    let result = unsafe { data.function_return_value.as_ref() }.copied().unwrap_or(0);
     let producer = producer_of(thread);
     let scope = match call {
         Call::SyncContext => SYNC_CONTEXT,
@@ -168,11 +170,7 @@ fn launch_returned(
     let stats = shim.region.stats();
     // Copies are recorded for their stacks; only kernels and graphs count as launches.
     if call != Call::Copy {
-        let counter = if result == 0 {
-            &stats.launches
-        } else {
-            &stats.launches_failed
-        };
+        let counter = if result == 0 { &stats.launches } else { &stats.launches_failed };
         counter.fetch_add(1, Ordering::Relaxed);
         if result == 0 && call == Call::Graph {
             stats.graph_launches.fetch_add(1, Ordering::Relaxed);
@@ -194,12 +192,7 @@ fn launch_returned(
     } else if thread.open_weight != 0 {
         stats.stacks_sampled.fetch_add(1, Ordering::Relaxed);
         let (weight, number) = (thread.open_weight, thread.number);
-        warplens_probe_launch(
-            correlation.into(),
-            weight.into(),
-            number.into(),
-            thread.open_key,
-        );
+        warplens_probe_launch(correlation.into(), weight.into(), number.into(), thread.open_key);
     }
 }
 

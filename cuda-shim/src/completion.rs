@@ -26,10 +26,7 @@ pub(crate) extern "C" fn on_requested(
         let Some(shim) = Shim::get() else { return };
         let (address, pooled) = shim.pool.take();
         if !pooled {
-            shim.region
-                .stats()
-                .buffers_refused
-                .fetch_add(1, Ordering::Relaxed);
+            shim.region.stats().buffers_refused.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: CUPTI passes three live out pointers.
         unsafe { buffer.write(address) };
@@ -63,9 +60,7 @@ pub(crate) extern "C" fn on_completed(
             // Several hand-outs shared these bytes: nothing in them can be read.
             Origin::Discard => {
                 let records = valid.div_ceil(SHORTEST_RECORD) as u64;
-                stats
-                    .activities_discarded
-                    .fetch_add(records, Ordering::Relaxed);
+                stats.activities_discarded.fetch_add(records, Ordering::Relaxed);
             }
             Origin::Foreign => {
                 stats.callbacks_ignored.fetch_add(1, Ordering::Relaxed);
@@ -110,10 +105,7 @@ fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
         let bytes = unsafe { std::slice::from_raw_parts(record, needed) };
         let payload = activity::translate(kind, bytes, producer, |name| {
             // SAFETY: CUPTI's name pointers live at least until this buffer is returned.
-            let id = shim
-                .names
-                .as_ref()
-                .map_or(0, |names| unsafe { names.intern(name) });
+            let id = shim.names.as_ref().map_or(0, |names| unsafe { names.intern(name) });
             names_full += u64::from(id == 0);
             id
         });
@@ -131,8 +123,6 @@ fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
     }
     let stats = shim.region.stats();
     stats.activities.fetch_add(seen, Ordering::Relaxed);
-    stats
-        .activities_foreign
-        .fetch_add(foreign, Ordering::Relaxed);
+    stats.activities_foreign.fetch_add(foreign, Ordering::Relaxed);
     stats.names_full.fetch_add(names_full, Ordering::Relaxed);
 }

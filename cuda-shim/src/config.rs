@@ -53,10 +53,7 @@ mod tests {
 
     fn parse(pairs: &[(&str, &str)]) -> Config {
         Config::parse(|key| {
-            pairs
-                .iter()
-                .find(|(name, _)| *name == key)
-                .map(|(_, value)| (*value).to_owned())
+            pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned())
         })
     }
 
@@ -98,10 +95,7 @@ mod tests {
     #[test]
     fn off_is_off_and_a_typo_is_the_default() {
         assert_eq!(parse(&[("WARPLENS_LEVEL", "off")]).level, None);
-        assert_eq!(
-            parse(&[("WARPLENS_LEVEL", "stakcs")]).level,
-            Some(Level::Watching)
-        );
+        assert_eq!(parse(&[("WARPLENS_LEVEL", "stakcs")]).level, Some(Level::Watching));
         assert_eq!(parse(&[("WARPLENS_WAIT_MS", "soon")]).wait, Duration::ZERO);
     }
 }

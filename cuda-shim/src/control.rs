@@ -78,19 +78,14 @@ impl Control {
 
     /// An agent is there: its heartbeat moved within the limit.
     pub(crate) fn attended(&self, now: u64) -> bool {
-        self.heartbeat_ns
-            .is_some_and(|at| now.saturating_sub(at) < nanos(HEARTBEAT_LIMIT))
+        self.heartbeat_ns.is_some_and(|at| now.saturating_sub(at) < nanos(HEARTBEAT_LIMIT))
     }
 
     /// One turn: read the control page, change the level if asked, flush and mark if armed.
     /// Returns how long to sleep.
     pub(crate) fn turn(&mut self) -> Duration {
         let now = now_ns();
-        self.shim
-            .region
-            .stats()
-            .turns
-            .fetch_add(1, Ordering::Relaxed);
+        self.shim.region.stats().turns.fetch_add(1, Ordering::Relaxed);
         self.listen(now);
         let wanted = self.wanted(now);
         if wanted != self.level {
@@ -143,9 +138,7 @@ impl Control {
         let stats = self.shim.region.stats();
         match result {
             Ok(()) => {
-                stats
-                    .off_reason
-                    .store(OffReason::None as u32, Ordering::Relaxed);
+                stats.off_reason.store(OffReason::None as u32, Ordering::Relaxed);
                 stats.cupti_error.store(0, Ordering::Relaxed);
             }
             Err(error) => {
@@ -187,16 +180,8 @@ impl Control {
         self.unsubscribe();
         self.level = Level::Dormant;
         let taken = error == MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED;
-        let reason = if taken {
-            OffReason::CuptiTaken
-        } else {
-            OffReason::CuptiRefused
-        };
-        self.retry_ns = if taken {
-            now.saturating_add(nanos(RETRY_TAKEN))
-        } else {
-            u64::MAX
-        };
+        let reason = if taken { OffReason::CuptiTaken } else { OffReason::CuptiRefused };
+        self.retry_ns = if taken { now.saturating_add(nanos(RETRY_TAKEN)) } else { u64::MAX };
         let stats = self.shim.region.stats();
         stats.cupti_error.store(error, Ordering::Relaxed);
         stats.off_reason.store(reason as u32, Ordering::Relaxed);
@@ -277,10 +262,7 @@ impl Control {
         let Some(subscription) = self.subscription else {
             return;
         };
-        for (domain, calls) in [
-            (DOMAIN_RUNTIME, RUNTIME_CALLS),
-            (DOMAIN_DRIVER, DRIVER_CALLS),
-        ] {
+        for (domain, calls) in [(DOMAIN_RUNTIME, RUNTIME_CALLS), (DOMAIN_DRIVER, DRIVER_CALLS)] {
             for &(id, _) in calls {
                 // An id this CUPTI does not know is a call that cannot happen.
                 let _unknown = apply(&self.shim.cupti, subscription, domain, id);
@@ -294,11 +276,7 @@ impl Control {
         let launches = stats.launches.load(Ordering::Relaxed);
         // A failed flush leaves its records with CUPTI; their launches hold the watermark.
         let _failed = self.shim.cupti.flush(forced);
-        let lost: u64 = stats
-            .lost
-            .iter()
-            .map(|lost| lost.load(Ordering::Relaxed))
-            .sum();
+        let lost: u64 = stats.lost.iter().map(|lost| lost.load(Ordering::Relaxed)).sum();
         let producer = producer_of(self.shim.thread());
         let record = MarkRecord {
             kind: record_kind::MARK,

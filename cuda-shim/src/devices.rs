@@ -18,10 +18,7 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    #[expect(
-        clippy::multiple_unsafe_ops_per_block,
-        reason = "one table, one argument for all"
-    )]
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one table, one argument for all")]
     pub(crate) fn resolve(libcuda: Library) -> Self {
         // SAFETY: each symbol has the type CUDA documents for it since 12.0.
         unsafe {
@@ -44,11 +41,7 @@ impl Driver {
         let mut version = 0;
         // SAFETY: the out pointer is a live int; this call needs no initialised driver.
         let result = unsafe { get_version(&raw mut version) };
-        if result == driver::SUCCESS {
-            u32::try_from(version).unwrap_or(0)
-        } else {
-            0
-        }
+        if result == driver::SUCCESS { u32::try_from(version).unwrap_or(0) } else { 0 }
     }
 
     /// Writes what the driver tells into the stats page. `false`: ask again later (before

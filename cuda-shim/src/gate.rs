@@ -75,11 +75,9 @@ impl Gate {
     /// Sets bits, unless the gate was closed.
     pub(crate) fn open(&self, bits: u32) {
         // A closed gate stays closed, also against a control thread that is under way.
-        let _previous = self
-            .word()
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-                (word & ALIVE != 0).then_some(word | bits)
-            });
+        let _previous = self.word().fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
+            (word & ALIVE != 0).then_some(word | bits)
+        });
     }
 
     pub(crate) fn shut(&self, bits: u32) {

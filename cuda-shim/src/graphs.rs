@@ -75,20 +75,12 @@ fn append(shim: &Shim, kind: u32, graph: &GraphData) {
         return;
     };
     let reserved =
-        cursors
-            .graphs
-            .position
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-                (count < GRAPH_ENTRIES as u64).then_some(count + 1)
-            });
-    let slot = reserved
-        .ok()
-        .and_then(|count| slots.get(usize::try_from(count).ok()?));
+        cursors.graphs.position.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+            (count < GRAPH_ENTRIES as u64).then_some(count + 1)
+        });
+    let slot = reserved.ok().and_then(|count| slots.get(usize::try_from(count).ok()?));
     let Some(slot) = slot else {
-        shim.region
-            .stats()
-            .graphs_full
-            .fetch_add(1, Ordering::Relaxed);
+        shim.region.stats().graphs_full.fetch_add(1, Ordering::Relaxed);
         return;
     };
     let node = if kind == graph_kind::EXEC_CREATED || kind == graph_kind::EXEC_DESTROYED {
@@ -99,10 +91,7 @@ fn append(shim: &Shim, kind: u32, graph: &GraphData) {
     let graphs = u64::from(shim.cupti.graph_id(graph.graph))
         | u64::from(shim.cupti.graph_id(graph.original_graph)) << 32;
     slot.node.store(node, Ordering::Relaxed);
-    slot.original_node.store(
-        shim.cupti.graph_node_id(graph.original_node),
-        Ordering::Relaxed,
-    );
+    slot.original_node.store(shim.cupti.graph_node_id(graph.original_node), Ordering::Relaxed);
     slot.graphs.store(graphs, Ordering::Relaxed);
     slot.time_ns.store(now_ns(), Ordering::Relaxed);
     let kind_and_type = u64::from(kind) | u64::from(graph.node_type) << 32;

@@ -65,13 +65,9 @@ pub(crate) fn find_cupti(forced: Option<&str>, driver_version: u32) -> Option<Li
     }
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     let mapped = |stem: &str| {
-        maps.lines()
-            .filter_map(|line| line.get(line.find('/')?..))
-            .find(|path| {
-                Path::new(path)
-                    .file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(stem))
-            })
+        maps.lines().filter_map(|line| line.get(line.find('/')?..)).find(|path| {
+            Path::new(path).file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem))
+        })
     };
     if let Some(path) = mapped("libcupti.so")
         && let Some(library) = Library::already_loaded(&CString::new(path).ok()?)
@@ -81,15 +77,10 @@ pub(crate) fn find_cupti(forced: Option<&str>, driver_version: u32) -> Option<Li
     let runtime = mapped("libcudart.so").map(PathBuf::from);
     let majors = major_order(runtime.as_deref(), driver_version);
     let beside = runtime.iter().flat_map(|path| neighbours(path, majors[0]));
-    let by_name = majors
-        .iter()
-        .map(|major| PathBuf::from(format!("libcupti.so.{major}")));
-    beside
-        .filter(|path| path.exists())
-        .chain(by_name)
-        .find_map(|path| {
-            Library::open(&CString::new(path.into_os_string().into_encoded_bytes()).ok()?)
-        })
+    let by_name = majors.iter().map(|major| PathBuf::from(format!("libcupti.so.{major}")));
+    beside.filter(|path| path.exists()).chain(by_name).find_map(|path| {
+        Library::open(&CString::new(path.into_os_string().into_encoded_bytes()).ok()?)
+    })
 }
 
 /// libcupti's major versions, best first.
@@ -136,10 +127,7 @@ mod tests {
     #[test]
     fn neighbours_cover_toolkit_and_packages() {
         let paths = neighbours(Path::new("/p/nvidia/cuda_runtime/lib/libcudart.so.12"), 12);
-        assert_eq!(
-            paths[0],
-            Path::new("/p/nvidia/cuda_runtime/lib/libcupti.so.12")
-        );
+        assert_eq!(paths[0], Path::new("/p/nvidia/cuda_runtime/lib/libcupti.so.12"));
         assert_eq!(
             paths[2],
             Path::new("/p/nvidia/cuda_runtime/lib/../../cuda_cupti/lib/libcupti.so.12")

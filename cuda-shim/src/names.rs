@@ -46,16 +46,9 @@ unsafe impl Sync for Names {}
 impl Names {
     /// `area` points to `NAMES_BYTES` zeroed bytes that live as long as the process. Allocates the tables.
     pub(crate) fn new(area: NonNull<u8>, cursors: &'static Cursors) -> Self {
-        let table = || {
-            (0..ENTRIES)
-                .map(|_| Entry::default())
-                .collect::<Box<[Entry]>>()
-        };
+        let table = || (0..ENTRIES).map(|_| Entry::default()).collect::<Box<[Entry]>>();
         // Offset 0 stays free: id 0 means "no name".
-        cursors
-            .names
-            .position
-            .store(ENTRY_HEAD as u64, Ordering::Relaxed);
+        cursors.names.position.store(ENTRY_HEAD as u64, Ordering::Relaxed);
         Self {
             area: area.as_ptr(),
             cursors,
@@ -148,9 +141,7 @@ impl Names {
         let entry = self.area.wrapping_add(offset);
         // SAFETY: [offset, offset + size) lies in the area and was reserved by us alone.
         unsafe {
-            entry
-                .wrapping_add(ENTRY_HEAD)
-                .copy_from(bytes.as_ptr(), bytes.len());
+            entry.wrapping_add(ENTRY_HEAD).copy_from(bytes.as_ptr(), bytes.len());
         };
         // SAFETY: as above; offset is a multiple of 8.
         unsafe { self.head(offset).write(length) };
@@ -184,16 +175,9 @@ fn insert(table: &[Entry], key: u64, generation: u32, id: u32) {
         if tag == BUSY || (tag != 0 && (tag >> 32) as u32 == generation) {
             continue;
         }
-        if entry
-            .tag
-            .compare_exchange(tag, BUSY, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok()
-        {
+        if entry.tag.compare_exchange(tag, BUSY, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
             entry.key.store(key, Ordering::Release);
-            entry.tag.store(
-                u64::from(generation) << 32 | u64::from(id),
-                Ordering::Release,
-            );
+            entry.tag.store(u64::from(generation) << 32 | u64::from(id), Ordering::Release);
             return;
         }
     }
@@ -226,10 +210,7 @@ mod tests {
         let area = Box::leak(vec![0_u64; NAMES_BYTES / 8].into_boxed_slice());
         // SAFETY: all-zero bytes are a valid Cursors, which holds only atomics.
         let cursors: Box<Cursors> = Box::new(unsafe { std::mem::zeroed() });
-        Names::new(
-            NonNull::new(area.as_mut_ptr().cast()).unwrap(),
-            Box::leak(cursors),
-        )
+        Names::new(NonNull::new(area.as_mut_ptr().cast()).unwrap(), Box::leak(cursors))
     }
 
     fn intern(names: &Names, text: &CString) -> u32 {
@@ -266,9 +247,8 @@ mod tests {
         let names = names();
         let kept = intern(&names, &CString::new("kept").unwrap());
         // Alive together: a freed name's address would be taken for the name it held.
-        let long: Vec<_> = (0..600)
-            .map(|index| CString::new(format!("{index:0>8000}")).unwrap())
-            .collect();
+        let long: Vec<_> =
+            (0..600).map(|index| CString::new(format!("{index:0>8000}")).unwrap()).collect();
         let refused = long.iter().filter(|text| intern(&names, text) == 0).count();
         assert!(refused > 50, "{refused} refused");
         assert_eq!(intern(&names, &CString::new("kept").unwrap()), kept);
@@ -277,9 +257,8 @@ mod tests {
     #[test]
     fn threads_agree_on_content() {
         let names = names();
-        let texts: Vec<_> = (0..500)
-            .map(|index| CString::new(format!("kernel_{index}")).unwrap())
-            .collect();
+        let texts: Vec<_> =
+            (0..500).map(|index| CString::new(format!("kernel_{index}")).unwrap()).collect();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -299,11 +278,7 @@ mod tests {
     fn a_hostile_cursor_cannot_make_us_write_outside() {
         let names = names();
         for position in [u64::MAX, u64::MAX - 7, NAMES_BYTES as u64 - 1, 3] {
-            names
-                .cursors
-                .names
-                .position
-                .store(position, Ordering::Relaxed);
+            names.cursors.names.position.store(position, Ordering::Relaxed);
             assert_eq!(names.append(b"x"), 0, "{position}");
         }
     }

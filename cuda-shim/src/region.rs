@@ -121,10 +121,7 @@ impl Region {
 
     /// The ring's producer side.
     pub(crate) fn producer(&self) -> Option<Producer<'static>> {
-        Producer::new(
-            self.cursors()?,
-            self.array::<Slot>(RING_OFFSET, RING_SLOTS)?,
-        )
+        Producer::new(self.cursors()?, self.array::<Slot>(RING_OFFSET, RING_SLOTS)?)
     }
 
     pub(crate) fn graph_slots(&self) -> Option<&'static [GraphSlot]> {
@@ -173,9 +170,5 @@ fn header(extent: Extent, description: Description, size: usize) -> Header {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -97,10 +97,7 @@ impl Shim {
                 // SAFETY: `samplers` has SAMPLED_THREADS elements.
                 thread.sampler = unsafe { self.samplers.add(index as usize) };
             } else {
-                self.region
-                    .stats()
-                    .threads_unslotted
-                    .fetch_add(1, Ordering::Relaxed);
+                self.region.stats().threads_unslotted.fetch_add(1, Ordering::Relaxed);
             }
         }
         thread
@@ -119,23 +116,15 @@ impl Shim {
 /// The loss counter a thread uses.
 pub(crate) fn producer_of(thread: &ThreadLocal) -> u16 {
     let last = u16::try_from(PRODUCERS - 1).unwrap_or(0);
-    u16::try_from(thread.number.saturating_sub(1))
-        .unwrap_or(last)
-        .min(last)
+    u16::try_from(thread.number.saturating_sub(1)).unwrap_or(last).min(last)
 }
 
 /// `CLOCK_MONOTONIC`, the kernel programs' clock, ns. A vDSO read, no system call.
 pub(crate) extern "C" fn now_ns() -> u64 {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the out pointer is live; this clock always exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec
-        .unsigned_abs()
-        .wrapping_mul(1_000_000_000)
-        .wrapping_add(time.tv_nsec.unsigned_abs())
+    time.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.unsigned_abs())
 }
 
 fn call_table(calls: &[(u32, Call)]) -> Box<[Option<Call>; CALL_IDS]> {
@@ -161,9 +150,5 @@ fn map_samplers() -> io::Result<*mut Sampler> {
             0,
         )
     };
-    if base == libc::MAP_FAILED {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(base.cast())
-    }
+    if base == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(base.cast()) }
 }

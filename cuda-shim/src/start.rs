@@ -29,10 +29,7 @@ struct Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(_cause: io::Error) -> Self {
-        Self {
-            reason: OffReason::System,
-            cupti_error: 0,
-        }
+        Self { reason: OffReason::System, cupti_error: 0 }
     }
 }
 
@@ -56,13 +53,9 @@ pub(crate) fn start() {
         keep_descriptor: config.keep_descriptor,
     };
     let publish = |stats: &Stats, cupti_version: u32| {
-        stats
-            .driver_version
-            .store(driver_version, Ordering::Relaxed);
+        stats.driver_version.store(driver_version, Ordering::Relaxed);
         stats.cupti_version.store(cupti_version, Ordering::Relaxed);
-        stats
-            .simulated
-            .store(description.simulated.into(), Ordering::Relaxed);
+        stats.simulated.store(description.simulated.into(), Ordering::Relaxed);
     };
     match build(&config, driver_version, description) {
         Ok((shim, cupti_version)) => {
@@ -80,12 +73,8 @@ pub(crate) fn start() {
             };
             let stats = region.stats();
             publish(stats, 0);
-            stats
-                .cupti_error
-                .store(refusal.cupti_error, Ordering::Relaxed);
-            stats
-                .off_reason
-                .store(refusal.reason as u32, Ordering::Release);
+            stats.cupti_error.store(refusal.cupti_error, Ordering::Relaxed);
+            stats.off_reason.store(refusal.reason as u32, Ordering::Release);
         }
     }
 }
@@ -96,10 +85,7 @@ fn build(
     driver_version: u32,
     description: Description,
 ) -> Result<(&'static Shim, u32), Refusal> {
-    let refuse = |reason| Refusal {
-        reason,
-        cupti_error: 0,
-    };
+    let refuse = |reason| Refusal { reason, cupti_error: 0 };
     if config.level.is_none() {
         return Err(refuse(OffReason::Configured));
     }
@@ -113,14 +99,9 @@ fn build(
 
 /// The library's functions and version, if it is complete and willing.
 fn try_cupti(library: Library) -> Result<(Cupti, u32), Refusal> {
-    let cupti = Cupti::resolve(library).ok_or(Refusal {
-        reason: OffReason::CuptiIncomplete,
-        cupti_error: 0,
-    })?;
-    let refused = |cupti_error| Refusal {
-        reason: OffReason::CuptiRefused,
-        cupti_error,
-    };
+    let cupti = Cupti::resolve(library)
+        .ok_or(Refusal { reason: OffReason::CuptiIncomplete, cupti_error: 0 })?;
+    let refused = |cupti_error| Refusal { reason: OffReason::CuptiRefused, cupti_error };
     let version = cupti.version().map_err(refused)?;
     // A trial subscription: on a machine without a GPU it is what fails.
     match cupti.subscribe(ignore_callback, std::ptr::null_mut()) {
@@ -163,10 +144,7 @@ fn spawn(control: Control, shim: &'static Shim) {
     restore_signals(&previous);
     if started.is_err() {
         shim.gate.close();
-        shim.region
-            .stats()
-            .off_reason
-            .store(OffReason::System as u32, Ordering::Release);
+        shim.region.stats().off_reason.store(OffReason::System as u32, Ordering::Release);
     }
 }
 

@@ -41,12 +41,7 @@ pub fn stack(ctx: &impl EbpfContext, task: Task, subject: &Subject) {
     // SAFETY: the helper writes `STACK_BYTES` bytes, which is the length of `addresses`, and
     // zeroes those it has no address for.
     let bytes = unsafe {
-        bpf_get_stack(
-            ctx.as_ptr(),
-            event.addresses.as_mut_ptr().cast(),
-            STACK_BYTES,
-            USER_STACK,
-        )
+        bpf_get_stack(ctx.as_ptr(), event.addresses.as_mut_ptr().cast(), STACK_BYTES, USER_STACK)
     };
     event.frames = match u32::try_from(bytes) {
         Ok(bytes) if bytes > 0 => bytes / ADDRESS_BYTES,
@@ -96,11 +91,7 @@ pub fn process(kind: u32, task: Task) {
     };
     // SAFETY: the helper has no precondition.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    entry.write(ProcessEvent {
-        kind,
-        tgid: task.tgid,
-        time_ns,
-    });
+    entry.write(ProcessEvent { kind, tgid: task.tgid, time_ns });
     entry.submit(0);
 }
 

@@ -15,16 +15,10 @@ pub struct Task {
 
 impl Task {
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower half is the thread id"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is the thread id")]
     pub fn current() -> Self {
         let both = bpf_get_current_pid_tgid();
-        Self {
-            tgid: (both >> 32) as u32,
-            tid: both as u32,
-        }
+        Self { tgid: (both >> 32) as u32, tid: both as u32 }
     }
 
     /// One word that names the thread.

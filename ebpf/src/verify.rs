@@ -6,7 +6,7 @@
 //! outermost call has not returned, which the stack pointer tells:
 //! - entry with sp < sp(outermost): nested
 //! - entry with sp = sp(outermost): nested when it was reached by a jump. Then the word at sp is
-//!   no longer the return address the outermost call came with: the return probe replaced it.
+//!   not any more the return address the outermost call came with: the return probe replaced it.
 //!   Where it is, the outermost call never returned (longjmp), and this is the next
 //! - entry with sp > sp(outermost): likewise, this is the next
 //! - return with sp > sp(outermost): the outermost call returned

@@ -37,42 +37,18 @@ fn verify(arguments: &[&str]) {
         "eBPF counted {calls} ({failed} failed), the shim {calls} ({failed} failed): equal"
     );
     assert!(calls > 500, "{counters:?}");
-    let said: Vec<&str> = report
-        .lines()
-        .filter(|line| line.contains("eBPF counted"))
-        .collect();
-    assert!(
-        report.contains(&expected),
-        "{expected} is not what it says: {said:?}"
-    );
+    let said: Vec<&str> = report.lines().filter(|line| line.contains("eBPF counted")).collect();
+    assert!(report.contains(&expected), "{expected} is not what it says: {said:?}");
 }
 
 #[test]
 fn ebpf_and_shim_count_every_launch_once() {
     require!(Bpf);
-    verify(&[
-        "--seconds",
-        "2",
-        "--rate",
-        "1000",
-        "--graphs",
-        "20",
-        "--threads",
-        "3",
-    ]);
+    verify(&["--seconds", "2", "--rate", "1000", "--graphs", "20", "--threads", "3"]);
 }
 
 #[test]
 fn failed_launches_are_counted_apart() {
     require!(Bpf);
-    verify(&[
-        "--seconds",
-        "2",
-        "--rate",
-        "1000",
-        "--graphs",
-        "20",
-        "--fail-every",
-        "7",
-    ]);
+    verify(&["--seconds", "2", "--rate", "1000", "--graphs", "20", "--fail-every", "7"]);
 }

@@ -41,15 +41,7 @@ fn a_missing_process_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let ended = warp(
-        &[
-            "record",
-            "--pid",
-            NO_PROCESS,
-            "-d",
-            "1s",
-            "-o",
-            out.to_str().unwrap(),
-        ],
+        &["record", "--pid", NO_PROCESS, "-d", "1s", "-o", out.to_str().unwrap()],
         folder.path(),
     );
     assert_refused(&ended, 1, NO_PROCESS);
@@ -65,10 +57,7 @@ fn an_unwritable_folder_is_named_before_anything_is_recorded() {
     let file = folder.path().join("warplens.stdin");
     fs::write(&file, "a file, no folder").unwrap();
     for out in [file.to_str().unwrap(), "/proc/nowhere/out"] {
-        let ended = warp(
-            &["record", "--pid", &own, "-d", "1s", "-o", out],
-            folder.path(),
-        );
+        let ended = warp(&["record", "--pid", &own, "-d", "1s", "-o", out], folder.path());
         assert_eq!(ended.code, 1, "{ended:?}");
         assert!(ended.stderr.contains(out), "{ended:?}");
         assert_untouched(folder.path());
@@ -89,10 +78,7 @@ fn wrong_usage_exits_with_two() {
     ] {
         let ended = warp(arguments, folder.path());
         assert_eq!(ended.code, 2, "{arguments:?}: {ended:?}");
-        assert!(
-            ended.stdout.is_empty() && !ended.stderr.is_empty(),
-            "{ended:?}"
-        );
+        assert!(ended.stdout.is_empty() && !ended.stderr.is_empty(), "{ended:?}");
     }
 }
 
@@ -115,19 +101,12 @@ fn files_that_are_no_recording_are_told_apart() {
         write("zeros.warplens", &[0; 4096]),
         write("fake.sqlite", b"SQLite format 3\0but nothing behind it"),
         write("picture.png", b"\x89PNG\r\n\x1a\n"),
-        files
-            .path()
-            .join("absent.warplens")
-            .to_str()
-            .unwrap()
-            .to_owned(),
+        files.path().join("absent.warplens").to_str().unwrap().to_owned(),
         empty_folder.to_str().unwrap().to_owned(),
     ] {
         for more in [&[][..], &["--json"]] {
-            let arguments: Vec<&str> = ["analyze", &path]
-                .into_iter()
-                .chain(more.iter().copied())
-                .collect();
+            let arguments: Vec<&str> =
+                ["analyze", &path].into_iter().chain(more.iter().copied()).collect();
             let ended = warp(&arguments, folder.path());
             assert_refused(&ended, 1, &path);
             assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
@@ -149,12 +128,8 @@ fn every_known_kernel_is_classified_as_the_table_says() {
             (fields.next().unwrap(), fields.next().unwrap())
         })
         .collect();
-    let mut child = Child::start(
-        &mut warplens(&["classify"]).unwrap(),
-        folder.path(),
-        "warplens",
-    )
-    .unwrap();
+    let mut child =
+        Child::start(&mut warplens(&["classify"]).unwrap(), folder.path(), "warplens").unwrap();
     for (name, _class) in &rows {
         assert!(child.write(&format!("{name}\n")));
     }
@@ -180,9 +155,7 @@ fn hostile_ring(mode: &str, folder: &Path) -> Child {
         "names_bytes": NAMES_BYTES, "graphs": GRAPHS_OFFSET, "graph_entries": GRAPH_ENTRIES,
     });
     let mut python = command("python3");
-    python
-        .arg(artefacts::program("hostile_ring.py"))
-        .args([mode, &layout.to_string()]);
+    python.arg(artefacts::program("hostile_ring.py")).args([mode, &layout.to_string()]);
     let mut child = Child::start(&mut python, folder, mode).unwrap();
     child.line("ready", LIMIT).unwrap();
     child
@@ -190,9 +163,8 @@ fn hostile_ring(mode: &str, folder: &Path) -> Child {
 
 /// Modes of `hostile_ring.py` that can be told from a shim's ring by looking: kind of file, seals,
 /// size, header, and lengths and positions that are impossible.
-const IMPOSSIBLE: [&str; 9] = [
-    "sparse", "unsealed", "small", "version", "magic", "regular", "tail", "head", "names",
-];
+const IMPOSSIBLE: [&str; 9] =
+    ["sparse", "unsealed", "small", "version", "magic", "regular", "tail", "head", "names"];
 
 /// Modes that look right and are full of nonsense.
 const NONSENSE: [&str; 5] = ["garbage", "racing", "pending", "graphs", "records"];
@@ -205,22 +177,12 @@ fn a_ring_that_lies_cannot_hurt_the_agent() {
         let lies: Vec<_> = IMPOSSIBLE
             .iter()
             .chain(&NONSENSE)
-            .map(|&mode| {
-                (
-                    mode,
-                    scope.spawn(move || lie(mode, IMPOSSIBLE.contains(&mode))),
-                )
-            })
+            .map(|&mode| (mode, scope.spawn(move || lie(mode, IMPOSSIBLE.contains(&mode)))))
             .collect();
-        lies.into_iter()
-            .map(|(mode, lie)| lie.join().is_err().then_some(mode))
-            .collect()
+        lies.into_iter().map(|(mode, lie)| lie.join().is_err().then_some(mode)).collect()
     });
     let wrong: Vec<&str> = results.into_iter().flatten().collect();
-    assert!(
-        wrong.is_empty(),
-        "these did not end as they should: {wrong:?}"
-    );
+    assert!(wrong.is_empty(), "these did not end as they should: {wrong:?}");
 }
 
 fn lie(mode: &str, refused: bool) {
@@ -228,24 +190,11 @@ fn lie(mode: &str, refused: bool) {
     let mut process = hostile_ring(mode, folder.path());
     let pid = process.pid().to_string();
     let out = folder.path().join("out");
-    let ended = warp(
-        &[
-            "record",
-            "--pid",
-            &pid,
-            "-d",
-            "2s",
-            "-o",
-            out.to_str().unwrap(),
-        ],
-        folder.path(),
-    );
+    let ended =
+        warp(&["record", "--pid", &pid, "-d", "2s", "-o", out.to_str().unwrap()], folder.path());
     assert!(matches!(ended.code, 0 | 1), "{mode}: {ended:?}");
     assert!(!ended.stderr.contains("panicked"), "{mode}: {ended:?}");
-    assert!(
-        process.alive(),
-        "{mode}: the agent must not hurt the process"
-    );
+    assert!(process.alive(), "{mode}: the agent must not hurt the process");
     if refused {
         assert_refused(&ended, 1, &format!("ring of process {pid}"));
     }
@@ -254,10 +203,7 @@ fn lie(mode: &str, refused: bool) {
         let report: serde_json::Value = serde_json::from_str(&report).unwrap();
         assert_eq!(report["schema"], "warplens.report/v1", "{mode}");
         let said = |part: &str| report[part].as_array().map_or(0, Vec::len);
-        assert!(
-            said("defects") + said("notes") > 0,
-            "{mode}: nothing said about it: {report}"
-        );
+        assert!(said("defects") + said("notes") > 0, "{mode}: nothing said about it: {report}");
     } else {
         assert!(!out.exists(), "{mode}: nothing half-written: {ended:?}");
         assert!(!ended.stderr.is_empty(), "{mode}");

@@ -34,28 +34,17 @@ fn noisy_run(devices: u32, seed: u32) -> Run {
 fn fresh_seed() -> u32 {
     let seed =
         std::process::id() ^ u32::from(fs::read("/proc/self/stat").unwrap()[0]).rotate_left(9);
-    let time = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     seed ^ time.subsec_nanos()
 }
 
 fn judged(run: &Run, out: &Path) -> Verdict {
-    judge::judge(
-        &run.truth(),
-        &out.join("report.json"),
-        &artefacts::kernel_table(),
-    )
-    .unwrap()
+    judge::judge(&run.truth(), &out.join("report.json"), &artefacts::kernel_table()).unwrap()
 }
 
 fn assert_exact(verdict: &Verdict, what: &str) {
     let differences: Vec<_> = verdict.differences().collect();
-    assert!(
-        verdict.exact(),
-        "{what}: {differences:#?} {:#?}",
-        verdict.notes
-    );
+    assert!(verdict.exact(), "{what}: {differences:#?} {:#?}", verdict.notes);
 }
 
 /// The recording ended well and its report is exact.
@@ -74,10 +63,7 @@ fn report(out: &Path) -> Value {
 fn observed(device: &Value) -> (u64, f64) {
     let unobserved = device["exclusive_ns"]["unobserved"].as_f64().unwrap();
     let window = device["window_ns"].as_f64().unwrap();
-    (
-        device["kernels"].as_u64().unwrap(),
-        100.0 * (1.0 - unobserved / window),
-    )
+    (device["kernels"].as_u64().unwrap(), 100.0 * (1.0 - unobserved / window))
 }
 
 fn serve(run: &Run, seed: u32, arguments: &[&str]) -> Server {
@@ -101,19 +87,9 @@ fn twenty_seconds_at_full_rate_are_exact() {
     for device in report(&out)["devices"].as_array().unwrap() {
         let (kernels, percent) = observed(device);
         // Two thirds of the rate: the machine may be busy, but a trickle would prove nothing.
-        assert!(
-            kernels > 12_500 * 20 * 2 / 3,
-            "seed {seed}: only {kernels} kernels"
-        );
-        assert!(
-            percent > 80.0,
-            "seed {seed}: only {percent} % of the window was observed"
-        );
-        assert!(
-            device["records"]["invalid"].as_u64().unwrap() > 0,
-            "{}",
-            device["records"]
-        );
+        assert!(kernels > 12_500 * 20 * 2 / 3, "seed {seed}: only {kernels} kernels");
+        assert!(percent > 80.0, "seed {seed}: only {percent} % of the window was observed");
+        assert!(device["records"]["invalid"].as_u64().unwrap() > 0, "{}", device["records"]);
     }
     assert_sampled(&out);
     same_when_analyzed(&run, &out);
@@ -123,20 +99,13 @@ fn twenty_seconds_at_full_rate_are_exact() {
 /// At least 95 % of the kernels' time hangs under a sampled stack.
 fn assert_sampled(out: &Path) {
     let found = shares::read(&out.join("gpu.folded"), &[]).unwrap();
-    assert!(
-        found.total_ns > 0 && found.sampled_percent >= 95.0,
-        "{found:?}"
-    );
+    assert!(found.total_ns > 0 && found.sampled_percent >= 95.0, "{found:?}");
 }
 
 /// `analyze` of the recording gives the live report's devices and workers.
 fn same_when_analyzed(run_folder: &Run, out: &Path) {
     let ended = run(
-        &[
-            "analyze",
-            out.join("recording.warplens").to_str().unwrap(),
-            "--json",
-        ],
+        &["analyze", out.join("recording.warplens").to_str().unwrap(), "--json"],
         run_folder.folder(),
         "analyze",
         LIMIT,
@@ -168,12 +137,7 @@ fn damaged_recordings_are_told_apart(out: &Path) {
     ] {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let ended = run(
-            &["analyze", path.to_str().unwrap()],
-            folder.path(),
-            "analyze",
-            LIMIT,
-        );
+        let ended = run(&["analyze", path.to_str().unwrap()], folder.path(), "analyze", LIMIT);
         let ended = ended.unwrap();
         assert_refused(&ended, 1, name);
         assert!(ended.stdout.is_empty(), "{ended:?}");
@@ -184,17 +148,13 @@ fn damaged_recordings_are_told_apart(out: &Path) {
 fn launch_sites_get_their_shares() {
     require!(E2e);
     let run = Run::new(1).unwrap().with_shim().unwrap();
-    let mut worker = run
-        .work(&["--seconds", "0", "--rate", "4000", "--seed", "3"])
-        .unwrap();
+    let mut worker = run.work(&["--seconds", "0", "--rate", "4000", "--seed", "3"]).unwrap();
     let (ended, out) = record(worker.pid(), 10, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
     let end = worker.wait(LIMIT).unwrap();
     assert_eq!(end.code, 0, "{end:?}");
     assert_recorded(&run, &ended, &out, "launch sites");
-    let sites = shares::worker_output(&run.folder().join("worker.stdout"))
-        .unwrap()
-        .sites;
+    let sites = shares::worker_output(&run.folder().join("worker.stdout")).unwrap().sites;
     let found = shares::read(&out.join("gpu.folded"), &sites).unwrap();
     assert!(found.worst() <= 2.0, "{found:#?}");
     assert!(found.under_sites_percent >= 95.0, "{found:#?}");
@@ -204,18 +164,8 @@ fn launch_sites_get_their_shares() {
 fn launch_sites_are_found_behind_graphs_and_threads() {
     require!(E2e);
     let run = Run::new(1).unwrap().with_shim().unwrap();
-    let arguments = [
-        "--seconds",
-        "0",
-        "--rate",
-        "2000",
-        "--graphs",
-        "40",
-        "--threads",
-        "3",
-        "--alloc",
-        "2",
-    ];
+    let arguments =
+        ["--seconds", "0", "--rate", "2000", "--graphs", "40", "--threads", "3", "--alloc", "2"];
     let mut worker = run.work(&arguments).unwrap();
     let (ended, out) = record(worker.pid(), 6, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
@@ -223,10 +173,7 @@ fn launch_sites_are_found_behind_graphs_and_threads() {
     assert_eq!(end.code, 0, "{end:?}");
     assert_recorded(&run, &ended, &out, "graphs and threads");
     let folded = fs::read_to_string(out.join("gpu.folded")).unwrap();
-    assert!(
-        folded.contains("replay_graph"),
-        "replays hang under the function that launches them"
-    );
+    assert!(folded.contains("replay_graph"), "replays hang under the function that launches them");
 }
 
 #[test]
@@ -234,16 +181,7 @@ fn failing_launches_do_not_disturb_the_figures() {
     require!(E2e);
     let run = noisy_run(1, 5);
     let mut worker = run
-        .work(&[
-            "--seconds",
-            "0",
-            "--rate",
-            "2000",
-            "--graphs",
-            "20",
-            "--fail-every",
-            "9",
-        ])
+        .work(&["--seconds", "0", "--rate", "2000", "--graphs", "20", "--fail-every", "9"])
         .unwrap();
     let (ended, out) = record(worker.pid(), 5, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
@@ -257,9 +195,7 @@ fn correlation_ids_may_wrap_while_recording() {
     // About two seconds of launches before the wrap.
     let start = (u64::from(u32::MAX) - 30_000).to_string();
     let run = noisy_run(1, 6).with("WARPLENS_SIM_CORRELATION_START", &start);
-    let mut worker = run
-        .work(&["--seconds", "0", "--rate", "5000", "--graphs", "10"])
-        .unwrap();
+    let mut worker = run.work(&["--seconds", "0", "--rate", "5000", "--graphs", "10"]).unwrap();
     let (ended, out) = record(worker.pid(), 6, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
     worker.wait(LIMIT).unwrap();
@@ -269,21 +205,13 @@ fn correlation_ids_may_wrap_while_recording() {
 #[test]
 fn dropped_records_are_counted_and_their_time_is_not_called_idle() {
     require!(E2e);
-    let run = Run::new(1)
-        .unwrap()
-        .with_shim()
-        .unwrap()
-        .with("WARPLENS_SIM_DROP", "2");
+    let run = Run::new(1).unwrap().with_shim().unwrap().with("WARPLENS_SIM_DROP", "2");
     let mut worker = run.work(&["--seconds", "0", "--rate", "3000"]).unwrap();
     let (ended, out) = record(worker.pid(), 5, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
     worker.wait(LIMIT).unwrap();
     let verdict = assert_recorded(&run, &ended, &out, "dropped records");
-    assert!(
-        verdict.rows.iter().any(|row| row.what == "losses noticed"),
-        "{:?}",
-        verdict.notes
-    );
+    assert!(verdict.rows.iter().any(|row| row.what == "losses noticed"), "{:?}", verdict.notes);
 }
 
 #[test]
@@ -298,15 +226,9 @@ fn a_killed_agent_leaves_the_worker_and_its_successor_is_exact() {
         let name = format!("killed{round}");
         let (agent, out) = start_record(server.pid(), 30, run.folder(), &name).unwrap();
         let armed = wait::until(LIMIT, || {
-            level()
-                .filter(|&level| level >= Level::Counting as u32)
-                .map(|_level| ())
+            level().filter(|&level| level >= Level::Counting as u32).map(|_level| ())
         });
-        assert!(
-            armed.is_some(),
-            "round {round}: never armed: {}",
-            agent.stderr()
-        );
+        assert!(armed.is_some(), "round {round}: never armed: {}", agent.stderr());
         // Different moments of its life each round.
         std::thread::sleep(Duration::from_millis(150 + 700 * round));
         send(agent.pid(), Signal::KILL);
@@ -321,10 +243,7 @@ fn a_killed_agent_leaves_the_worker_and_its_successor_is_exact() {
         let (ended, out) = record(server.pid(), 3, run.folder(), &format!("after{round}")).unwrap();
         assert_recorded(&run, &ended, &out, &format!("seed {seed} round {round}"));
         let window = report(&out)["devices"][0]["window_ns"].as_u64().unwrap();
-        assert!(
-            window > 2_500_000_000,
-            "round {round}: observed only {window} ns of 3 s"
-        );
+        assert!(window > 2_500_000_000, "round {round}: observed only {window} ns of 3 s");
         assert_sampled(&out);
     }
     let stopped = server.stop().unwrap();
@@ -369,9 +288,7 @@ fn a_process_that_ends_during_record_is_reported_as_far_as_it_went() {
 fn a_forking_worker_is_counted_once() {
     require!(E2e);
     let run = Run::new(1).unwrap().with_shim().unwrap();
-    let mut worker = run
-        .work(&["--seconds", "0", "--rate", "1000", "--fork"])
-        .unwrap();
+    let mut worker = run.work(&["--seconds", "0", "--rate", "1000", "--fork"]).unwrap();
     let (ended, out) = record(worker.pid(), 3, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
     let end = worker.wait(LIMIT).unwrap();
@@ -384,14 +301,8 @@ fn a_forking_worker_is_counted_once() {
 fn the_variant_without_frame_pointers_counts_the_same() {
     require!(E2e);
     // `cargo xtask sim` lays the variants out side by side.
-    let variant = artefacts::simulator()
-        .unwrap()
-        .with_file_name("no-frame-pointers");
-    assert!(
-        variant.join("libcuda.so.1").exists(),
-        "no simulator in {}",
-        variant.display()
-    );
+    let variant = artefacts::simulator().unwrap().with_file_name("no-frame-pointers");
+    assert!(variant.join("libcuda.so.1").exists(), "no simulator in {}", variant.display());
     let run = noisy_run(1, 8).with("LD_LIBRARY_PATH", variant.to_str().unwrap());
     let mut worker = run.work(&["--seconds", "0", "--rate", "2000"]).unwrap();
     let (ended, out) = record(worker.pid(), 4, run.folder(), "out").unwrap();

@@ -28,9 +28,7 @@ struct Node {
 
 impl Node {
     fn watch() -> Self {
-        Self {
-            existed: Path::new(NODE).exists(),
-        }
+        Self { existed: Path::new(NODE).exists() }
     }
 }
 
@@ -99,22 +97,12 @@ fn see(mut child: Child, folder: &Path) -> Seen {
     let own = folder.display().to_string();
     let descriptors = process::descriptors(pid)
         .into_iter()
-        .map(|path| {
-            if path.starts_with("pipe:") {
-                "pipe".to_owned()
-            } else {
-                path
-            }
-        })
+        .map(|path| if path.starts_with("pipe:") { "pipe".to_owned() } else { path })
         .map(|path| path.replace(&own, ""))
         .collect();
     let threads = process::threads(pid);
     child.close_input();
-    Seen {
-        threads,
-        descriptors,
-        ended: child.wait(LIMIT).unwrap(),
-    }
+    Seen { threads, descriptors, ended: child.wait(LIMIT).unwrap() }
 }
 
 #[test]
@@ -141,12 +129,7 @@ fn the_host_does_not_notice_and_the_ring_says_why_the_shim_is_off() {
             ring::look(shimmed.pid()).filter(|view| view.off_reason() != Some(OffReason::None))
         })
         .expect("the ring names a reason");
-        assert_eq!(
-            view.off_reason(),
-            Some(expected),
-            "{cupti:?}: error {}",
-            view.cupti_error()
-        );
+        assert_eq!(view.off_reason(), Some(expected), "{cupti:?}: error {}", view.cupti_error());
         assert_eq!(view.mapping.bytes(), SMALL_BYTES as u64, "{cupti:?}");
         assert!(view.stats_only() && !view.simulated(), "{cupti:?}");
         assert_eq!(ring::mappings(shimmed.pid()).len(), 1, "{cupti:?}");
@@ -156,11 +139,7 @@ fn the_host_does_not_notice_and_the_ring_says_why_the_shim_is_off() {
             (process::threads(shimmed.pid()) == threads).then_some(())
         });
         assert!(settled.is_some(), "{cupti:?}: a thread is left");
-        assert_eq!(
-            see(shimmed, place.path()),
-            see(bare, bare_place.path()),
-            "{cupti:?}"
-        );
+        assert_eq!(see(shimmed, place.path()), see(bare, bare_place.path()), "{cupti:?}");
     }
 }
 

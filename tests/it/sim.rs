@@ -22,9 +22,7 @@ fn the_server_refuses_to_run_without_the_simulator() {
     require!(Sim);
     let folder = tempfile::tempdir().unwrap();
     let ended = Child::run(
-        command("python3")
-            .arg(artefacts::program("sim_vllm.py"))
-            .env("LD_LIBRARY_PATH", ""),
+        command("python3").arg(artefacts::program("sim_vllm.py")).env("LD_LIBRARY_PATH", ""),
         folder.path(),
         "refused",
         Duration::from_secs(30),
@@ -39,14 +37,9 @@ fn the_server_refuses_to_run_without_the_simulator() {
 fn the_tree_looks_like_vllm_and_ends_as_one() {
     require!(Sim);
     let run = Run::new(2).unwrap();
-    let mut server = run
-        .serve(&["--rate", "4000", "--single-rate", "1000"])
-        .unwrap();
+    let mut server = run.serve(&["--rate", "4000", "--single-rate", "1000"]).unwrap();
     let tree = server.tree();
-    let titles: Vec<String> = tree
-        .iter()
-        .map(|&pid| process::command_line(pid).unwrap())
-        .collect();
+    let titles: Vec<String> = tree.iter().map(|&pid| process::command_line(pid).unwrap()).collect();
     assert!(titles[0].contains("/vllm serve sim/"), "{titles:?}");
     assert_eq!(
         titles[1..],
@@ -56,38 +49,22 @@ fn the_tree_looks_like_vllm_and_ends_as_one() {
     assert_eq!(process::thread_name(tree[2]).unwrap(), "VLLM::Worker_TP");
     for &pid in &tree[1..] {
         let environment = process::environment(pid).unwrap();
-        assert!(
-            environment.len() > 100 && environment.iter().all(|&byte| byte == 0),
-            "{pid}"
-        );
+        assert!(environment.len() > 100 && environment.iter().all(|&byte| byte == 0), "{pid}");
     }
-    assert!(
-        process::environment(tree[0])
-            .unwrap()
-            .first()
-            .is_some_and(|&byte| byte != 0)
-    );
-    assert!(
-        process::mappings(tree[0], "libcuda").is_empty(),
-        "the frontend maps no CUDA"
-    );
+    assert!(process::environment(tree[0]).unwrap().first().is_some_and(|&byte| byte != 0));
+    assert!(process::mappings(tree[0], "libcuda").is_empty(), "the frontend maps no CUDA");
     assert!(!process::mappings(tree[2], "libcuda.so.1").is_empty());
 
     let ended = server.stop().unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
-    assert!(
-        tree.iter().all(|&pid| !process::alive(pid)),
-        "{tree:?} must be gone"
-    );
+    assert!(tree.iter().all(|&pid| !process::alive(pid)), "{tree:?} must be gone");
 }
 
 #[test]
 fn killing_the_frontend_ends_its_tree() {
     require!(Sim);
     let run = Run::new(1).unwrap();
-    let server = run
-        .serve(&["--rate", "2000", "--single-rate", "1000"])
-        .unwrap();
+    let server = run.serve(&["--rate", "2000", "--single-rate", "1000"]).unwrap();
     let tree = server.tree();
     assert_eq!(tree.len(), 3);
     send(server.pid(), Signal::KILL);
@@ -102,16 +79,7 @@ fn the_server_holds_its_rates_and_counts_as_the_simulator_does() {
     require!(Sim);
     let run = Run::new(2).unwrap();
     let mut server = run
-        .serve(&[
-            "--rate",
-            "25000",
-            "--single-rate",
-            "6000",
-            "--seconds",
-            "6",
-            "--seed",
-            "11",
-        ])
+        .serve(&["--rate", "25000", "--single-rate", "6000", "--seconds", "6", "--seed", "11"])
         .unwrap();
     let ended = server.child.wait(Duration::from_mins(1)).unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
@@ -126,35 +94,21 @@ fn the_server_holds_its_rates_and_counts_as_the_simulator_does() {
     let seconds = workers[0].seconds;
     #[expect(clippy::cast_precision_loss, reason = "a rate")]
     let rate = graphs as f64 / seconds;
-    assert!(
-        (rate - 19_000.0).abs() < 1_900.0,
-        "{rate} graph kernels/s instead of 19000"
-    );
+    assert!((rate - 19_000.0).abs() < 1_900.0, "{rate} graph kernels/s instead of 19000");
 }
 
 fn counts_agree(worker: &WorkerEnd, truth: &Truth) {
     assert_eq!(truth.counters.lost, 0);
     let launched = worker.launches_ok + worker.launches_captured + worker.graph_launches;
     assert_eq!(truth.counters.launches, launched, "{worker:?}");
-    assert_eq!(
-        truth.counters.graph_launches, worker.graph_launches,
-        "{worker:?}"
-    );
+    assert_eq!(truth.counters.graph_launches, worker.graph_launches, "{worker:?}");
     assert_eq!(
         truth.counters.launches_failed,
         worker.launches_failed + worker.graph_launches_failed,
         "{worker:?}"
     );
-    let kernels = truth
-        .works
-        .iter()
-        .filter(|work| work.kind == WorkKind::Kernel)
-        .count() as u64;
-    assert_eq!(
-        kernels,
-        worker.launches_ok + worker.graph_kernels,
-        "{worker:?}"
-    );
+    let kernels = truth.works.iter().filter(|work| work.kind == WorkKind::Kernel).count() as u64;
+    assert_eq!(kernels, worker.launches_ok + worker.graph_kernels, "{worker:?}");
     let copies = truth.works.len() as u64 - kernels;
     assert_eq!(copies, worker.copies_ok, "{worker:?}");
 }
@@ -165,29 +119,18 @@ fn work_is_varied(truth: &Truth) {
     assert!(streams.len() >= 4, "{streams:?}");
     let names: BTreeSet<&String> = truth.names.values().collect();
     assert!(names.len() >= 30, "{} kernel names", names.len());
-    assert!(
-        truth
-            .calls
-            .values()
-            .any(|call| call.effect == Effect::Sync && !call.captured)
-    );
+    assert!(truth.calls.values().any(|call| call.effect == Effect::Sync && !call.captured));
     let of = |part: &str| -> Vec<(u64, u64)> {
         truth
             .works
             .iter()
-            .filter(|work| {
-                truth
-                    .names
-                    .get(&work.name)
-                    .is_some_and(|name| name.contains(part))
-            })
+            .filter(|work| truth.names.get(&work.name).is_some_and(|name| name.contains(part)))
             .map(|work| (work.start_ns, work.end_ns))
             .collect()
     };
     let (reduce, gemm) = (of("AllReduce"), of("nvjet"));
-    let together = reduce
-        .iter()
-        .any(|&(start, end)| gemm.iter().any(|&(from, to)| from < end && start < to));
+    let together =
+        reduce.iter().any(|&(start, end)| gemm.iter().any(|&(from, to)| from < end && start < to));
     assert!(together, "no all-reduce ran under a GEMM");
 }
 
@@ -231,55 +174,26 @@ fn work(run: &Run, arguments: &[&str]) -> (CudaWorkerEnd, Truth) {
 fn the_rust_worker_counts_as_the_simulator_does() {
     require!(Sim);
     let run = Run::new(1).unwrap();
-    let (end, truth) = work(
-        &run,
-        &[
-            "--seconds",
-            "2",
-            "--rate",
-            "1000",
-            "--graphs",
-            "20",
-            "--threads",
-            "2",
-        ],
-    );
+    let (end, truth) =
+        work(&run, &["--seconds", "2", "--rate", "1000", "--graphs", "20", "--threads", "2"]);
     assert!(end.simulated && end.as_expected, "{end:?}");
     assert!(end.launches_ok > 1000 && end.graph_launches > 20, "{end:?}");
     assert_eq!(end.launches_failed, 0);
     let launched = end.launches_ok + end.launches_captured + end.graph_launches;
     assert_eq!(truth.counters.launches, launched, "{end:?}");
     let mut by_kernel: BTreeMap<(String, u64), u64> = BTreeMap::new();
-    for kernel in truth
-        .works
-        .iter()
-        .filter(|work| work.kind == WorkKind::Kernel)
-    {
-        let key = (
-            truth.names[&kernel.name].clone(),
-            kernel.end_ns - kernel.start_ns,
-        );
+    for kernel in truth.works.iter().filter(|work| work.kind == WorkKind::Kernel) {
+        let key = (truth.names[&kernel.name].clone(), kernel.end_ns - kernel.start_ns);
         *by_kernel.entry(key).or_default() += 1;
     }
-    assert_eq!(
-        by_kernel.values().sum::<u64>(),
-        end.launches_ok + end.graph_kernels
-    );
+    assert_eq!(by_kernel.values().sum::<u64>(), end.launches_ok + end.graph_kernels);
     let shares: f64 = end.sites.iter().map(|site| site.share_percent).sum();
     assert!((shares - 100.0).abs() < 1e-6, "{end:?}");
     // The GEMM's two sites differ in duration, so the truth tells them apart.
-    for site in end
-        .sites
-        .iter()
-        .filter(|site| site.kernel.starts_with("nvjet"))
-    {
+    for site in end.sites.iter().filter(|site| site.kernel.starts_with("nvjet")) {
         let count = by_kernel[&(site.kernel.clone(), site.duration_ns)];
         let per_replay = (end.graph_kernels / end.graph_launches) / 5;
-        assert_eq!(
-            count,
-            site.launches + end.graph_launches * per_replay,
-            "{site:?}"
-        );
+        assert_eq!(count, site.launches + end.graph_launches * per_replay, "{site:?}");
     }
 }
 
@@ -291,21 +205,10 @@ fn the_rust_worker_uses_every_allocation_family() {
     let families: Vec<&str> = end.allocations.keys().map(String::as_str).collect();
     assert_eq!(
         families,
-        [
-            "async",
-            "device",
-            "managed",
-            "pinned",
-            "pitch",
-            "registered",
-            "virtual"
-        ]
+        ["async", "device", "managed", "pinned", "pitch", "registered", "virtual"]
     );
     for (name, family) in &end.allocations {
-        assert!(
-            family.allocations >= 3 && family.failed == 0,
-            "{name}: {family:?}"
-        );
+        assert!(family.allocations >= 3 && family.failed == 0, "{name}: {family:?}");
     }
 }
 
@@ -313,17 +216,10 @@ fn the_rust_worker_uses_every_allocation_family() {
 fn failed_launches_are_counted_and_leave_no_work() {
     require!(Sim);
     let run = Run::new(1).unwrap();
-    let (end, truth) = work(
-        &run,
-        &["--seconds", "1", "--rate", "1000", "--fail-every", "10"],
-    );
+    let (end, truth) = work(&run, &["--seconds", "1", "--rate", "1000", "--fail-every", "10"]);
     assert!(end.as_expected && end.launches_failed > 50, "{end:?}");
     assert_eq!(truth.counters.launches_failed, end.launches_failed);
-    let kernels = truth
-        .works
-        .iter()
-        .filter(|work| work.kind == WorkKind::Kernel)
-        .count() as u64;
+    let kernels = truth.works.iter().filter(|work| work.kind == WorkKind::Kernel).count() as u64;
     assert_eq!(kernels, end.launches_ok);
 }
 

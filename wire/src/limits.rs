@@ -27,7 +27,7 @@ pub const PRODUCERS: usize = 64;
 pub const SAMPLED_THREADS: usize = 128;
 
 /// Launch functions (kernels, graphs) a thread distinguishes when it spreads its stack samples.
-/// Collisions merge two functions into one stratum, which costs variance, not truth.
+/// More of them share slots, which costs variance, not truth.
 pub const SAMPLED_FUNCTIONS: usize = 512;
 
 /// User frames of one stack: what the kernel keeps by default (`kernel.perf_event_max_stack`).

@@ -60,8 +60,7 @@ impl<'m> Producer<'m> {
             for (word, value) in slot.payload.iter().zip(record) {
                 word.store(*value, Ordering::Relaxed);
             }
-            slot.stamp
-                .store(position.wrapping_add(1), Ordering::Release);
+            slot.stamp.store(position.wrapping_add(1), Ordering::Release);
         }
         true
     }
@@ -90,11 +89,7 @@ pub struct Consumer<'m> {
 impl<'m> Consumer<'m> {
     /// Continues at the tail its predecessor left. `None` unless there are `RING_SLOTS` slots.
     pub fn new(cursors: &'m Cursors, slots: &'m [Slot]) -> Option<Self> {
-        Self::at(
-            cursors,
-            slots,
-            cursors.tail.position.load(Ordering::Acquire),
-        )
+        Self::at(cursors, slots, cursors.tail.position.load(Ordering::Acquire))
     }
 
     /// Continues at a position of the caller's own: a tail that the other side may have moved is
@@ -115,30 +110,17 @@ impl<'m> Consumer<'m> {
 
     /// Records reserved and not yet read, at most `RING_SLOTS`.
     pub fn backlog(&self) -> u64 {
-        let behind = self
-            .head
-            .load(Ordering::Acquire)
-            .wrapping_sub(self.position);
-        if behind > RING_SLOTS as u64 {
-            0
-        } else {
-            behind
-        }
+        let behind = self.head.load(Ordering::Acquire).wrapping_sub(self.position);
+        if behind > RING_SLOTS as u64 { 0 } else { behind }
     }
 
     /// The record at the position. Does not move.
     pub fn peek(&self) -> Next {
         let slot = &self.slots[slot_index(self.position)];
         if slot.stamp.load(Ordering::Acquire) != self.position.wrapping_add(1) {
-            return if self.backlog() == 0 {
-                Next::Empty
-            } else {
-                Next::Pending
-            };
+            return if self.backlog() == 0 { Next::Empty } else { Next::Pending };
         }
-        Next::Record(core::array::from_fn(|word| {
-            slot.payload[word].load(Ordering::Relaxed)
-        }))
+        Next::Record(core::array::from_fn(|word| slot.payload[word].load(Ordering::Relaxed)))
     }
 
     /// Moves past the current position without making the slot free yet.
@@ -152,10 +134,7 @@ impl<'m> Consumer<'m> {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "masked to RING_SLOTS, far below usize"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "masked to RING_SLOTS, far below usize")]
 fn slot_index(position: u64) -> usize {
     (position & (RING_SLOTS as u64 - 1)) as usize
 }
@@ -174,23 +153,12 @@ mod tests {
     use crate::shim::Cursor;
 
     fn cursor() -> Cursor {
-        Cursor {
-            position: AtomicU64::new(0),
-            reserved: from_fn(|_| AtomicU64::new(0)),
-        }
+        Cursor { position: AtomicU64::new(0), reserved: from_fn(|_| AtomicU64::new(0)) }
     }
 
     fn memory() -> (Box<Cursors>, Box<[Slot]>) {
-        let slot = || Slot {
-            payload: from_fn(|_| AtomicU64::new(0)),
-            stamp: AtomicU64::new(0),
-        };
-        let cursors = Cursors {
-            head: cursor(),
-            tail: cursor(),
-            names: cursor(),
-            graphs: cursor(),
-        };
+        let slot = || Slot { payload: from_fn(|_| AtomicU64::new(0)), stamp: AtomicU64::new(0) };
+        let cursors = Cursors { head: cursor(), tail: cursor(), names: cursor(), graphs: cursor() };
         (Box::new(cursors), (0..RING_SLOTS).map(|_| slot()).collect())
     }
 
@@ -218,10 +186,7 @@ mod tests {
         for batch in (1..=BATCH).cycle().take(20_000) {
             let records: Vec<_> = (next..next + batch as u64).map(record).collect();
             assert!(producer.push(&records));
-            assert_eq!(
-                drain(&mut consumer),
-                (next..next + batch as u64).collect::<Vec<_>>()
-            );
+            assert_eq!(drain(&mut consumer), (next..next + batch as u64).collect::<Vec<_>>());
             next += batch as u64;
         }
         assert!(next > 2 * RING_SLOTS as u64);
@@ -242,10 +207,7 @@ mod tests {
         consumer.release();
         assert!(!producer.push(&[record(1), record(2)]));
         assert!(producer.push(&[record(RING_SLOTS as u64)]));
-        assert_eq!(
-            drain(&mut consumer),
-            (1..=RING_SLOTS as u64).collect::<Vec<_>>()
-        );
+        assert_eq!(drain(&mut consumer), (1..=RING_SLOTS as u64).collect::<Vec<_>>());
     }
 
     #[test]
@@ -277,10 +239,7 @@ mod tests {
                     break;
                 }
             }
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(seen.iter().sum::<u64>() + refused, 4 * EACH);
     }
@@ -301,12 +260,7 @@ mod tests {
 
     #[test]
     fn lying_cursors_and_stamps_read_as_nothing() {
-        for (head, tail) in [
-            (u64::MAX, 0),
-            (0, u64::MAX),
-            (5, u64::MAX - 3),
-            (1 << 63, 7),
-        ] {
+        for (head, tail) in [(u64::MAX, 0), (0, u64::MAX), (5, u64::MAX - 3), (1 << 63, 7)] {
             cursors.head.position.store(head, Ordering::Relaxed);
             cursors.tail.position.store(tail, Ordering::Relaxed);
             let consumer = Consumer::new(&cursors, &slots).unwrap();

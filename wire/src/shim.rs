@@ -103,7 +103,9 @@ pub struct Control {
     pub stack_rate: AtomicU32,
     /// PID of the agent, for messages only.
     pub agent_pid: AtomicU32,
-    pub reserved: AtomicU32,
+    /// Counts observers. Stack sampling starts over when it changes, so that each of them sees every
+    /// function's first launch.
+    pub observer: AtomicU32,
 }
 
 /// Why a shim is off or less than asked for.

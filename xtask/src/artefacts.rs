@@ -31,12 +31,9 @@ impl Artefacts {
             simulator: simulator(workspace),
             judge: release(workspace).join("sim-judge"),
         };
-        for path in [
-            &found.agent,
-            &found.shim,
-            &found.simulator.join("default/libcuda.so.1"),
-            &found.judge,
-        ] {
+        for path in
+            [&found.agent, &found.shim, &found.simulator.join("default/libcuda.so.1"), &found.judge]
+        {
             if !path.is_file() {
                 bail!("{} was not built", path.display());
             }
@@ -50,10 +47,7 @@ impl Artefacts {
             .env("WARPLENS_BIN", &self.agent)
             .env("WARPLENS_SHIM", &self.shim)
             .env("WARPLENS_SIM_DIR", self.simulated_libraries())
-            .env(
-                "WARPLENS_CUDA_WORKER",
-                release(workspace).join(WORKER_PACKAGE),
-            );
+            .env("WARPLENS_CUDA_WORKER", release(workspace).join(WORKER_PACKAGE));
     }
 
     /// The simulated libraries a worker loads.

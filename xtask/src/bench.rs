@@ -78,14 +78,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         for bench in &benches {
             eprintln!("round {round} of {}: {}", args.rounds, bench.target);
             let mut command = workspace.cargo("bench");
-            command.args([
-                "--locked",
-                "--quiet",
-                "-p",
-                &bench.package,
-                "--bench",
-                &bench.target,
-            ]);
+            command.args(["--locked", "--quiet", "-p", &bench.package, "--bench", &bench.target]);
             artefacts.describe_to(&mut command, workspace);
             let output = child::output(&mut command, &format!("bench {}", bench.target), LIMIT)?;
             if !output.status.success() {
@@ -101,11 +94,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     for (name, figure) in &figures {
         println!("{}", row(name, figure));
     }
-    if args.check {
-        check(workspace, &figures, args.tolerance)
-    } else {
-        Ok(())
-    }
+    if args.check { check(workspace, &figures, args.tolerance) } else { Ok(()) }
 }
 
 /// Every bench target of the workspace, by name.
@@ -134,11 +123,9 @@ fn gather(text: &str, figures: &mut BTreeMap<String, Figure>) -> Result<usize> {
     for line in text.lines().filter(|line| line.starts_with('{')) {
         let said: Value =
             serde_json::from_str(line).with_context(|| format!("read the figure `{line}`"))?;
-        let (Some(name), Some(value), Some(unit)) = (
-            said["bench"].as_str(),
-            said["value"].as_f64(),
-            said["unit"].as_str(),
-        ) else {
+        let (Some(name), Some(value), Some(unit)) =
+            (said["bench"].as_str(), said["value"].as_f64(), said["unit"].as_str())
+        else {
             bail!("`{line}` is no figure: it needs bench, value and unit");
         };
         let figure = figures.entry(name.to_owned()).or_default();
@@ -173,10 +160,8 @@ impl Figure {
 /// A row as docs/overhead.md has them.
 fn row(name: &str, figure: &Figure) -> String {
     let values = figure.sorted();
-    let (low, high) = (
-        values.first().copied().unwrap_or(0.0),
-        values.last().copied().unwrap_or(0.0),
-    );
+    let (low, high) =
+        (values.first().copied().unwrap_or(0.0), values.last().copied().unwrap_or(0.0));
     format!(
         "| `{name}` | {} | {} | {} - {} |",
         number(figure.median()),
@@ -188,11 +173,7 @@ fn row(name: &str, figure: &Figure) -> String {
 
 /// Three digits that mean something.
 fn number(value: f64) -> String {
-    if value.abs() >= 100.0 {
-        format!("{value:.0}")
-    } else {
-        format!("{value:.2}")
-    }
+    if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
 fn check(workspace: &Workspace, figures: &BTreeMap<String, Figure>, tolerance: f64) -> Result<()> {
@@ -210,10 +191,7 @@ fn check(workspace: &Workspace, figures: &BTreeMap<String, Figure>, tolerance: f
         println!("every figure is within {tolerance} % of its baseline");
         return Ok(());
     }
-    bail!(
-        "{} figures are worse than their baselines",
-        complaints.len()
-    )
+    bail!("{} figures are worse than their baselines", complaints.len())
 }
 
 /// What the figures depend on most: processor and how many.
@@ -238,10 +216,7 @@ mod tests {
             let line = format!("{{\"bench\":\"a/b\",\"value\":{value},\"unit\":\"ns\"}}\n");
             assert_eq!(gather(&line, &mut figures).unwrap(), 1);
         }
-        assert_eq!(
-            row("a/b", &figures["a/b"]),
-            "| `a/b` | 3.00 | ns | 1.00 - 20.00 |"
-        );
+        assert_eq!(row("a/b", &figures["a/b"]), "| `a/b` | 3.00 | ns | 1.00 - 20.00 |");
     }
 
     #[test]
@@ -253,12 +228,6 @@ mod tests {
     fn bench_targets_are_found_in_the_metadata() {
         let metadata = serde_json::json!({"packages": [{"name": "p", "targets": [
             {"name": "lib", "kind": ["lib"]}, {"name": "launch", "kind": ["bench"]}]}]});
-        assert_eq!(
-            benches(&metadata),
-            [Bench {
-                package: "p".into(),
-                target: "launch".into()
-            }]
-        );
+        assert_eq!(benches(&metadata), [Bench { package: "p".into(), target: "launch".into() }]);
     }
 }

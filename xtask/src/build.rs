@@ -17,14 +17,8 @@ pub(crate) const BUILD_LIMIT: Duration = Duration::from_mins(30);
 
 /// How the simulated libraries are compiled; each variant has a folder of its own.
 const VARIANTS: [Variant; 2] = [
-    Variant {
-        folder: "default",
-        rustflags: None,
-    },
-    Variant {
-        folder: "no-frame-pointers",
-        rustflags: Some("-Cforce-frame-pointers=no"),
-    },
+    Variant { folder: "default", rustflags: None },
+    Variant { folder: "no-frame-pointers", rustflags: Some("-Cforce-frame-pointers=no") },
 ];
 
 struct Variant {
@@ -38,12 +32,8 @@ pub(crate) fn ebpf(workspace: &Workspace) -> Result<PathBuf> {
     let folder = workspace.root.join("ebpf");
     let mut command = ebpf_cargo(workspace, "build");
     command.args(["--release", "--locked"]);
-    child::run(
-        &mut command,
-        "the build of the kernel programs (ebpf/)",
-        BUILD_LIMIT,
-    )
-    .context("`cargo xtask setup` installs what this build needs")?;
+    child::run(&mut command, "the build of the kernel programs (ebpf/)", BUILD_LIMIT)
+        .context("`cargo xtask setup` installs what this build needs")?;
     let object = folder.join("target/bpfel-unknown-none/release/warplens-ebpf");
     if !object.is_file() {
         bail!("the build of ebpf/ left no object at {}", object.display());
@@ -57,13 +47,7 @@ pub(crate) fn ebpf_cargo(workspace: &Workspace, subcommand: &str) -> Command {
     let mut command = Command::new("cargo");
     clean_environment(&mut command);
     command
-        .args([
-            subcommand,
-            "-Z",
-            "build-std=core",
-            "--target",
-            "bpfel-unknown-none",
-        ])
+        .args([subcommand, "-Z", "build-std=core", "--target", "bpfel-unknown-none"])
         // The agent's build script looks here, wherever the workspace's own target folder is.
         .env("CARGO_TARGET_DIR", folder.join("target"))
         // Stable rustc refuses `-Z build-std` otherwise.
@@ -115,10 +99,7 @@ fn simulator_crates(workspace: &Workspace) -> Result<Vec<Library>> {
                 .as_array()
                 .is_some_and(|types| types.iter().any(|kind| kind == "cdylib"))
         }) {
-            let name = target["name"]
-                .as_str()
-                .unwrap_or_default()
-                .replace('-', "_");
+            let name = target["name"].as_str().unwrap_or_default().replace('-', "_");
             found.push(Library {
                 package: package["name"].as_str().unwrap_or_default().to_owned(),
                 file: format!("lib{name}.so"),
@@ -141,13 +122,8 @@ fn build_variant(workspace: &Workspace, variant: &Variant, crates: &[Library]) -
         None => workspace.target.clone(),
         Some(flags) => {
             // A folder of its own, or the two variants would rebuild each other's dependencies.
-            let target = workspace
-                .target
-                .join("sim")
-                .join(format!("build-{}", variant.folder));
-            command
-                .env("RUSTFLAGS", flags)
-                .env("CARGO_TARGET_DIR", &target);
+            let target = workspace.target.join("sim").join(format!("build-{}", variant.folder));
+            command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", &target);
             target
         }
     };
@@ -197,10 +173,7 @@ pub(crate) fn release(workspace: &Workspace) -> Result<()> {
     ebpf(workspace)?;
     shim(workspace)?;
     agent(workspace)?;
-    println!(
-        "warplens: {}",
-        workspace.short(&artefacts::agent(workspace))
-    );
+    println!("warplens: {}", workspace.short(&artefacts::agent(workspace)));
     println!("shim:     {}", workspace.short(&artefacts::shim(workspace)));
     Ok(())
 }
@@ -215,25 +188,9 @@ fn agent(workspace: &Workspace) -> Result<()> {
 pub(crate) fn everything(workspace: &Workspace) -> Result<Artefacts> {
     ebpf(workspace)?;
     let mut command = workspace.cargo("build");
-    command.args([
-        "--release",
-        "--locked",
-        "-p",
-        "warplens",
-        "-p",
-        "warplens-cuda-shim",
-    ]);
-    command.args([
-        "-p",
-        artefacts::TESTS_PACKAGE,
-        "-p",
-        artefacts::WORKER_PACKAGE,
-    ]);
-    child::run(
-        &mut command,
-        "the build of warplens, the shim and the test programs",
-        BUILD_LIMIT,
-    )?;
+    command.args(["--release", "--locked", "-p", "warplens", "-p", "warplens-cuda-shim"]);
+    command.args(["-p", artefacts::TESTS_PACKAGE, "-p", artefacts::WORKER_PACKAGE]);
+    child::run(&mut command, "the build of warplens, the shim and the test programs", BUILD_LIMIT)?;
     simulator(workspace)?;
     Artefacts::locate(workspace)
 }

@@ -70,11 +70,7 @@ impl Running {
             .process_group(0)
             .spawn()
             .with_context(|| format!("start {what} ({})", shown(command.get_program())))?;
-        Ok(Self {
-            child,
-            what: what.to_owned(),
-            reaped: false,
-        })
+        Ok(Self { child, what: what.to_owned(), reaped: false })
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -118,11 +114,7 @@ impl Running {
             }
             if Instant::now() >= end {
                 self.stop();
-                bail!(
-                    "{} took longer than {} s and was ended",
-                    self.what,
-                    deadline.as_secs()
-                );
+                bail!("{} took longer than {} s and was ended", self.what, deadline.as_secs());
             }
             thread::sleep(LOOK);
         }
@@ -161,11 +153,7 @@ impl Drop for Running {
 /// Runs to the end with this terminal's output; a failure is an error.
 pub(crate) fn run(command: &mut Command, what: &str, deadline: Duration) -> Result<()> {
     let status = Running::start(command, what)?.wait(deadline)?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(anyhow!("{what} failed ({status})"))
-    }
+    if status.success() { Ok(()) } else { Err(anyhow!("{what} failed ({status})")) }
 }
 
 /// Runs to the end and hands every line of standard output to `on_line`.
@@ -176,11 +164,7 @@ pub(crate) fn run_lines(
     on_line: impl FnMut(&str) + Send,
 ) -> Result<ExitStatus> {
     let mut running = Running::start(command.stdout(Stdio::piped()), what)?;
-    let pipe = running
-        .child
-        .stdout
-        .take()
-        .context("the child has no pipe")?;
+    let pipe = running.child.stdout.take().context("the child has no pipe")?;
     thread::scope(|scope| {
         scope.spawn(move || each_line(pipe, on_line));
         // When this returns the group has ended, so the pipe has an end.
@@ -203,16 +187,8 @@ pub(crate) fn run_all_lines(
     on_line: impl FnMut(Stream, &str) + Send,
 ) -> Result<ExitStatus> {
     let mut running = Running::start(command.stdout(Stdio::piped()).stderr(Stdio::piped()), what)?;
-    let output = running
-        .child
-        .stdout
-        .take()
-        .context("the child has no pipe")?;
-    let error = running
-        .child
-        .stderr
-        .take()
-        .context("the child has no pipe")?;
+    let output = running.child.stdout.take().context("the child has no pipe")?;
+    let error = running.child.stderr.take().context("the child has no pipe")?;
     let on_line = Mutex::new(on_line);
     let hand = |stream, line: &str| {
         // A panic in the other reader ends the task anyway.
@@ -230,10 +206,7 @@ pub(crate) fn run_all_lines(
 fn each_line(pipe: impl std::io::Read, mut on_line: impl FnMut(&str)) {
     let mut reader = BufReader::new(pipe);
     let mut line = Vec::new();
-    while reader
-        .read_until(b'\n', &mut line)
-        .is_ok_and(|read| read > 0)
-    {
+    while reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
         on_line(String::from_utf8_lossy(&line).trim_end_matches('\n'));
         line.clear();
     }
@@ -246,11 +219,7 @@ pub(crate) fn output(command: &mut Command, what: &str, deadline: Duration) -> R
         text.push_str(line);
         text.push('\n');
     })?;
-    Ok(Output {
-        status,
-        stdout: text.into_bytes(),
-        stderr: Vec::new(),
-    })
+    Ok(Output { status, stdout: text.into_bytes(), stderr: Vec::new() })
 }
 
 /// Runs quietly; whether it ran and succeeded. For questions such as "is this installed?".
@@ -284,14 +253,9 @@ mod tests {
     fn the_deadline_ends_the_whole_group() {
         let mut command = shell("sleep 1000 & echo $!; wait");
         let mut grandchild = String::new();
-        let result = run_lines(
-            &mut command,
-            "sleeper",
-            Duration::from_millis(200),
-            |line| {
-                grandchild.push_str(line);
-            },
-        );
+        let result = run_lines(&mut command, "sleeper", Duration::from_millis(200), |line| {
+            grandchild.push_str(line);
+        });
         assert!(result.is_err());
         assert!(
             !std::path::Path::new(&format!("/proc/{grandchild}/exe")).exists(),

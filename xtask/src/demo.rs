@@ -78,17 +78,11 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         truth: truth.clone(),
     };
     let mut load = Load::start(workspace, &artefacts, &plan)?;
-    println!(
-        "simulated: it serves; frontend {}, workers {:?}",
-        load.frontend(),
-        load.workers
-    );
+    println!("simulated: it serves; frontend {}, workers {:?}", load.frontend(), load.workers);
     let recorded = record(&artefacts, load.frontend(), args.seconds, &out);
     let alive = load.check_alive();
     for said in load.stop() {
-        if let Some(process) = said["process"]
-            .as_str()
-            .filter(|process| process.contains("Worker"))
+        if let Some(process) = said["process"].as_str().filter(|process| process.contains("Worker"))
         {
             println!(
                 "simulated: {process} launched {} kernels and {} graphs",
@@ -100,9 +94,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     alive?;
     judge(&artefacts, &truth, &out)?;
     what_to_open(workspace, &out)?;
-    banner(&format!(
-        "SIMULATED, seed {seed}: the same load again with --seed {seed}"
-    ));
+    banner(&format!("SIMULATED, seed {seed}: the same load again with --seed {seed}"));
     Ok(())
 }
 
@@ -111,20 +103,9 @@ fn record(artefacts: &Artefacts, pid: u32, seconds: u64, out: &Path) -> Result<(
     let mut command = Command::new(&artefacts.agent);
     clean_environment(&mut command);
     command
-        .args([
-            "record",
-            "--pid",
-            &pid.to_string(),
-            "-d",
-            &format!("{seconds}s"),
-            "-o",
-        ])
+        .args(["record", "--pid", &pid.to_string(), "-d", &format!("{seconds}s"), "-o"])
         .arg(out);
-    child::run(
-        &mut command,
-        "warplens record",
-        Duration::from_secs(seconds) + RECORD_SLACK,
-    )
+    child::run(&mut command, "warplens record", Duration::from_secs(seconds) + RECORD_SLACK)
 }
 
 /// Holds the report against the ground truth; a difference is an error.
@@ -132,46 +113,26 @@ fn judge(artefacts: &Artefacts, truth: &Path, out: &Path) -> Result<()> {
     println!("simulated: comparing the report with the simulator's ground truth");
     let mut command = Command::new(&artefacts.judge);
     clean_environment(&mut command);
-    command
-        .arg("--truth")
-        .arg(truth)
-        .arg("--report")
-        .arg(out.join("report.json"));
-    child::run(
-        &mut command,
-        "the comparison with the ground truth (sim-judge)",
-        RECORD_SLACK,
-    )
+    command.arg("--truth").arg(truth).arg("--report").arg(out.join("report.json"));
+    child::run(&mut command, "the comparison with the ground truth (sim-judge)", RECORD_SLACK)
 }
 
 /// The files that are there, each with what it is for.
 fn what_to_open(workspace: &Workspace, out: &Path) -> Result<()> {
     const FILES: [(&str, &str); 6] = [
         ("report.md", "the whole report, to read"),
-        (
-            "gpu.svg",
-            "GPU time from Python line to kernel; open in a browser",
-        ),
-        (
-            "cpu.svg",
-            "CPU time of the same processes; open in a browser",
-        ),
+        ("gpu.svg", "GPU time from Python line to kernel; open in a browser"),
+        ("cpu.svg", "CPU time of the same processes; open in a browser"),
         ("report.json", "the same figures for programs"),
         ("gpu.pb.gz", "for `go tool pprof` and what reads its format"),
-        (
-            "recording.warplens",
-            "everything again: warplens analyze recording.warplens",
-        ),
+        ("recording.warplens", "everything again: warplens analyze recording.warplens"),
     ];
     let written: Vec<String> = fs::read_dir(out)
         .with_context(|| format!("list {}", out.display()))?
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .collect();
     println!("look at, in {}:", workspace.short(out));
-    for (name, about) in FILES
-        .iter()
-        .filter(|(name, _)| written.iter().any(|file| file == name))
-    {
+    for (name, about) in FILES.iter().filter(|(name, _)| written.iter().any(|file| file == name)) {
         println!("  {name:<20} {about}");
     }
     Ok(())
@@ -188,14 +149,7 @@ fn real(workspace: &Workspace, args: &Args, server: u32) -> Result<()> {
     let mut command = Command::new(agent);
     clean_environment(&mut command);
     command
-        .args([
-            "record",
-            "--pid",
-            &server.to_string(),
-            "-d",
-            &format!("{}s", args.seconds),
-            "-o",
-        ])
+        .args(["record", "--pid", &server.to_string(), "-d", &format!("{}s", args.seconds), "-o"])
         .arg(&out);
     let recorded = child::run(
         &mut command,
@@ -233,10 +187,7 @@ fn real_server() -> Option<u32> {
 /// `vllm serve ...`, whatever interpreter stands in front; the simulated one has its own options.
 fn is_server(words: &[String]) -> bool {
     let serves = words.windows(2).any(|pair| {
-        Path::new(&pair[0])
-            .file_name()
-            .is_some_and(|name| name == "vllm")
-            && pair[1] == "serve"
+        Path::new(&pair[0]).file_name().is_some_and(|name| name == "vllm") && pair[1] == "serve"
     });
     serves && !words.iter().any(|word| word.starts_with("--sim-"))
 }

@@ -57,9 +57,7 @@ impl Load {
             .with_context(|| format!("create {}", plan.truth.display()))?;
         let mut command = command(&workspace.root, artefacts, plan);
         let mut running = Running::start(command.stdout(Stdio::piped()), "the simulated vLLM")?;
-        let pipe = running
-            .take_stdout()
-            .context("the simulated vLLM has no pipe")?;
+        let pipe = running.take_stdout().context("the simulated vLLM has no pipe")?;
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -68,11 +66,7 @@ impl Load {
                 }
             }
         });
-        let mut load = Self {
-            running,
-            lines,
-            workers: Vec::new(),
-        };
+        let mut load = Self { running, lines, workers: Vec::new() };
         let serving = load.wait_for("serving", START_LIMIT)?;
         let workers = serving["workers"].as_array().into_iter().flatten();
         load.workers = workers
@@ -128,10 +122,7 @@ impl Load {
                 }
             }
         }
-        bail!(
-            "the simulated vLLM did not serve within {} s",
-            limit.as_secs()
-        )
+        bail!("the simulated vLLM did not serve within {} s", limit.as_secs())
     }
 }
 

@@ -1,10 +1,6 @@
 //! `cargo xtask`: every task that is not plain cargo. This file is the table of contents.
 #![forbid(unsafe_code)]
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command-line program"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
 mod artefacts;
 mod bench;

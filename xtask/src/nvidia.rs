@@ -24,17 +24,8 @@ const LIMIT: Duration = Duration::from_mins(5);
 
 /// One CUDA major: the wheels that hold its libraries.
 const MAJORS: [(&str, [&str; 2]); 2] = [
-    (
-        "12",
-        [
-            "nvidia-cuda-cupti-cu12==12.9.79",
-            "nvidia-cuda-runtime-cu12==12.9.79",
-        ],
-    ),
-    (
-        "13",
-        ["nvidia-cuda-cupti==13.0.85", "nvidia-cuda-runtime==13.0.96"],
-    ),
+    ("12", ["nvidia-cuda-cupti-cu12==12.9.79", "nvidia-cuda-runtime-cu12==12.9.79"]),
+    ("13", ["nvidia-cuda-cupti==13.0.85", "nvidia-cuda-runtime==13.0.96"]),
 ];
 
 /// Makes sure the libraries are in the cache; the cache folder.
@@ -69,24 +60,13 @@ fn wheel_libraries(workspace: &Workspace, wheels: &[&str], place: &Path) -> Resu
     let scratch = scratch(workspace, "wheels")?;
     let mut download = Command::new("python3");
     download
-        .args([
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-        ])
+        .args(["-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest"])
         .arg(&scratch)
         .args(wheels);
     child::run(&mut download, "pip download of NVIDIA's wheels", LIMIT)?;
     for wheel in files(&scratch)? {
         let mut unpack = Command::new("python3");
-        unpack
-            .args(["-m", "zipfile", "-e"])
-            .arg(&wheel)
-            .arg(scratch.join("tree"));
+        unpack.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(scratch.join("tree"));
         child::run(&mut unpack, &format!("unpack {}", wheel.display()), LIMIT)?;
     }
     copy_libraries(&scratch.join("tree"), place)?;
@@ -109,8 +89,7 @@ fn driver_library(workspace: &Workspace, place: &Path) -> Result<()> {
     let library = files(place)?
         .into_iter()
         .find(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("libcuda.so."))
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libcuda.so."))
         })
         .context("libcuda1 holds no libcuda.so")?;
     let soname = place.join("libcuda.so.1");
@@ -132,11 +111,7 @@ fn copy_libraries(tree: &Path, place: &Path) -> Result<()> {
     let mut copied = 0;
     while let Some(folder) = folders.pop() {
         for path in files(&folder)? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if path.is_dir() {
                 folders.push(path);
             } else if name.contains(".so") && path.is_file() {

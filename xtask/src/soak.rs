@@ -50,10 +50,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         None => fresh_seed()?,
     };
     let length = Duration::from_secs(args.minutes * 60);
-    println!(
-        "simulated: soak of {} min at {} kernels/s, seed {seed}",
-        args.minutes, args.rate
-    );
+    println!("simulated: soak of {} min at {} kernels/s, seed {seed}", args.minutes, args.rate);
     let plan = Plan {
         gpus: 2,
         rate: args.rate,
@@ -138,22 +135,12 @@ fn look(pid: u32, address: SocketAddr) -> Result<Look> {
     let anonymous = status
         .lines()
         .find_map(|line| {
-            line.strip_prefix("RssAnon:")?
-                .trim()
-                .strip_suffix("kB")?
-                .trim()
-                .parse::<u64>()
-                .ok()
+            line.strip_prefix("RssAnon:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
         })
         .context("the agent's /proc status has no RssAnon")?
         * 1024;
     let metrics = scrape(address)?;
-    let of = |outcomes: &[&str]| {
-        outcomes
-            .iter()
-            .map(|outcome| records(&metrics, outcome))
-            .sum()
-    };
+    let of = |outcomes: &[&str]| outcomes.iter().map(|outcome| records(&metrics, outcome)).sum();
     Ok(Look {
         anonymous,
         records: of(&["classified", "unclassified", "invalid", "lost"]),
@@ -178,15 +165,10 @@ fn scrape(address: SocketAddr) -> Result<String> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream
-        .read_to_string(&mut answer)
-        .context("read the agent's metrics")?;
+    stream.read_to_string(&mut answer).context("read the agent's metrics")?;
     match answer.split_once("\r\n\r\n") {
         Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
-        _ => bail!(
-            "/metrics answered `{}`",
-            answer.lines().next().unwrap_or_default()
-        ),
+        _ => bail!("/metrics answered `{}`", answer.lines().next().unwrap_or_default()),
     }
 }
 

@@ -34,36 +34,23 @@ impl Workspace {
             Some(folder) => root.join(folder),
             None => root.join("target"),
         };
-        Ok(Self {
-            root,
-            target,
-            pristine: false,
-        })
+        Ok(Self { root, target, pristine: false })
     }
 
     /// The same place, built as on a machine where nobody has changed anything.
     pub(crate) fn pristine(self) -> Self {
-        Self {
-            pristine: true,
-            ..self
-        }
+        Self { pristine: true, ..self }
     }
 
     /// `cargo SUBCOMMAND` in the root, with clean settings.
     pub(crate) fn cargo(&self, subcommand: &str) -> Command {
         let mut command = Command::new("cargo");
         clean_environment(&mut command);
-        command
-            .arg(subcommand)
-            .current_dir(&self.root)
-            .env("CARGO_TARGET_DIR", &self.target);
+        command.arg(subcommand).current_dir(&self.root).env("CARGO_TARGET_DIR", &self.target);
         if self.pristine {
             command.env("CARGO_INCREMENTAL", "0");
-            for wrapper in [
-                "RUSTC_WRAPPER",
-                "RUSTC_WORKSPACE_WRAPPER",
-                "CARGO_BUILD_RUSTC_WRAPPER",
-            ] {
+            for wrapper in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"]
+            {
                 command.env_remove(wrapper);
             }
         }
@@ -73,15 +60,10 @@ impl Workspace {
     /// What `cargo metadata` says; `extra` such as `--no-deps`.
     pub(crate) fn metadata(&self, extra: &[&str]) -> Result<Value> {
         let mut command = self.cargo("metadata");
-        command
-            .args(["--format-version", "1", "--locked"])
-            .args(extra);
+        command.args(["--format-version", "1", "--locked"]).args(extra);
         let output = command.output().context("run cargo metadata")?;
         if !output.status.success() {
-            bail!(
-                "cargo metadata failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         serde_json::from_slice(&output.stdout).context("parse the output of cargo metadata")
     }
@@ -89,21 +71,12 @@ impl Workspace {
     /// Files git tracks or would track, relative to the root, sorted.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let output = Command::new("git")
-            .args([
-                "ls-files",
-                "--cached",
-                "--others",
-                "--exclude-standard",
-                "-z",
-            ])
+            .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
             .current_dir(&self.root)
             .output()
             .context("run git ls-files")?;
         if !output.status.success() {
-            bail!(
-                "git ls-files failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("git ls-files failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         let mut files: Vec<PathBuf> = String::from_utf8_lossy(&output.stdout)
             .split('\0')
@@ -116,10 +89,7 @@ impl Workspace {
 
     /// Shown to people: relative to the root where possible.
     pub(crate) fn short(&self, path: &Path) -> String {
-        path.strip_prefix(&self.root)
-            .unwrap_or(path)
-            .display()
-            .to_string()
+        path.strip_prefix(&self.root).unwrap_or(path).display().to_string()
     }
 }
 

@@ -11,45 +11,19 @@ use analysis::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId};
 use analysis::session::{Options, Session};
 
 const PROCESS: ProcessKey = ProcessKey(0);
-const NAMES: [&str; 4] = [
-    "flash_fwd_kernel",
-    "nvjet_tst",
-    "rms_norm_kernel",
-    "ncclDevKernel",
-];
+const NAMES: [&str; 4] = ["flash_fwd_kernel", "nvjet_tst", "rms_norm_kernel", "ncclDevKernel"];
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
-    let records = arguments
-        .next()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(2_000_000_u32);
+    let records = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(2_000_000_u32);
     let whole = arguments.next().is_some_and(|word| word == "whole");
-    let mut session = Session::new(if whole {
-        Options::WHOLE
-    } else {
-        Options::MARKED
-    });
+    let mut session = Session::new(if whole { Options::WHOLE } else { Options::MARKED });
     let device = DeviceKey(0);
-    session.ingest(Event::Device {
-        device,
-        info: DeviceInfo::default(),
-    });
-    session.ingest(Event::Process {
-        process: PROCESS,
-        info: ProcessInfo::default(),
-    });
-    session.ingest(Event::Ordinal {
-        process: PROCESS,
-        ordinal: 0,
-        device,
-    });
+    session.ingest(Event::Device { device, info: DeviceInfo::default() });
+    session.ingest(Event::Process { process: PROCESS, info: ProcessInfo::default() });
+    session.ingest(Event::Ordinal { process: PROCESS, ordinal: 0, device });
     for (id, name) in (1..).zip(NAMES) {
-        session.ingest(Event::Name {
-            process: PROCESS,
-            id,
-            name: name.to_owned(),
-        });
+        session.ingest(Event::Name { process: PROCESS, id, name: name.to_owned() });
     }
     session.ingest(Event::Sync(Sync {
         process: PROCESS,
@@ -76,11 +50,7 @@ fn main() {
         }));
         if sampled.is_some() {
             let stack = StackId(id % 1024);
-            session.ingest(Event::LaunchStack {
-                process: PROCESS,
-                correlation,
-                stack,
-            });
+            session.ingest(Event::LaunchStack { process: PROCESS, correlation, stack });
         }
         let start = now + u64::from(id % 7) * 1_000;
         session.ingest(Event::Work(Work {
@@ -110,9 +80,5 @@ fn main() {
     for device in &report.devices {
         println!("{} kernels, {:?}", device.kernels, device.exclusive);
     }
-    println!(
-        "{} stacks, defects: {:?}",
-        report.stacks.len(),
-        report.defects
-    );
+    println!("{} stacks, defects: {:?}", report.stacks.len(), report.defects);
 }

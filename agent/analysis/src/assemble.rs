@@ -26,10 +26,7 @@ pub(crate) fn report(session: &Session) -> Report {
 
 /// Devices, workers and defects only.
 pub(crate) fn summary(session: &Session) -> Report {
-    let mut report = Report {
-        defects: defects(session),
-        ..Report::default()
-    };
+    let mut report = Report { defects: defects(session), ..Report::default() };
     for (position, index) in order(session).into_iter().enumerate() {
         let device = &session.devices[index];
         report.devices.push(device_report(device));
@@ -57,10 +54,7 @@ fn device_report(device: &Device) -> DeviceReport {
     let kinds = Kind::ALL.iter().zip(device.totals.kinds);
     DeviceReport {
         info: device.info.clone(),
-        window: Window {
-            start,
-            end: device.start.map_or(start, |_| Ns(device.done)),
-        },
+        window: Window { start, end: device.start.map_or(start, |_| Ns(device.done)) },
         kernels: device.kernels,
         copies: device.copies,
         exclusive,
@@ -85,11 +79,7 @@ fn workers(
     reports: &mut Vec<WorkerReport>,
 ) {
     for (worker, split) in device.workers.iter().zip(&device.splits) {
-        let Some(process) = session
-            .processes
-            .get(worker.process)
-            .filter(|_| worker.used)
-        else {
+        let Some(process) = session.processes.get(worker.process).filter(|_| worker.used) else {
             continue;
         };
         let home = process.home.and_then(|home| process.attachments.get(home));
@@ -111,10 +101,7 @@ fn workers(
 fn totals(device: &Device) -> Vec<KernelTotal> {
     let mut sums: BTreeMap<NameId, (Kind, u64, u128)> = BTreeMap::new();
     // Copies and sets have a kind of their own; everything else is a kernel.
-    let kernels = device
-        .cells
-        .iter()
-        .filter(|cell| !is_copy(cell.kind) && cell.count > 0);
+    let kernels = device.cells.iter().filter(|cell| !is_copy(cell.kind) && cell.count > 0);
     for cell in kernels {
         let (_, count, total) = sums.entry(cell.name).or_insert((cell.kind, 0, 0));
         *count += cell.count;
@@ -169,25 +156,13 @@ fn defects(session: &Session) -> Vec<Defect> {
     let mut defects = session.defects.list();
     let mut full = |table, capacity, count| {
         if count > 0 {
-            defects.push(Defect::Full {
-                table,
-                capacity,
-                count,
-            });
+            defects.push(Defect::Full { table, capacity, count });
         }
     };
     full(Table::Names, NAMES, session.names.refused());
     let sum = |of: fn(&Device) -> u64| session.devices.iter().map(of).sum();
     full(Table::Cells, CELLS, sum(|device| device.cells.refused));
-    full(
-        Table::Stacks,
-        STACKS,
-        sum(|device| device.cells.stacks_refused),
-    );
-    full(
-        Table::Streams,
-        STREAMS,
-        sum(|device| device.streams_refused),
-    );
+    full(Table::Stacks, STACKS, sum(|device| device.cells.stacks_refused));
+    full(Table::Streams, STREAMS, sum(|device| device.streams_refused));
     defects
 }

@@ -26,13 +26,8 @@ pub(crate) struct Extender {
 
 impl Extender {
     pub(crate) fn extend(&mut self, correlation: Correlation) -> u64 {
-        let reference = *self
-            .reference
-            .get_or_insert(BASE + u64::from(correlation.0));
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the low half is what is compared"
-        )]
+        let reference = *self.reference.get_or_insert(BASE + u64::from(correlation.0));
+        #[expect(clippy::cast_possible_truncation, reason = "the low half is what is compared")]
         let step = correlation.0.wrapping_sub(reference as u32).cast_signed();
         let extended = reference.wrapping_add_signed(i64::from(step));
         self.greatest = self.greatest.max(Some(extended));
@@ -155,10 +150,7 @@ impl Launches {
         if graph != 0 {
             launched.graph = graph;
         }
-        Some(Origin {
-            enter: launched.enter,
-            sampled: launched.sampled,
-        })
+        Some(Origin { enter: launched.enter, sampled: launched.sampled })
     }
 
     /// Launches that found the table full since the last call.
@@ -278,18 +270,14 @@ mod tests {
     #[test]
     fn ids_keep_their_order_over_a_wrap() {
         let mut extender = Extender::default();
-        let before: Vec<u64> = [u32::MAX - 1, u32::MAX]
-            .map(|id| extender.extend(Correlation(id)))
-            .to_vec();
+        let before: Vec<u64> =
+            [u32::MAX - 1, u32::MAX].map(|id| extender.extend(Correlation(id))).to_vec();
         extender.advance();
         let after: Vec<u64> = [0, 1].map(|id| extender.extend(Correlation(id))).to_vec();
         extender.advance();
         let straggler = extender.extend(Correlation(u32::MAX - 1));
         let first = before[0];
-        assert_eq!(
-            [before, after].concat(),
-            [first, first + 1, first + 2, first + 3]
-        );
+        assert_eq!([before, after].concat(), [first, first + 1, first + 2, first + 3]);
         assert_eq!(straggler, first);
     }
 
@@ -312,13 +300,7 @@ mod tests {
         launches.enter(1, &launch(LaunchKind::Kernel, 100), 1);
         assert_eq!(launches.decide(1, 200).oldest, Some(100));
         let origin = launches.record(1, 0, 150, 2);
-        assert_eq!(
-            origin,
-            Some(Origin {
-                enter: 100,
-                sampled: false
-            })
-        );
+        assert_eq!(origin, Some(Origin { enter: 100, sampled: false }));
         assert_eq!(launches.decide(2, 300), Decided::default());
         assert_eq!(launches.record(1, 0, 160, 3), None);
     }
@@ -331,10 +313,7 @@ mod tests {
         let decided = launches.decide(2, 101 + HOLD_NS);
         assert_eq!((decided.oldest, decided.expired), (None, vec![(1, 100)]));
         launches.record(1, 0, HOLD_NS + 500, 3);
-        assert_eq!(
-            launches.decide(3, HOLD_NS + 600).resolved,
-            [(1, HOLD_NS + 500)]
-        );
+        assert_eq!(launches.decide(3, HOLD_NS + 600).resolved, [(1, HOLD_NS + 500)]);
     }
 
     #[test]
@@ -366,10 +345,7 @@ mod tests {
         launches.enter(2, &launch(LaunchKind::Graph, 300), 5);
         launches.record(2, 9, 350, 5);
         assert_eq!(launches.decide(9, 400).oldest, Some(300));
-        assert_eq!(
-            launches.decide(5 + QUIET_MARKS_INCOMPLETE, 500).oldest,
-            None
-        );
+        assert_eq!(launches.decide(5 + QUIET_MARKS_INCOMPLETE, 500).oldest, None);
     }
 
     #[test]
@@ -402,13 +378,7 @@ mod tests {
         launches.enter(1, &launch(LaunchKind::Copy, 100), 1);
         assert_eq!(launches.decide(1, 100 + HOLD_NS).oldest, Some(100));
         let decided = launches.decide(2, 101 + HOLD_NS);
-        assert_eq!(
-            decided,
-            Decided {
-                copies_unseen: 1,
-                ..Decided::default()
-            }
-        );
+        assert_eq!(decided, Decided { copies_unseen: 1, ..Decided::default() });
     }
 
     #[test]

@@ -72,10 +72,7 @@ fn copy(process: ProcessKey, record: &CopyRecord) -> Work {
     let kind = if record.kind == record_kind::MEMSET {
         WorkKind::Memset { bytes }
     } else {
-        WorkKind::Memcpy {
-            bytes,
-            copy_kind: record.copy_kind,
-        }
+        WorkKind::Memcpy { bytes, copy_kind: record.copy_kind }
     };
     Work {
         process,
@@ -117,11 +114,7 @@ fn sync(process: ProcessKey, record: &SyncRecord) -> Result<Sync, Defect> {
         SYNC_STREAM => SyncScope::Stream,
         SYNC_EVENT => SyncScope::Event,
         _ => {
-            return Err(Defect::MalformedRecord {
-                kind: record.kind,
-                field: "flags",
-                count: 1,
-            });
+            return Err(Defect::MalformedRecord { kind: record.kind, field: "flags", count: 1 });
         }
     };
     Ok(Sync {
@@ -188,10 +181,7 @@ pub enum KernelEvent {
 /// [`Defect::ShortKernelEvent`] when `bytes` ends inside the fixed part or inside the addresses
 /// it claims, [`Defect::UnknownKernelEvent`] for a kind of another version.
 pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
-    let short = Defect::ShortKernelEvent {
-        length: bytes.len(),
-        count: 1,
-    };
+    let short = Defect::ShortKernelEvent { length: bytes.len(), count: 1 };
     let (kind, _) = u32::read_from_prefix(bytes).map_err(|_size| short)?;
     match kind {
         event_kind::LAUNCH_STACK | event_kind::CPU_SAMPLE => stack_event(bytes).ok_or(short),
@@ -233,13 +223,7 @@ fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
             addresses,
         }
     } else {
-        KernelEvent::CpuSample {
-            tgid,
-            tid,
-            at,
-            cpu: event.cpu,
-            addresses,
-        }
+        KernelEvent::CpuSample { tgid, tid, at, cpu: event.cpu, addresses }
     })
 }
 
@@ -305,10 +289,7 @@ mod tests {
                 graph_node: 5,
                 start: Ns(10),
                 end: Ns(20),
-                kind: WorkKind::Memcpy {
-                    bytes: (2 << 32) + 7,
-                    copy_kind: 2
-                },
+                kind: WorkKind::Memcpy { bytes: (2 << 32) + 7, copy_kind: 2 },
             }))
         );
     }
@@ -372,11 +353,7 @@ mod tests {
         wire.flags = 9;
         assert_eq!(
             record(PROCESS, &payload(&wire)),
-            Err(Defect::MalformedRecord {
-                kind: record_kind::SYNC,
-                field: "flags",
-                count: 1
-            })
+            Err(Defect::MalformedRecord { kind: record_kind::SYNC, field: "flags", count: 1 })
         );
     }
 
@@ -451,10 +428,7 @@ mod tests {
         assert_eq!(kernel_event(&bytes[..cut]), Ok(expected));
         assert_eq!(
             kernel_event(&bytes[..cut - 1]),
-            Err(Defect::ShortKernelEvent {
-                length: cut - 1,
-                count: 1
-            })
+            Err(Defect::ShortKernelEvent { length: cut - 1, count: 1 })
         );
     }
 
@@ -469,24 +443,10 @@ mod tests {
 
     #[test]
     fn exec_and_exit_are_told_apart() {
-        let exit = ProcessEvent {
-            kind: event_kind::EXIT,
-            tgid: 7,
-            time_ns: 9,
-        };
-        assert_eq!(
-            kernel_event(exit.as_bytes()),
-            Ok(KernelEvent::Exit { tgid: 7, at: Ns(9) })
-        );
-        let exec = ProcessEvent {
-            kind: event_kind::EXEC,
-            tgid: 7,
-            time_ns: 9,
-        };
-        assert_eq!(
-            kernel_event(exec.as_bytes()),
-            Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) })
-        );
+        let exit = ProcessEvent { kind: event_kind::EXIT, tgid: 7, time_ns: 9 };
+        assert_eq!(kernel_event(exit.as_bytes()), Ok(KernelEvent::Exit { tgid: 7, at: Ns(9) }));
+        let exec = ProcessEvent { kind: event_kind::EXEC, tgid: 7, time_ns: 9 };
+        assert_eq!(kernel_event(exec.as_bytes()), Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) }));
     }
 
     proptest! {

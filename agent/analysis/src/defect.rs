@@ -76,11 +76,7 @@ pub enum Defect {
     /// A ring record of a kind this version does not know.
     UnknownRecord { kind: u16, count: u64 },
     /// A ring record with a field no writer of this version produces.
-    MalformedRecord {
-        kind: u16,
-        field: &'static str,
-        count: u64,
-    },
+    MalformedRecord { kind: u16, field: &'static str, count: u64 },
     /// Bytes of a kernel event too short for its type.
     ShortKernelEvent { length: usize, count: u64 },
     /// A kernel event of a kind this version does not know.
@@ -92,11 +88,7 @@ pub enum Defect {
     /// Kernels whose name id has no name.
     UnnamedKernel { pid: u32, count: u64 },
     /// A table was full.
-    Full {
-        table: Table,
-        capacity: usize,
-        count: u64,
-    },
+    Full { table: Table, capacity: usize, count: u64 },
     /// Records without usable timestamps.
     InvalidRecord { pid: u32, count: u64 },
     /// Records that did not arrive, by the ring's or CUPTI's own count.
@@ -136,46 +128,26 @@ impl Defect {
     fn parts(&mut self) -> (&mut u64, Option<&mut u64>) {
         match self {
             Self::UnknownRecord { kind: _, count }
-            | Self::MalformedRecord {
-                kind: _,
-                field: _,
-                count,
-            }
+            | Self::MalformedRecord { kind: _, field: _, count }
             | Self::ShortKernelEvent { length: _, count }
             | Self::UnknownKernelEvent { kind: _, count }
             | Self::UnknownProcess { count }
-            | Self::UnknownDevice {
-                pid: _,
-                ordinal: _,
-                count,
-            }
+            | Self::UnknownDevice { pid: _, ordinal: _, count }
             | Self::UnnamedKernel { pid: _, count }
-            | Self::Full {
-                table: _,
-                capacity: _,
-                count,
-            }
+            | Self::Full { table: _, capacity: _, count }
             | Self::InvalidRecord { pid: _, count }
             | Self::LostRecord { pid: _, count }
             | Self::LostBefore { pid: _, count }
             | Self::UnfinishedLaunch { pid: _, count }
             | Self::CopyUnseen { pid: _, count }
-            | Self::DrainAssumed {
-                pid: _,
-                device: _,
-                count,
-            }
+            | Self::DrainAssumed { pid: _, device: _, count }
             | Self::MarkBackwards { pid: _, count }
             | Self::NoMark { pid: _, count }
             | Self::StackMissing { pid: _, count }
             | Self::StackUnmatched { pid: _, count }
             | Self::LimitPassed { by_ns: _, count }
             | Self::Further { count } => (count, None),
-            Self::LateRecord {
-                pid: _,
-                count,
-                lost_ns,
-            } => (count, Some(lost_ns)),
+            Self::LateRecord { pid: _, count, lost_ns } => (count, Some(lost_ns)),
         }
     }
 
@@ -207,20 +179,13 @@ impl fmt::Display for Defect {
                 "{count} kernel events were cut off at {length} bytes: skipped; their stacks are missing"
             ),
             Self::UnknownKernelEvent { kind, count } => {
-                write!(
-                    f,
-                    "{count} kernel events had the unknown kind {kind}: skipped"
-                )
+                write!(f, "{count} kernel events had the unknown kind {kind}: skipped")
             }
             Self::UnknownProcess { count } => write!(
                 f,
                 "{count} events came from a process that was never introduced: skipped, their work is not counted"
             ),
-            Self::UnknownDevice {
-                pid,
-                ordinal,
-                count,
-            } => write!(
+            Self::UnknownDevice { pid, ordinal, count } => write!(
                 f,
                 "{count} work records of process {pid} were on device ordinal {ordinal}, which it never tied to a device: not counted"
             ),
@@ -228,11 +193,7 @@ impl fmt::Display for Defect {
                 f,
                 "{count} kernels of process {pid} came without a name: their time is counted as class other"
             ),
-            Self::Full {
-                table,
-                capacity,
-                count,
-            } => write!(
+            Self::Full { table, capacity, count } => write!(
                 f,
                 "{count} entries found the table of {} full (capacity {capacity}): {}",
                 table.contents(),
@@ -250,11 +211,7 @@ impl fmt::Display for Defect {
                 f,
                 "{count} records of process {pid} were lost before its first mark, when is unknown: the gaps up to that mark are unobserved"
             ),
-            Self::LateRecord {
-                pid,
-                count,
-                lost_ns,
-            } => write!(
+            Self::LateRecord { pid, count, lost_ns } => write!(
                 f,
                 "{count} work records of process {pid} came after their time was attributed: {lost_ns} ns of them are missing from the split"
             ),
@@ -270,10 +227,9 @@ impl fmt::Display for Defect {
                 f,
                 "process {pid} did not prove device {device} drained after arming ({count} times): work launched before may be missing from what follows"
             ),
-            Self::MarkBackwards { pid, count } => write!(
-                f,
-                "{count} marks of process {pid} went backwards in time: ignored"
-            ),
+            Self::MarkBackwards { pid, count } => {
+                write!(f, "{count} marks of process {pid} went backwards in time: ignored")
+            }
             Self::NoMark { pid, count } => write!(
                 f,
                 "process {pid} sent {count} records but no mark within the hold limit: its device is counted without waiting for it"
@@ -282,10 +238,9 @@ impl fmt::Display for Defect {
                 f,
                 "{count} sampled launches of process {pid} came without their stack: their share is spread over the stacks that came"
             ),
-            Self::StackUnmatched { pid, count } => write!(
-                f,
-                "{count} launch stacks of process {pid} belong to no launch: left out"
-            ),
+            Self::StackUnmatched { pid, count } => {
+                write!(f, "{count} launch stacks of process {pid} belong to no launch: left out")
+            }
             Self::LimitPassed { by_ns, count } => write!(
                 f,
                 "{count} devices were already {by_ns} ns past the asked end: their windows end later"
@@ -311,11 +266,7 @@ impl DefectLog {
     /// Adds one; a full log counts it.
     pub fn add(&mut self, mut defect: Defect) {
         let identity = defect.identity();
-        if let Some(entry) = self
-            .entries
-            .iter_mut()
-            .find(|entry| entry.identity() == identity)
-        {
+        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.identity() == identity) {
             let (count, sum) = entry.parts();
             let (more, more_sum) = defect.parts();
             *count = count.saturating_add(*more);
@@ -333,9 +284,7 @@ impl DefectLog {
     pub fn list(&self) -> Vec<Defect> {
         let mut list = self.entries.clone();
         if self.further > 0 {
-            list.push(Defect::Further {
-                count: self.further,
-            });
+            list.push(Defect::Further { count: self.further });
         }
         list
     }
@@ -348,34 +297,14 @@ mod tests {
     #[test]
     fn equal_defects_merge_and_others_stay_apart() {
         let mut log = DefectLog::default();
-        log.add(Defect::LateRecord {
-            pid: 1,
-            count: 1,
-            lost_ns: 5,
-        });
-        log.add(Defect::LateRecord {
-            pid: 2,
-            count: 1,
-            lost_ns: 1,
-        });
-        log.add(Defect::LateRecord {
-            pid: 1,
-            count: 2,
-            lost_ns: 7,
-        });
+        log.add(Defect::LateRecord { pid: 1, count: 1, lost_ns: 5 });
+        log.add(Defect::LateRecord { pid: 2, count: 1, lost_ns: 1 });
+        log.add(Defect::LateRecord { pid: 1, count: 2, lost_ns: 7 });
         assert_eq!(
             log.list(),
             [
-                Defect::LateRecord {
-                    pid: 1,
-                    count: 3,
-                    lost_ns: 12
-                },
-                Defect::LateRecord {
-                    pid: 2,
-                    count: 1,
-                    lost_ns: 1
-                },
+                Defect::LateRecord { pid: 1, count: 3, lost_ns: 12 },
+                Defect::LateRecord { pid: 2, count: 1, lost_ns: 1 },
             ]
         );
     }
@@ -394,11 +323,7 @@ mod tests {
 
     #[test]
     fn a_sentence_says_what_how_much_and_what_follows() {
-        let defect = Defect::LateRecord {
-            pid: 7,
-            count: 3,
-            lost_ns: 40,
-        };
+        let defect = Defect::LateRecord { pid: 7, count: 3, lost_ns: 40 };
         assert_eq!(
             defect.to_string(),
             "3 work records of process 7 came after their time was attributed: 40 ns of them are missing from the split"

@@ -60,31 +60,15 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
     }
     let mut full = |table, capacity, count| {
         if count > 0 {
-            session.defects.add(Defect::Full {
-                table,
-                capacity,
-                count,
-            });
+            session.defects.add(Defect::Full { table, capacity, count });
         }
     };
     full(Table::Events, capacities.events, batch.dropped);
     full(Table::Pending, capacities.pending, refused);
     full(Table::Syncs, SYNCS, syncs_refused);
-    full(
-        Table::Samples,
-        capacities.samples,
-        std::mem::take(&mut process.samples.refused),
-    );
-    full(
-        Table::Graphs,
-        GRAPHS,
-        process.launches.take_graphs_refused(),
-    );
-    full(
-        Table::Launches,
-        capacities.launches,
-        process.launches.take_refused(),
-    );
+    full(Table::Samples, capacities.samples, std::mem::take(&mut process.samples.refused));
+    full(Table::Graphs, GRAPHS, process.launches.take_graphs_refused());
+    full(Table::Launches, capacities.launches, process.launches.take_refused());
     batch.dropped > 0 || refused > 0
 }
 
@@ -96,21 +80,12 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
     let correlation = process.extender.extend(work.correlation);
     let valid = (work.start, work.end) != (0, 0) && work.end >= work.start;
     let end = if valid { work.end } else { 0 };
-    let origin = process
-        .launches
-        .record(correlation, work.graph, end, process.marks);
+    let origin = process.launches.record(correlation, work.graph, end, process.marks);
     if process.contexts.len() < CONTEXTS {
-        process
-            .contexts
-            .entry(work.context)
-            .or_insert(attachment.device);
+        process.contexts.entry(work.context).or_insert(attachment.device);
     }
     if !attachment.used {
-        for same in process
-            .attachments
-            .iter_mut()
-            .filter(|a| a.device == attachment.device)
-        {
+        for same in process.attachments.iter_mut().filter(|a| a.device == attachment.device) {
             same.used = true;
         }
         process.home.get_or_insert(work.attachment);
@@ -144,9 +119,7 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
             return false;
         }
         let named = work.named;
-        let cell = device
-            .cells
-            .of(attachment.worker, named.id, named.kind, work.graph);
+        let cell = device.cells.of(attachment.worker, named.id, named.kind, work.graph);
         let sampled = origin.is_some_and(|origin| origin.sampled);
         if sampled {
             process.samples.opened(correlation);
@@ -167,20 +140,10 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
     } else {
         session.defects.add(Defect::InvalidRecord { pid, count: 1 });
         let worker = attachment.worker;
-        device.add_invalid(Invalid {
-            stream,
-            first: correlation,
-            last: correlation,
-            enter,
-            worker,
-        })
+        device.add_invalid(Invalid { stream, first: correlation, last: correlation, enter, worker })
     };
     if let Some(late) = late {
-        session.defects.add(Defect::LateRecord {
-            pid,
-            count: 1,
-            lost_ns: late.ns,
-        });
+        session.defects.add(Defect::LateRecord { pid, count: 1, lost_ns: late.ns });
     }
     true
 }
@@ -188,20 +151,14 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
 /// Gives sampled time that became final to its stacks.
 pub(crate) fn attribute(session: &mut Session, device: usize, spent: &[Spent]) {
     for part in spent {
-        let Some(worker) = session.devices[device]
-            .workers
-            .get(usize::from(part.worker))
-        else {
+        let Some(worker) = session.devices[device].workers.get(usize::from(part.worker)) else {
             continue;
         };
         let samples = &mut session.processes[worker.process].samples;
         if part.last {
             samples.closed(part.correlation);
         } else {
-            let place = Place {
-                device,
-                cell: part.cell,
-            };
+            let place = Place { device, cell: part.cell };
             let attributed = samples.spent(part.correlation, place, part.ns);
             credit(&mut session.devices, attributed.as_slice());
         }
@@ -211,8 +168,6 @@ pub(crate) fn attribute(session: &mut Session, device: usize, spent: &[Spent]) {
 fn credit(devices: &mut [Device], attributed: &[Attributed]) {
     for part in attributed {
         let device = &mut devices[part.place.device];
-        device
-            .cells
-            .sampled(part.place.cell, part.stack, part.weighted);
+        device.cells.sampled(part.place.cell, part.stack, part.weighted);
     }
 }

@@ -50,12 +50,8 @@ impl Capacities {
 
     /// A trace that becomes final only at its end. Each is about 20 GB of memory at worst; the
     /// largest public traces have 10^7 records.
-    pub(crate) const WHOLE: Self = Self {
-        events: 1 << 28,
-        pending: 1 << 28,
-        launches: 1 << 28,
-        samples: 1 << 28,
-    };
+    pub(crate) const WHOLE: Self =
+        Self { events: 1 << 28, pending: 1 << 28, launches: 1 << 28, samples: 1 << 28 };
 }
 
 /// Streams of one device. A vLLM worker uses fewer than 32.

@@ -32,11 +32,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new() -> Self {
-        let unnamed = Named {
-            id: NameId(0),
-            kind: Kind::Other,
-            classified: false,
-        };
+        let unnamed = Named { id: NameId(0), kind: Kind::Other, classified: false };
         Self {
             texts: vec![UNNAMED.to_owned()],
             named: vec![unnamed],
@@ -73,8 +69,7 @@ impl Names {
 
     /// Interns one of our own names, such as `[memset]`, of a known kind.
     pub(crate) fn own(&mut self, text: &str, kind: Kind) -> Named {
-        self.known(text)
-            .unwrap_or_else(|| self.add(text.to_owned(), kind, true))
+        self.known(text).unwrap_or_else(|| self.add(text.to_owned(), kind, true))
     }
 
     fn known(&self, text: &str) -> Option<Named> {
@@ -83,18 +78,12 @@ impl Names {
     }
 
     fn add(&mut self, text: String, kind: Kind, classified: bool) -> Named {
-        let id = u32::try_from(self.texts.len())
-            .ok()
-            .filter(|_| self.texts.len() < NAMES);
+        let id = u32::try_from(self.texts.len()).ok().filter(|_| self.texts.len() < NAMES);
         let Some(id) = id.map(NameId) else {
             self.refused += 1;
             return self.unnamed;
         };
-        let named = Named {
-            id,
-            kind,
-            classified,
-        };
+        let named = Named { id, kind, classified };
         self.ids.insert(text.clone(), id);
         self.texts.push(text);
         self.named.push(named);

@@ -54,11 +54,7 @@ impl Batch {
     /// The earliest instant that only an armed process can show.
     fn first(&self) -> Option<u64> {
         let launches = self.launches.iter().map(|launch| launch.enter.0);
-        let works = self
-            .works
-            .iter()
-            .filter(|work| work.start > 0)
-            .map(|work| work.start);
+        let works = self.works.iter().filter(|work| work.start > 0).map(|work| work.start);
         let syncs = self.syncs.iter().map(|sync| sync.enter.0);
         launches.chain(works).chain(syncs).min()
     }
@@ -206,10 +202,9 @@ impl Process {
             Phase::Armed if attachment.drain == Drain::Unproven => Hold::Live(self.armed),
             Phase::Armed => Hold::Live(self.complete),
             // A launch after the last mark is the sign of another arming, whose mark will come.
-            Phase::Disarmed { .. } if !self.batch.launches.is_empty() => self
-                .batch
-                .first()
-                .map_or(Hold::Gone(self.complete), Hold::Awaited),
+            Phase::Disarmed { .. } if !self.batch.launches.is_empty() => {
+                self.batch.first().map_or(Hold::Gone(self.complete), Hold::Awaited)
+            }
             Phase::Disarmed { .. } | Phase::Ended { .. } => Hold::Gone(self.complete),
         }
     }
@@ -240,12 +235,7 @@ impl Process {
         device: Option<usize>,
     ) {
         if start < end {
-            self.regions.push(Region {
-                start,
-                end,
-                reason,
-                device,
-            });
+            self.regions.push(Region { start, end, reason, device });
         }
     }
 
@@ -272,10 +262,7 @@ impl Process {
 
     /// Closes the region of an expired launch whose records came.
     pub(crate) fn resolve(&mut self, correlation: u64, end: u64) {
-        let found = self
-            .unfinished
-            .iter()
-            .position(|open| open.correlation == correlation);
+        let found = self.unfinished.iter().position(|open| open.correlation == correlation);
         if let Some(index) = found {
             let open = self.unfinished.swap_remove(index);
             self.region(open.enter, end, UnobservedReason::Unfinished, None);
@@ -286,26 +273,13 @@ impl Process {
     pub(crate) fn gaps(&self, attachment: &Attachment, gaps: &mut Vec<Gap>) {
         // A process that used other devices only says nothing about this one.
         let concerns = attachment.used || self.home.is_none();
-        let scope = if concerns {
-            Scope::Device
-        } else {
-            Scope::Worker
-        };
+        let scope = if concerns { Scope::Device } else { Scope::Worker };
         let worker = attachment.worker;
         let mut gap = |start, end, reason, scope| {
-            gaps.push(Gap {
-                start,
-                end,
-                reason,
-                worker,
-                scope,
-            });
+            gaps.push(Gap { start, end, reason, worker, scope });
         };
         for region in &self.regions {
-            if region
-                .device
-                .is_none_or(|device| device == attachment.device)
-            {
+            if region.device.is_none_or(|device| device == attachment.device) {
                 gap(region.start, region.end, region.reason, scope);
             }
         }
@@ -322,12 +296,7 @@ impl Process {
             Phase::Ended { since, at } => {
                 gap(since, at, UnobservedReason::NotArmed, scope);
                 // It runs nothing any more, so only its own split has a hole from here on.
-                gap(
-                    since.max(at),
-                    u64::MAX,
-                    UnobservedReason::NotArmed,
-                    Scope::Worker,
-                );
+                gap(since.max(at), u64::MAX, UnobservedReason::NotArmed, Scope::Worker);
             }
         }
     }

@@ -22,16 +22,10 @@ use crate::session::Session;
 pub(crate) fn unfinished(session: &mut Session, index: usize) {
     let process = &mut session.processes[index];
     let mut open = std::mem::take(&mut process.unfinished);
-    let unproven = process
-        .attachments
-        .iter()
-        .any(|a| a.drain == Drain::Unproven);
+    let unproven = process.attachments.iter().any(|a| a.drain == Drain::Unproven);
     open.retain_mut(|unfinished| {
-        let later: Vec<&Sync> = process
-            .syncs
-            .iter()
-            .filter(|sync| sync.enter.0 >= unfinished.latest)
-            .collect();
+        let later: Vec<&Sync> =
+            process.syncs.iter().filter(|sync| sync.enter.0 >= unfinished.latest).collect();
         let mut streams = 0;
         let mut seen = Vec::new();
         for attachment in &process.attachments {
@@ -42,17 +36,10 @@ pub(crate) fn unfinished(session: &mut Session, index: usize) {
             seen.push(attachment.device);
             let device = &session.devices[attachment.device];
             let mut prove = |stream: u32, at: u64| {
-                let proof = unfinished
-                    .proofs
-                    .entry((attachment.device, stream))
-                    .or_insert(at);
+                let proof = unfinished.proofs.entry((attachment.device, stream)).or_insert(at);
                 *proof = (*proof).min(at);
             };
-            for work in device
-                .pending
-                .iter()
-                .filter(|work| work.worker == attachment.worker)
-            {
+            for work in device.pending.iter().filter(|work| work.worker == attachment.worker) {
                 if work.enter > unfinished.latest {
                     prove(work.stream, work.start);
                 }
@@ -135,11 +122,7 @@ pub(crate) fn drained(session: &mut Session, index: usize) {
             None if process.complete >= latest => {
                 let pid = process.info.pid;
                 let device = device.info.index;
-                session.defects.add(Defect::DrainAssumed {
-                    pid,
-                    device,
-                    count: 1,
-                });
+                session.defects.add(Defect::DrainAssumed { pid, device, count: 1 });
                 latest
             }
             None => continue,

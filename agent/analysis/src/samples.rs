@@ -58,13 +58,7 @@ pub(crate) struct Samples {
 
 impl Samples {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            table: HashMap::new(),
-            early: HashMap::new(),
-            refused: 0,
-            matched: 0,
-        }
+        Self { capacity, table: HashMap::new(), early: HashMap::new(), refused: 0, matched: 0 }
     }
 
     /// A sampled launch entered.
@@ -75,14 +69,7 @@ impl Samples {
         }
         let stack = self.early.remove(&correlation).map(|(stack, _)| stack);
         self.matched += u64::from(stack.is_some());
-        let sample = Sample {
-            weight,
-            stack,
-            waiting: Vec::new(),
-            open: 0,
-            live: true,
-            born: mark,
-        };
+        let sample = Sample { weight, stack, waiting: Vec::new(), open: 0, live: true, born: mark };
         self.table.insert(correlation, sample);
     }
 
@@ -94,15 +81,9 @@ impl Samples {
             }
             sample.stack = Some(stack);
             self.matched += 1;
-            let attribute = |(place, weighted): (Place, u128)| Attributed {
-                place,
-                stack,
-                weighted,
-            };
-            return std::mem::take(&mut sample.waiting)
-                .into_iter()
-                .map(attribute)
-                .collect();
+            let attribute =
+                |(place, weighted): (Place, u128)| Attributed { place, stack, weighted };
+            return std::mem::take(&mut sample.waiting).into_iter().map(attribute).collect();
         }
         if self.early.len() < self.capacity {
             self.early.insert(correlation, (stack, mark));
@@ -124,17 +105,9 @@ impl Samples {
         let sample = self.table.get_mut(&correlation)?;
         let weighted = u128::from(sample.weight) * u128::from(ns);
         if let Some(stack) = sample.stack {
-            return Some(Attributed {
-                place,
-                stack,
-                weighted,
-            });
+            return Some(Attributed { place, stack, weighted });
         }
-        match sample
-            .waiting
-            .iter_mut()
-            .find(|(waiting, _)| *waiting == place)
-        {
+        match sample.waiting.iter_mut().find(|(waiting, _)| *waiting == place) {
             Some((_, sum)) => *sum += weighted,
             None => sample.waiting.push((place, weighted)),
         }
@@ -183,16 +156,9 @@ impl Samples {
 
     /// Nothing more will come: what still waits never gets its other half.
     pub(crate) fn close(&mut self) -> Aged {
-        let missing = self
-            .table
-            .drain()
-            .filter(|(_, sample)| sample.stack.is_none())
-            .count();
+        let missing = self.table.drain().filter(|(_, sample)| sample.stack.is_none()).count();
         let unmatched = self.early.drain().count();
-        Aged {
-            missing: missing as u64,
-            unmatched: unmatched as u64,
-        }
+        Aged { missing: missing as u64, unmatched: unmatched as u64 }
     }
 }
 
@@ -212,20 +178,10 @@ mod tests {
         samples.opened(1);
         assert_eq!(samples.spent(1, PLACE, 10), None);
         assert_eq!(samples.spent(1, PLACE, 5), None);
-        let expected = Attributed {
-            place: PLACE,
-            stack: STACK,
-            weighted: 60,
-        };
+        let expected = Attributed { place: PLACE, stack: STACK, weighted: 60 };
         assert_eq!(samples.stack(1, STACK, 1), [expected]);
         let direct = samples.spent(1, PLACE, 2);
-        assert_eq!(
-            direct,
-            Some(Attributed {
-                weighted: 8,
-                ..expected
-            })
-        );
+        assert_eq!(direct, Some(Attributed { weighted: 8, ..expected }));
         samples.closed(1);
         samples.retired(1);
         assert_eq!(samples.age(2), Aged::default());
@@ -237,11 +193,7 @@ mod tests {
         let mut samples = Samples::new(8);
         assert_eq!(samples.stack(1, STACK, 1), []);
         samples.launched(1, 2, 2);
-        let expected = Attributed {
-            place: PLACE,
-            stack: STACK,
-            weighted: 14,
-        };
+        let expected = Attributed { place: PLACE, stack: STACK, weighted: 14 };
         assert_eq!(samples.spent(1, PLACE, 7), Some(expected));
         assert_eq!(samples.matched, 1);
     }
@@ -253,13 +205,7 @@ mod tests {
         samples.retired(1);
         assert_eq!(samples.stack(2, STACK, 0), []);
         assert_eq!(samples.age(STACK_MARKS), Aged::default());
-        assert_eq!(
-            samples.age(STACK_MARKS + 1),
-            Aged {
-                missing: 1,
-                unmatched: 1
-            }
-        );
+        assert_eq!(samples.age(STACK_MARKS + 1), Aged { missing: 1, unmatched: 1 });
         assert_eq!(samples.close(), Aged::default());
     }
 }

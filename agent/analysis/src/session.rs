@@ -41,15 +41,9 @@ pub struct Options {
 
 impl Options {
     /// For live rings and our recordings.
-    pub const MARKED: Self = Self {
-        mode: Mode::Marked,
-        start: None,
-    };
+    pub const MARKED: Self = Self { mode: Mode::Marked, start: None };
     /// For foreign traces.
-    pub const WHOLE: Self = Self {
-        mode: Mode::Whole,
-        start: None,
-    };
+    pub const WHOLE: Self = Self { mode: Mode::Whole, start: None };
 
     pub(crate) const fn capacities(self) -> Capacities {
         match self.mode {
@@ -105,18 +99,13 @@ impl Session {
                 let next = self.processes.len();
                 let index = *self.process_index.entry(process).or_insert(next);
                 if index == next {
-                    self.processes
-                        .push(Process::new(process, info, self.options.capacities()));
+                    self.processes.push(Process::new(process, info, self.options.capacities()));
                 } else {
                     // A title is set late: the latest one is the one to show.
                     self.processes[index].info = info;
                 }
             }
-            Event::Ordinal {
-                process,
-                ordinal,
-                device,
-            } => self.attach(process, ordinal, device),
+            Event::Ordinal { process, ordinal, device } => self.attach(process, ordinal, device),
             Event::Attached { process, at } => {
                 if let Some(index) = self.process(process) {
                     self.processes[index].attached = at.0;
@@ -129,11 +118,7 @@ impl Session {
                     process.batch.launches.push(launch);
                 });
             }
-            Event::LaunchFailed {
-                process,
-                correlation,
-                captured,
-            } => {
+            Event::LaunchFailed { process, correlation, captured } => {
                 self.batch(process, |process| {
                     process.batch.failed.push((correlation, captured));
                 });
@@ -141,11 +126,7 @@ impl Session {
             Event::Sync(sync) => {
                 self.batch(sync.process, |process| process.batch.syncs.push(sync));
             }
-            Event::LaunchStack {
-                process,
-                correlation,
-                stack,
-            } => {
+            Event::LaunchStack { process, correlation, stack } => {
                 self.batch(process, |process| {
                     process.batch.stacks.push((correlation, stack));
                 });
@@ -182,10 +163,7 @@ impl Session {
         self.limit = Some(end.0);
         for device in &mut self.devices {
             if device.start.is_some() && device.done > end.0 {
-                self.defects.add(Defect::LimitPassed {
-                    by_ns: device.done - end.0,
-                    count: 1,
-                });
+                self.defects.add(Defect::LimitPassed { by_ns: device.done - end.0, count: 1 });
             }
             device.forget_from(end.0.max(device.done));
         }
@@ -195,9 +173,7 @@ impl Session {
     pub fn watermark(&self) -> Option<Ns> {
         let observed = |device: &&Device| {
             device.workers.iter().any(|worker| {
-                self.processes
-                    .get(worker.process)
-                    .is_some_and(|p| p.phase != Phase::Unmarked)
+                self.processes.get(worker.process).is_some_and(|p| p.phase != Phase::Unmarked)
             })
         };
         let mut lowest = None;
@@ -251,35 +227,20 @@ impl Session {
         let process = &mut self.processes[index];
         let Some(known) = known else {
             let pid = process.info.pid;
-            self.defects.add(Defect::UnknownDevice {
-                pid,
-                ordinal,
-                count: 1,
-            });
+            self.defects.add(Defect::UnknownDevice { pid, ordinal, count: 1 });
             return;
         };
-        if process
-            .attachments
-            .iter()
-            .any(|attachment| attachment.ordinal == ordinal)
-        {
+        if process.attachments.iter().any(|attachment| attachment.ordinal == ordinal) {
             return;
         }
-        let same = process
-            .attachments
-            .iter()
-            .find(|attachment| attachment.device == known);
+        let same = process.attachments.iter().find(|attachment| attachment.device == known);
         let worker = match same {
             Some(attachment) => attachment.worker,
             None if process.attachments.len() >= ORDINALS
                 || self.devices[known].workers.len() >= WORKERS =>
             {
                 let table = Table::Ordinals;
-                self.defects.add(Defect::Full {
-                    table,
-                    capacity: ORDINALS,
-                    count: 1,
-                });
+                self.defects.add(Defect::Full { table, capacity: ORDINALS, count: 1 });
                 return;
             }
             None => self.devices[known].attach(index),
@@ -300,11 +261,7 @@ impl Session {
         let process = &mut self.processes[index];
         if process.names.len() >= NAME_IDS && !process.names.contains_key(&id) {
             let table = Table::NameIds;
-            self.defects.add(Defect::Full {
-                table,
-                capacity: NAME_IDS,
-                count: 1,
-            });
+            self.defects.add(Defect::Full { table, capacity: NAME_IDS, count: 1 });
             return;
         }
         let named = self.names.kernel(name);
@@ -330,17 +287,10 @@ impl Session {
         };
         let process = &self.processes[index];
         let pid = process.info.pid;
-        let found = process
-            .attachments
-            .iter()
-            .position(|known| known.ordinal == work.ordinal);
+        let found = process.attachments.iter().position(|known| known.ordinal == work.ordinal);
         let Some(attachment) = found else {
             let ordinal = work.ordinal;
-            self.defects.add(Defect::UnknownDevice {
-                pid,
-                ordinal,
-                count: 1,
-            });
+            self.defects.add(Defect::UnknownDevice { pid, ordinal, count: 1 });
             return;
         };
         let named: Named = match work.kind {
@@ -348,10 +298,9 @@ impl Session {
                 self.defects.add(Defect::UnnamedKernel { pid, count: 1 });
                 self.names.unnamed()
             }),
-            WorkKind::Memcpy {
-                bytes: _,
-                copy_kind,
-            } => self.names.own(copy_name(copy_kind), Kind::Memcpy),
+            WorkKind::Memcpy { bytes: _, copy_kind } => {
+                self.names.own(copy_name(copy_kind), Kind::Memcpy)
+            }
             WorkKind::Memset { bytes: _ } => self.names.own(SET_NAME, Kind::Memset),
         };
         let raw = RawWork {
@@ -381,11 +330,7 @@ impl Session {
         }
         let done = devices.iter().map(|&device| {
             let device = &self.devices[device];
-            if device.start.is_some() {
-                device.done
-            } else {
-                0
-            }
+            if device.start.is_some() { device.done } else { 0 }
         });
         let done = done.min().unwrap_or(0);
         self.processes[process].forget_before(done);
@@ -396,10 +341,7 @@ impl Session {
         let workers = self.devices[device].workers.iter();
         workers.filter_map(move |worker| {
             let process = self.processes.get(worker.process)?;
-            let attachment = process
-                .attachments
-                .iter()
-                .find(|known| known.device == device)?;
+            let attachment = process.attachments.iter().find(|known| known.device == device)?;
             Some((worker.process, process.hold(attachment), *attachment))
         })
     }
@@ -424,13 +366,8 @@ impl Session {
             let marked = self
                 .holds(index)
                 .filter(|(_, hold, _)| matches!(hold, Hold::Live(_) | Hold::Gone(_)));
-            let armed = marked
-                .map(|(process, ..)| self.processes[process].armed)
-                .max();
-            let start = self
-                .options
-                .start
-                .map_or(armed.unwrap_or(0), |start| start.0);
+            let armed = marked.map(|(process, ..)| self.processes[process].armed).max();
+            let start = self.options.start.map_or(armed.unwrap_or(0), |start| start.0);
             if to <= start {
                 return;
             }
@@ -456,10 +393,7 @@ impl Session {
             }
         }
         self.devices[index].advance(to, edge, &gaps, &mut spent);
-        if self
-            .limit
-            .is_some_and(|limit| self.devices[index].done >= limit)
-        {
+        if self.limit.is_some_and(|limit| self.devices[index].done >= limit) {
             self.devices[index].forget_from(to);
         }
         intake::attribute(self, index, &spent);

@@ -31,10 +31,7 @@ pub(crate) fn mark(session: &mut Session, index: usize, mark: &Mark) {
         Phase::Unmarked | Phase::Armed => flush < process.flush,
     };
     if ignored {
-        session.defects.add(Defect::MarkBackwards {
-            pid: process.info.pid,
-            count: 1,
-        });
+        session.defects.add(Defect::MarkBackwards { pid: process.info.pid, count: 1 });
         return;
     }
     process.marks += 1;
@@ -78,16 +75,10 @@ pub(crate) fn mark(session: &mut Session, index: usize, mark: &Mark) {
     let process = &mut session.processes[index];
     let pid = process.info.pid;
     if copies_unseen > 0 {
-        session.defects.add(Defect::CopyUnseen {
-            pid,
-            count: copies_unseen,
-        });
+        session.defects.add(Defect::CopyUnseen { pid, count: copies_unseen });
     }
     if unfinished > 0 {
-        session.defects.add(Defect::UnfinishedLaunch {
-            pid,
-            count: unfinished,
-        });
+        session.defects.add(Defect::UnfinishedLaunch { pid, count: unfinished });
     }
     let aged = process.samples.age(process.marks);
     note_aged(session, pid, aged);
@@ -185,16 +176,10 @@ pub(crate) fn close_samples(session: &mut Session, index: usize) {
 
 fn note_aged(session: &mut Session, pid: u32, aged: Aged) {
     if aged.missing > 0 {
-        session.defects.add(Defect::StackMissing {
-            pid,
-            count: aged.missing,
-        });
+        session.defects.add(Defect::StackMissing { pid, count: aged.missing });
     }
     if aged.unmatched > 0 {
-        session.defects.add(Defect::StackUnmatched {
-            pid,
-            count: aged.unmatched,
-        });
+        session.defects.add(Defect::StackUnmatched { pid, count: aged.unmatched });
     }
 }
 
@@ -215,10 +200,7 @@ pub(crate) fn awaits(session: &mut Session, device: usize, to: u64) -> bool {
         if !process.no_mark_noted {
             process.no_mark_noted = true;
             let count = process.batch.len() as u64;
-            session.defects.add(Defect::NoMark {
-                pid: process.info.pid,
-                count,
-            });
+            session.defects.add(Defect::NoMark { pid: process.info.pid, count });
         }
     }
     false

@@ -27,18 +27,12 @@ fn expected(label: &str) -> Option<(Class, Option<&str>)> {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the test reads the corpus, not the library"
-)]
+#[expect(clippy::disallowed_methods, reason = "the test reads the corpus, not the library")]
 fn classes_agree_with_the_corpus() {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus/kernel_names.tsv");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        println!(
-            "SKIP classes_agree_with_the_corpus: {} is not there",
-            path.display()
-        );
+        println!("SKIP classes_agree_with_the_corpus: {} is not there", path.display());
         return;
     };
     let classifier = Classifier::default();
@@ -64,10 +58,7 @@ fn classes_agree_with_the_corpus() {
         if !(same_class && same_kind) {
             let found = format!("{found_class}/{found_kind}");
             let short = name.chars().take(110).collect();
-            confusion
-                .entry((label.to_owned(), found))
-                .or_default()
-                .push(short);
+            confusion.entry((label.to_owned(), found)).or_default().push(short);
         }
     }
     for ((label, found), names) in &confusion {
@@ -79,12 +70,6 @@ fn classes_agree_with_the_corpus() {
     println!(
         "classes agree for {class_agrees} of {rows} names, class and kind for {kind_agrees}; {unmatched} matched no rule"
     );
-    assert!(
-        class_agrees * 1000 >= rows * CLASS_FLOOR,
-        "fewer classes agree than the floor"
-    );
-    assert!(
-        kind_agrees * 1000 >= rows * KIND_FLOOR,
-        "fewer kinds agree than the floor"
-    );
+    assert!(class_agrees * 1000 >= rows * CLASS_FLOOR, "fewer classes agree than the floor");
+    assert!(kind_agrees * 1000 >= rows * KIND_FLOOR, "fewer kinds agree than the floor");
 }

@@ -41,10 +41,7 @@ impl Bpf {
     pub fn watch(&mut self, pid: u32) -> Result<(), BpfError> {
         if let Err(source) = self.watched.insert(pid, 1, 0) {
             return Err(match system_error(&source) {
-                Some(libc::E2BIG) => BpfError::Full {
-                    pid,
-                    capacity: TARGETS,
-                },
+                Some(libc::E2BIG) => BpfError::Full { pid, capacity: TARGETS },
                 _ => BpfError::map("WATCHED", source),
             });
         }
@@ -70,10 +67,7 @@ impl Bpf {
     /// it by, `/proc/PID/map_files/START-END`, which also reaches deleted files and memfds.
     pub fn attach_probe(&mut self, pid: u32, library: &Path) -> Result<ProbeSite, BpfError> {
         let symbol = elf::find(library, &[PROBE_SYMBOL])
-            .map_err(|source| BpfError::Library {
-                library: library.to_owned(),
-                source,
-            })?
+            .map_err(|source| BpfError::Library { library: library.to_owned(), source })?
             .remove(PROBE_SYMBOL)
             .ok_or_else(|| BpfError::NoSymbol {
                 program: LAUNCH_STACK,
@@ -116,14 +110,10 @@ impl Bpf {
         };
         let loaded: &mut UProbe = self.program(program)?;
         if loaded.fd().is_err() {
-            loaded
-                .load()
-                .map_err(|source| BpfError::program(program, source))?;
+            loaded.load().map_err(|source| BpfError::program(program, source))?;
         }
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(offset),
-            cookie,
-        };
+        let point =
+            UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
         let id = loaded.attach(point, library, scope).map_err(failed)?;
         loaded.take_link(id).map_err(failed)
     }
@@ -135,9 +125,7 @@ impl Bpf {
         let cpus = online_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
         let program: &mut PerfEvent = self.program(CPU_SAMPLE)?;
         if program.fd().is_err() {
-            program
-                .load()
-                .map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+            program.load().map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
         }
         let mut links = Vec::new();
         for cpu in cpus {

@@ -64,12 +64,7 @@ pub enum BpfError {
         source: ElfError,
     },
     #[error("attach `{program}` to process {pid}: {} exports no `{symbol}`; is it the right file?", library.display())]
-    NoSymbol {
-        program: &'static str,
-        pid: u32,
-        symbol: String,
-        library: PathBuf,
-    },
+    NoSymbol { program: &'static str, pid: u32, symbol: String, library: PathBuf },
     #[error(
         "watch process {pid}: there is no such process; it has ended or the number is of another PID namespace"
     )]
@@ -86,43 +81,25 @@ pub enum BpfError {
 
 impl BpfError {
     pub(super) fn load(source: EbpfError) -> Self {
-        Self::Load {
-            hint: hint(&source),
-            source: Box::new(source),
-        }
+        Self::Load { hint: hint(&source), source: Box::new(source) }
     }
 
     pub(super) fn program(program: &'static str, source: ProgramError) -> Self {
-        Self::Program {
-            program,
-            hint: hint(&source),
-            source: Box::new(source),
-        }
+        Self::Program { program, hint: hint(&source), source: Box::new(source) }
     }
 
     pub(super) fn map(map: &'static str, source: MapError) -> Self {
-        Self::Map {
-            map,
-            hint: hint(&source),
-            source: Box::new(source),
-        }
+        Self::Map { map, hint: hint(&source), source: Box::new(source) }
     }
 
     pub(super) fn attach(program: &'static str, target: String, source: ProgramError) -> Self {
-        Self::Attach {
-            program,
-            target,
-            hint: hint(&source),
-            source: Box::new(source),
-        }
+        Self::Attach { program, target, hint: hint(&source), source: Box::new(source) }
     }
 
     /// The cause is missing privilege: exit code 77 is for this.
     pub fn is_privilege(&self) -> bool {
         let cause: Option<&(dyn Error + 'static)> = self.source();
-        cause
-            .and_then(errno)
-            .is_some_and(|code| code == libc::EPERM || code == libc::EACCES)
+        cause.and_then(errno).is_some_and(|code| code == libc::EPERM || code == libc::EACCES)
             && !Host::read().missing_capabilities().is_empty()
     }
 }
@@ -166,10 +143,7 @@ fn advise(code: i32, host: &Host) -> String {
 fn errno(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(code) = error
-            .downcast_ref::<io::Error>()
-            .and_then(io::Error::raw_os_error)
-        {
+        if let Some(code) = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
             return Some(code);
         }
         next = error.source();
@@ -182,34 +156,22 @@ mod tests {
     use super::*;
 
     fn host() -> Host {
-        Host {
-            capabilities: u64::MAX,
-            ..Host::default()
-        }
+        Host { capabilities: u64::MAX, ..Host::default() }
     }
 
     #[test]
     fn advice_depends_on_what_the_host_allows() {
         let check = |code: i32, host: &Host, expected: &str| {
             let advice = advise(code, host);
-            assert!(
-                advice.contains(expected),
-                "{advice:?} does not say {expected:?}"
-            );
+            assert!(advice.contains(expected), "{advice:?} does not say {expected:?}");
         };
-        let unprivileged = Host {
-            capabilities: 0,
-            ..host()
-        };
+        let unprivileged = Host { capabilities: 0, ..host() };
         check(libc::EPERM, &unprivileged, "CAP_BPF");
         check(libc::EACCES, &unprivileged, "CAP_PERFMON");
         check(libc::EPERM, &host(), "seccomp");
         check(
             libc::EPERM,
-            &Host {
-                lockdown: Some("confidentiality".into()),
-                ..host()
-            },
+            &Host { lockdown: Some("confidentiality".into()), ..host() },
             "lockdown=integrity",
         );
         check(libc::EACCES, &host(), "verifier");
@@ -218,10 +180,8 @@ mod tests {
 
     #[test]
     fn the_system_error_is_found_under_its_wrappers() {
-        let error = BpfError::Cpus {
-            path: "/sys",
-            source: io::Error::from_raw_os_error(libc::EPERM),
-        };
+        let error =
+            BpfError::Cpus { path: "/sys", source: io::Error::from_raw_os_error(libc::EPERM) };
         assert_eq!(errno(&error), Some(libc::EPERM));
         assert_eq!(errno(&BpfError::NotBuilt), None);
     }

@@ -7,11 +7,8 @@ use std::fs;
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
 /// Bits of `CapEff`, with the name users grant them by.
-const CAPABILITIES: [(u32, &str); 3] = [
-    (38, "CAP_PERFMON"),
-    (39, "CAP_BPF"),
-    (40, "CAP_CHECKPOINT_RESTORE"),
-];
+const CAPABILITIES: [(u32, &str); 3] =
+    [(38, "CAP_PERFMON"), (39, "CAP_BPF"), (40, "CAP_CHECKPOINT_RESTORE")];
 /// `CAP_SYS_ADMIN` stands for all of them.
 const CAP_SYS_ADMIN: u32 = 21;
 
@@ -37,9 +34,7 @@ impl KernelVersion {
 
     /// Of the running kernel; 0.0 when it does not say.
     pub fn running() -> Self {
-        read("/proc/sys/kernel/osrelease")
-            .and_then(|text| Self::parse(&text))
-            .unwrap_or_default()
+        read("/proc/sys/kernel/osrelease").and_then(|text| Self::parse(&text)).unwrap_or_default()
     }
 }
 
@@ -51,10 +46,7 @@ impl fmt::Display for KernelVersion {
 
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "independent facts, not a state"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, not a state")]
 pub struct Host {
     pub kernel: KernelVersion,
     /// The binary holds the kernel programs.
@@ -107,27 +99,17 @@ impl Host {
 
     /// Capabilities the kernel programs need and the agent lacks.
     pub fn missing_capabilities(&self) -> Vec<&'static str> {
-        CAPABILITIES
-            .iter()
-            .filter(|(bit, _)| !self.has(*bit))
-            .map(|(_, name)| *name)
-            .collect()
+        CAPABILITIES.iter().filter(|(bit, _)| !self.has(*bit)).map(|(_, name)| *name).collect()
     }
 
     /// Every feature with what stands in its way. The first obstacle is named.
     pub fn features(&self) -> Vec<Feature> {
         let common = self.common_obstacle();
-        let feature = |name, own: Option<String>| Feature {
-            name,
-            obstacle: common.clone().or(own),
-        };
+        let feature =
+            |name, own: Option<String>| Feature { name, obstacle: common.clone().or(own) };
         let needs = |version: KernelVersion| {
-            (self.kernel < version).then(|| {
-                format!(
-                    "kernel {} is older than {version}; use a newer one",
-                    self.kernel
-                )
-            })
+            (self.kernel < version)
+                .then(|| format!("kernel {} is older than {version}; use a newer one", self.kernel))
         };
         let uprobes = (!self.uprobes).then(|| {
             "the kernel has no uprobes (CONFIG_UPROBE_EVENTS); use one that has, as every distribution's does".to_owned()
@@ -152,10 +134,7 @@ impl Host {
         }
         let missing = self.missing_capabilities();
         if !missing.is_empty() {
-            return Some(format!(
-                "not permitted; run as root or grant {}",
-                missing.join(", ")
-            ));
+            return Some(format!("not permitted; run as root or grant {}", missing.join(", ")));
         }
         if !self.initial_pid_namespace {
             return Some(
@@ -189,9 +168,7 @@ fn parse_lockdown(text: &str) -> Option<String> {
 }
 
 fn parse_capabilities(status: &str) -> Option<u64> {
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
     u64::from_str_radix(line.trim(), 16).ok()
 }
 
@@ -228,18 +205,9 @@ mod tests {
     #[test]
     fn capabilities_are_read_and_named() {
         let text = "Name:\tx\nCapInh:\t0\nCapEff:\t0000008000000000\n";
-        let host = Host {
-            capabilities: parse_capabilities(text).unwrap(),
-            ..Host::default()
-        };
-        assert_eq!(
-            host.missing_capabilities(),
-            ["CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"]
-        );
-        let admin = Host {
-            capabilities: 1 << CAP_SYS_ADMIN,
-            ..Host::default()
-        };
+        let host = Host { capabilities: parse_capabilities(text).unwrap(), ..Host::default() };
+        assert_eq!(host.missing_capabilities(), ["CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"]);
+        let admin = Host { capabilities: 1 << CAP_SYS_ADMIN, ..Host::default() };
         assert_eq!(admin.missing_capabilities(), Vec::<&str>::new());
     }
 
@@ -254,39 +222,18 @@ mod tests {
             ..Host::default()
         };
         let obstacles = |host: &Host| -> Vec<bool> {
-            host.features()
-                .iter()
-                .map(|feature| feature.obstacle.is_some())
-                .collect()
+            host.features().iter().map(|feature| feature.obstacle.is_some()).collect()
         };
         assert_eq!(obstacles(&full), [false, false, false, false]);
-        let old = Host {
-            kernel: KernelVersion::new(5, 10),
-            ..full.clone()
-        };
+        let old = Host { kernel: KernelVersion::new(5, 10), ..full.clone() };
         assert_eq!(obstacles(&old), [false, false, false, true]);
-        let bare = Host {
-            uprobes: false,
-            ..full.clone()
-        };
+        let bare = Host { uprobes: false, ..full.clone() };
         assert_eq!(obstacles(&bare), [true, false, false, true]);
         for host in [
-            Host {
-                built: false,
-                ..full.clone()
-            },
-            Host {
-                capabilities: 0,
-                ..full.clone()
-            },
-            Host {
-                initial_pid_namespace: false,
-                ..full.clone()
-            },
-            Host {
-                lockdown: Some("confidentiality".into()),
-                ..full
-            },
+            Host { built: false, ..full.clone() },
+            Host { capabilities: 0, ..full.clone() },
+            Host { initial_pid_namespace: false, ..full.clone() },
+            Host { lockdown: Some("confidentiality".into()), ..full },
         ] {
             assert_eq!(obstacles(&host), [true, true, true, true]);
         }

@@ -64,10 +64,9 @@ impl Bpf {
             missing: Vec::new(),
             ebpf,
         };
-        for outcome in [
-            bpf.attach_tracepoint("process_exec", "sched_process_exec"),
-            bpf.attach_exit(),
-        ] {
+        for outcome in
+            [bpf.attach_tracepoint("process_exec", "sched_process_exec"), bpf.attach_exit()]
+        {
             bpf.missing.extend(outcome.err());
         }
         Ok(bpf)
@@ -92,16 +91,12 @@ impl Bpf {
         tracepoint: &'static str,
     ) -> Result<(), BpfError> {
         let loaded: &mut RawTracePoint = self.program(program)?;
-        loaded
-            .load()
-            .map_err(|source| BpfError::program(program, source))?;
+        loaded.load().map_err(|source| BpfError::program(program, source))?;
         match loaded.attach(tracepoint) {
             Ok(_) => Ok(()),
-            Err(source) => Err(BpfError::attach(
-                program,
-                format!("tracepoint `{tracepoint}`"),
-                source,
-            )),
+            Err(source) => {
+                Err(BpfError::attach(program, format!("tracepoint `{tracepoint}`"), source))
+            }
         }
     }
 
@@ -110,13 +105,8 @@ impl Bpf {
     where
         for<'p> &'p mut P: TryFrom<&'p mut Program, Error = ProgramError>,
     {
-        let program = self
-            .ebpf
-            .program_mut(name)
-            .ok_or(BpfError::Incomplete { name })?;
-        program
-            .try_into()
-            .map_err(|source| BpfError::program(name, source))
+        let program = self.ebpf.program_mut(name).ok_or(BpfError::Incomplete { name })?;
+        program.try_into().map_err(|source| BpfError::program(name, source))
     }
 }
 
@@ -154,17 +144,13 @@ mod tests {
     #[test]
     fn the_program_for_older_kernels_attaches_too() {
         let features = Host::read().features();
-        if let Some(obstacle) = features
-            .iter()
-            .find_map(|feature| feature.obstacle.as_ref())
-        {
+        if let Some(obstacle) = features.iter().find_map(|feature| feature.obstacle.as_ref()) {
             println!("SKIP bpf: {obstacle}");
             return;
         }
         let mut bpf = Bpf::load().unwrap();
         assert!(bpf.missing().is_empty(), "{:?}", bpf.missing());
-        bpf.attach_tracepoint("leader_exit", "sched_process_exit")
-            .unwrap();
+        bpf.attach_tracepoint("leader_exit", "sched_process_exit").unwrap();
     }
 
     #[test]
@@ -177,10 +163,8 @@ mod tests {
             println!("SKIP bpf: the kernel programs cannot be loaded here");
             return;
         };
-        let message = bpf
-            .attach_tracepoint("no_such_program", "sched_process_exit")
-            .unwrap_err()
-            .to_string();
+        let message =
+            bpf.attach_tracepoint("no_such_program", "sched_process_exit").unwrap_err().to_string();
         assert!(message.contains("no `no_such_program`"), "{message}");
     }
 }

@@ -7,10 +7,7 @@ mod attach;
 mod error;
 pub mod host;
 mod load;
-#[expect(
-    unsafe_code,
-    reason = "aya's Pod is an unsafe trait; this is its one implementation"
-)]
+#[expect(unsafe_code, reason = "aya's Pod is an unsafe trait; this is its one implementation")]
 mod pod;
 mod read;
 mod verify;

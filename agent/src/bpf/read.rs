@@ -54,10 +54,8 @@ impl Bpf {
     }
 
     fn counter(&self, index: u32) -> Result<u64, BpfError> {
-        let values = self
-            .counters
-            .get(&index, 0)
-            .map_err(|source| BpfError::map("COUNTERS", source))?;
+        let values =
+            self.counters.get(&index, 0).map_err(|source| BpfError::map("COUNTERS", source))?;
         Ok(values.iter().sum())
     }
 }

@@ -24,10 +24,7 @@ const LAUNCHES: [(&str, u64); 12] = [
     ("cuLaunchKernelEx_ptsz", verify_cookie::KERNEL),
     ("cuLaunchCooperativeKernel", verify_cookie::KERNEL),
     ("cuLaunchCooperativeKernel_ptsz", verify_cookie::KERNEL),
-    (
-        "cuLaunchCooperativeKernelMultiDevice",
-        verify_cookie::KERNEL,
-    ),
+    ("cuLaunchCooperativeKernelMultiDevice", verify_cookie::KERNEL),
     ("cuLaunch", verify_cookie::KERNEL),
     ("cuLaunchGrid", verify_cookie::KERNEL),
     ("cuLaunchGridAsync", verify_cookie::KERNEL),
@@ -49,10 +46,8 @@ impl Bpf {
     /// path is the one the agent opens it by, as for [`Bpf::attach_probe`].
     pub fn attach_verify(&mut self, pid: u32, library: &Path) -> Result<VerifyProbes, BpfError> {
         let names = LAUNCHES.map(|(name, _)| name);
-        let mut found = elf::find(library, &names).map_err(|source| BpfError::Library {
-            library: library.to_owned(),
-            source,
-        })?;
+        let mut found = elf::find(library, &names)
+            .map_err(|source| BpfError::Library { library: library.to_owned(), source })?;
         let kernel = KernelVersion::running();
         let mut probes = VerifyProbes::default();
         let mut points = Vec::new();
@@ -62,9 +57,7 @@ impl Bpf {
                 Some(symbol) if points.iter().any(|&(_, offset, _)| offset == symbol.offset) => {}
                 Some(symbol) => {
                     // Always the first instruction: behind it the return address may have moved.
-                    probes
-                        .probed
-                        .push((name, Site::first(&symbol.code, kernel)));
+                    probes.probed.push((name, Site::first(&symbol.code, kernel)));
                     points.push((name, symbol.offset, cookie));
                 }
             }
@@ -99,15 +92,16 @@ impl Bpf {
     /// Launches of this process since [`Bpf::attach_verify`]; `None` where it was not called.
     pub fn verify_counts(&self, pid: u32) -> Result<Option<VerifyCounts>, BpfError> {
         match self.verify.get(&pid, 0) {
-            Ok(values) => Ok(Some(values.iter().fold(
-                VerifyCounts::default(),
-                |sum, MapValue(one)| VerifyCounts {
-                    launches: sum.launches + one.launches,
-                    graph_launches: sum.graph_launches + one.graph_launches,
-                    failed: sum.failed + one.failed,
-                    reserved: 0,
-                },
-            ))),
+            Ok(values) => {
+                Ok(Some(values.iter().fold(VerifyCounts::default(), |sum, MapValue(one)| {
+                    VerifyCounts {
+                        launches: sum.launches + one.launches,
+                        graph_launches: sum.graph_launches + one.graph_launches,
+                        failed: sum.failed + one.failed,
+                        reserved: 0,
+                    }
+                })))
+            }
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(BpfError::map("VERIFY", source)),
         }
@@ -118,23 +112,13 @@ impl Bpf {
     fn start_counting(&mut self, pid: u32) -> Result<(), BpfError> {
         let cpus = nr_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
         let zero = PerCpuValues::try_from(vec![MapValue(VerifyCounts::default()); cpus]).map_err(
-            |source| BpfError::Cpus {
-                path: "/sys/devices/system/cpu/possible",
-                source,
-            },
+            |source| BpfError::Cpus { path: "/sys/devices/system/cpu/possible", source },
         )?;
-        self.verify
-            .insert(pid, zero, 0)
-            .map_err(|source| match &source {
-                MapError::SyscallError(call)
-                    if call.io_error.raw_os_error() == Some(libc::E2BIG) =>
-                {
-                    BpfError::Full {
-                        pid,
-                        capacity: TARGETS,
-                    }
-                }
-                _ => BpfError::map("VERIFY", source),
-            })
+        self.verify.insert(pid, zero, 0).map_err(|source| match &source {
+            MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
+                BpfError::Full { pid, capacity: TARGETS }
+            }
+            _ => BpfError::map("VERIFY", source),
+        })
     }
 }

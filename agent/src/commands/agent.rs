@@ -20,51 +20,31 @@ pub fn run(args: &AgentArgs) -> Result<Exit, CommandError> {
         .worker_threads(1)
         .enable_all()
         .build()
-        .map_err(|source| {
-            failed(
-                "start the HTTP runtime: check the limits on threads",
-                source,
-            )
-        })?;
+        .map_err(|source| failed("start the HTTP runtime: check the limits on threads", source))?;
     runtime.block_on(serve(config))
 }
 
 async fn serve(config: Config) -> Result<Exit, CommandError> {
     let at = config.listen;
     let listener = TcpListener::bind(at).await.map_err(|source| {
-        failed(
-            &format!("listen on {at}: choose another address with `--listen`"),
-            source,
-        )
+        failed(&format!("listen on {at}: choose another address with `--listen`"), source)
     })?;
     let address = listener.local_addr().unwrap_or(at);
     let settings = Settings {
         selection: Selection::Rings,
         // Metrics need totals only: no stacks are taken, no programs loaded.
-        level: if config.enabled {
-            Level::Counting
-        } else {
-            Level::Dormant
-        },
+        level: if config.enabled { Level::Counting } else { Level::Dormant },
         stack_rate: 0,
         cpu_hz: 0,
         verify: false,
         scan_every: Duration::from_secs(config.scan_seconds),
     };
-    let start = Start {
-        command: "agent".to_owned(),
-        ..Start::default()
-    };
+    let start = Start { command: "agent".to_owned(), ..Start::default() };
     let watcher =
         Watcher::start(move || Observer::new(settings, start, None, None)).map_err(|source| {
-            failed(
-                "start the watcher thread: check the limits on threads",
-                source,
-            )
+            failed("start the watcher thread: check the limits on threads", source)
         })?;
-    screen::say(&format!(
-        "warplens: serving http://{address}/metrics; Ctrl-C or SIGTERM ends it"
-    ));
+    screen::say(&format!("warplens: serving http://{address}/metrics; Ctrl-C or SIGTERM ends it"));
     let shutdown = shutdown().map_err(|source| failed("register signal handlers", source))?;
     let watcher = daemon::serve(listener, watcher, shutdown)
         .await
@@ -87,8 +67,5 @@ fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
 }
 
 fn failed(message: &str, source: std::io::Error) -> CommandError {
-    CommandError::Failed {
-        message: message.to_owned(),
-        source: Some(Box::new(source)),
-    }
+    CommandError::Failed { message: message.to_owned(), source: Some(Box::new(source)) }
 }

@@ -51,9 +51,7 @@ pub fn run(args: &ClassifyArgs) -> Result<Exit, CommandError> {
     };
     // Standard output holds one line a name and nothing else.
     let names = crate::output::words::count(names, "name");
-    screen::say(&format!(
-        "{names}, {unmatched} matched no rule. Next: `{next}`"
-    ));
+    screen::say(&format!("{names}, {unmatched} matched no rule. Next: `{next}`"));
     Ok(Exit::Ok)
 }
 
@@ -72,11 +70,7 @@ fn write_line(
 ) -> io::Result<()> {
     counts.names += 1;
     let (class, kind, rule) = if let Some(matched) = classifier.classify(name) {
-        (
-            matched.class,
-            matched.kind,
-            format!("rules.txt:{}", matched.rule),
-        )
+        (matched.class, matched.kind, format!("rules.txt:{}", matched.rule))
     } else {
         counts.unmatched += 1;
         (Class::Other, Kind::Other, "no rule".to_owned())

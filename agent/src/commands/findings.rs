@@ -30,25 +30,20 @@ const UNCLASSIFIED_WARNING: f64 = 5.0;
 /// Everything found, gravest first.
 pub fn findings(capture: &Capture) -> Vec<Finding> {
     let report = &capture.report;
-    let mut found: Vec<Finding> = report
-        .devices
-        .iter()
-        .flat_map(|device| of_device(report, device))
-        .collect();
-    if report
-        .devices
-        .iter()
-        .all(|device| device.kernels == 0 && device.copies == 0)
-    {
+    let mut found: Vec<Finding> =
+        report.devices.iter().flat_map(|device| of_device(report, device)).collect();
+    if report.devices.iter().all(|device| device.kernels == 0 && device.copies == 0) {
         found.push(Finding {
             severity: Severity::Critical,
             text: "no GPU work was observed".to_owned(),
         });
     }
-    found.extend(report.defects.iter().map(|defect| Finding {
-        severity: Severity::Info,
-        text: defect.to_string(),
-    }));
+    found.extend(
+        report
+            .defects
+            .iter()
+            .map(|defect| Finding { severity: Severity::Info, text: defect.to_string() }),
+    );
     found.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
     found
 }
@@ -83,9 +78,7 @@ fn of_device(report: &Report, device: &DeviceReport) -> Vec<Finding> {
         .collect();
     let share = words::percent(unknown.iter().map(|total| total.total).sum(), all);
     if device.records.unclassified > 0 && share >= UNCLASSIFIED_WARNING {
-        let name = unknown
-            .first()
-            .map_or("", |total| words::kernel_name(report, total.name));
+        let name = unknown.first().map_or("", |total| words::kernel_name(report, total.name));
         found.push(Finding {
             severity: Severity::Warning,
             text: format!(

@@ -50,11 +50,7 @@ pub enum CommandError {
     Usage(String),
     /// A privilege is missing.
     #[error("{what}: {privilege} is missing: {advice}")]
-    Privilege {
-        what: String,
-        privilege: String,
-        advice: String,
-    },
+    Privilege { what: String, privilege: String, advice: String },
     /// Anything else, as `what: where: what to do`.
     #[error("{message}")]
     Failed {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::session::{Outcome, Session, Until, print};
 use super::{CommandError, Exit, screen};
 use crate::cli::RecordArgs;
-use crate::observe::Selection;
+use crate::observe::{Refused, Selection};
 use crate::proc;
 
 /// Between looks for new processes below the ones that were named.
@@ -13,24 +13,15 @@ const SCAN_EVERY: Duration = Duration::from_secs(1);
 
 pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     let selection = selection(args)?;
-    let mut session = Session::open(
-        "record",
-        &args.out,
-        selection,
-        args.sampling,
-        args.verify,
-        SCAN_EVERY,
-    )?;
+    let mut session =
+        Session::open("record", &args.out, selection, args.sampling, args.verify, SCAN_EVERY)?;
     session.arm()?;
     check_targets(&session, args)?;
     let outcome = session.observe(Until::After(args.duration), || true)?;
     let observed = session.elapsed();
     let ended = session.observer.ended().to_vec();
-    let disagree = session
-        .observer
-        .verifications()
-        .iter()
-        .any(|counts| !counts.agrees());
+    let disagree = session.observer.verifications().iter().any(|counts| !counts.agrees());
+    let refused = session.observer.refused().first().cloned();
     let capture = session.close()?;
     print(&capture, &args.out, args.json)?;
     if outcome == Outcome::TargetsEnded {
@@ -45,6 +36,10 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
             ),
             source: None,
         });
+    }
+    // With `--all` nobody asked for that process in particular.
+    if let Some(refused) = refused.filter(|_| !args.all) {
+        return Err(refusal(&refused));
     }
     if args.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
@@ -77,18 +72,15 @@ fn selection(args: &RecordArgs) -> Result<Selection, CommandError> {
 /// Nothing to see is an error now, not an empty report in 30 s.
 fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandError> {
     let observer = &session.observer;
-    if observer.ring_count() > 0 {
+    let unarmed = observer.unarmed();
+    if observer.ring_count() > unarmed.len() {
         return Ok(());
     }
-    if let Some(held) = observer.held().first() {
-        return Err(CommandError::Failed {
-            message: format!("record: {held}"),
-            source: None,
-        });
+    if let Some(refused) = observer.refused().iter().chain(&unarmed).next() {
+        return Err(refusal(refused));
     }
     if args.all || !observer.has_programs() {
-        let privileged = rustix::process::geteuid().is_root();
-        if !privileged {
+        if !rustix::process::geteuid().is_root() {
             return Err(CommandError::Privilege {
                 what: "record".to_owned(),
                 privilege: "root, or CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE,".to_owned(),
@@ -104,4 +96,16 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
         "warplens: no GPU work will be seen: none of these processes has the shim loaded (start the server with `warplens run`)",
     );
     Ok(())
+}
+
+fn refusal(refused: &Refused) -> CommandError {
+    if refused.privilege {
+        CommandError::Privilege {
+            what: format!("record process {}", refused.pid),
+            privilege: "CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE".to_owned(),
+            advice: refused.reason.clone(),
+        }
+    } else {
+        CommandError::Failed { message: format!("record: {}", refused.reason), source: None }
+    }
 }

@@ -32,14 +32,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
         return Err(CommandError::Usage("run: no command".to_owned()));
     };
     let observed = Selection::Trees(vec![std::process::id()]);
-    let mut session = Session::open(
-        "run",
-        &args.out,
-        observed,
-        args.sampling,
-        args.verify,
-        SCAN_EVERY,
-    )?;
+    let mut session =
+        Session::open("run", &args.out, observed, args.sampling, args.verify, SCAN_EVERY)?;
     let mut child = Command::new(program)
         .args(arguments)
         .env("CUDA_INJECTION64_PATH", &shim)
@@ -54,17 +48,9 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
         status = child.try_wait().ok().flatten();
         status.is_none()
     });
-    let status = finish_child(
-        &mut child,
-        status,
-        matches!(outcome, Ok(Outcome::Interrupted)),
-    );
+    let status = finish_child(&mut child, status, matches!(outcome, Ok(Outcome::Interrupted)));
     outcome?;
-    let disagree = session
-        .observer
-        .verifications()
-        .iter()
-        .any(|counts| !counts.agrees());
+    let disagree = session.observer.verifications().iter().any(|counts| !counts.agrees());
     let capture = session.close()?;
     if args.json {
         // Standard output belongs to the command.
@@ -80,10 +66,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
     match status {
         Some(status) if status.success() => Ok(Exit::Ok),
         Some(status) => Err(CommandError::Failed {
-            message: format!(
-                "run: `{program}` {}: its output says why",
-                how_it_ended(status)
-            ),
+            message: format!("run: `{program}` {}: its output says why", how_it_ended(status)),
             source: None,
         }),
         None => Ok(Exit::Ok),

@@ -71,11 +71,8 @@ impl Session {
             Ok(bpf) => (Some(bpf), None),
             Err(error) => (None, Some(one_line(&error))),
         };
-        let level = if sampling.stack_rate > 0 && bpf.is_some() {
-            Level::Stacks
-        } else {
-            Level::Counting
-        };
+        let level =
+            if sampling.stack_rate > 0 && bpf.is_some() { Level::Stacks } else { Level::Counting };
         let settings = Settings {
             selection,
             level,
@@ -95,17 +92,10 @@ impl Session {
         };
         let mut observer = Observer::new(settings, start, bpf, Some(writer))?;
         if let Some(problem) = problem {
-            screen::say(&format!(
-                "warplens: no stacks and no CPU samples: {problem}"
-            ));
+            screen::say(&format!("warplens: no stacks and no CPU samples: {problem}"));
             observer.note(format!("No stacks and no CPU samples: {problem}."))?;
         }
-        Ok(Self {
-            observer,
-            folder,
-            interrupted: catch_signals()?,
-            started: Instant::now(),
-        })
+        Ok(Self { observer, folder, interrupted: catch_signals()?, started: Instant::now() })
     }
 
     /// Rounds until every ring is at its level, or has said why not.
@@ -160,10 +150,7 @@ impl Session {
         self.observer.limit(end)?;
         let deadline = Instant::now() + DRAIN_PATIENCE;
         while self.observer.ring_count() > 0
-            && self
-                .observer
-                .watermark()
-                .is_none_or(|watermark| watermark < end)
+            && self.observer.watermark().is_none_or(|watermark| watermark < end)
             && Instant::now() < deadline
         {
             thread::sleep(SHORT_ROUND);
@@ -174,9 +161,7 @@ impl Session {
 
     /// Lets go of the workers and writes the folder.
     pub fn close(self) -> Result<Capture, CommandError> {
-        let Self {
-            observer, folder, ..
-        } = self;
+        let Self { observer, folder, .. } = self;
         let capture = observer.finish()?.finish();
         output::write_all(&folder, &capture)?;
         folder.commit().map_err(output::OutputError::from)?;
@@ -228,10 +213,9 @@ fn progress(until: Until) -> ProgressBar {
             ProgressBar::new(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
             "recording {wide_bar} {elapsed} of {msg}  (Ctrl-C ends it early and keeps everything)",
         ),
-        Until::TargetsEnd => (
-            ProgressBar::new_spinner(),
-            "{spinner} recording {elapsed} until the command ends",
-        ),
+        Until::TargetsEnd => {
+            (ProgressBar::new_spinner(), "{spinner} recording {elapsed} until the command ends")
+        }
     };
     if let Until::After(duration) = until {
         bar.set_message(format!("{:.0}s", duration.as_secs_f64()));

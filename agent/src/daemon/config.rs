@@ -55,10 +55,7 @@ impl Config {
         let Some(path) = path else {
             return Ok(Self::default());
         };
-        let read = |source| ConfigError::Read {
-            path: path.to_owned(),
-            source,
-        };
+        let read = |source| ConfigError::Read { path: path.to_owned(), source };
         Self::parse(path, &fs::read_to_string(path).map_err(read)?)
     }
 
@@ -104,9 +101,6 @@ mod tests {
         assert!(parse("scan_second = 1").is_err());
         assert!(parse("listen = 9400").is_err());
         let refused = parse("scan_seconds = 0").unwrap_err();
-        assert_eq!(
-            refused,
-            "configuration w.toml: scan_seconds is 0: use 1 to 3600"
-        );
+        assert_eq!(refused, "configuration w.toml: scan_seconds is 0: use 1 to 3600");
     }
 }

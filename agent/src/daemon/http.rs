@@ -24,19 +24,15 @@ pub async fn serve(
     watcher: Watcher,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<Watcher> {
-    let context = Arc::new(Context {
-        watcher,
-        exporter: tokio::sync::Mutex::new(Exporter::default()),
-    });
+    let context =
+        Arc::new(Context { watcher, exporter: tokio::sync::Mutex::new(Exporter::default()) });
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(Arc::clone(&context));
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown)
-        .await?;
+    axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
     let context =
         Arc::into_inner(context).ok_or_else(|| io::Error::other("a request is still open"))?;
     Ok(context.watcher)
@@ -44,11 +40,7 @@ pub async fn serve(
 
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
     let Some(answer) = context.watcher.ask().await else {
-        return (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the watcher does not answer\n",
-        )
-            .into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "the watcher does not answer\n").into_response();
     };
     let health = prometheus::Health {
         collectors: vec![("workers", context.watcher.health.alive())],
@@ -60,22 +52,14 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
         ],
         ..prometheus::Health::default()
     };
-    match context
-        .exporter
-        .lock()
-        .await
-        .render(&answer.capture, &health)
-    {
+    match context.exporter.lock().await.render(&answer.capture, &health) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }
 
 async fn healthz(State(context): State<Arc<Context>>) -> Response {
-    answer(
-        context.watcher.health.alive() && !context.watcher.finished(),
-        "the watcher is stuck\n",
-    )
+    answer(context.watcher.health.alive() && !context.watcher.finished(), "the watcher is stuck\n")
 }
 
 async fn livez() -> Response {
@@ -83,10 +67,7 @@ async fn livez() -> Response {
 }
 
 async fn readyz(State(context): State<Arc<Context>>) -> Response {
-    answer(
-        context.watcher.health.ready(),
-        "no look for workers is done yet\n",
-    )
+    answer(context.watcher.health.ready(), "no look for workers is done yet\n")
 }
 
 fn answer(good: bool, otherwise: &'static str) -> Response {

@@ -73,12 +73,7 @@ impl Watcher {
         let thread = thread::Builder::new()
             .name("watcher".to_owned())
             .spawn(move || watch(make()?, &receiver, &thread_health, &thread_stop))?;
-        Ok(Self {
-            health,
-            questions,
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { health, questions, stop, thread: Some(thread) })
     }
 
     /// What is final so far. `None`: the watcher is stuck, gone, or asked too often.
@@ -119,10 +114,8 @@ fn watch(
         health.ready.store(true, Ordering::Relaxed);
         if let Ok(question) = questions.recv_timeout(ROUND) {
             // Whoever asked may have gone away.
-            let _gone = question.send(Answer {
-                capture: observer.pipeline().capture(),
-                drops: observer.drops(),
-            });
+            let _gone = question
+                .send(Answer { capture: observer.pipeline().capture(), drops: observer.drops() });
         }
     }
     observer.finish().map(drop)

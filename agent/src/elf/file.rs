@@ -24,24 +24,14 @@ impl Bounded {
     /// Refuses what is not a regular file: opening a device or a pipe may block or act.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let file = File::open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "not a regular file",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self {
-            file,
-            length: metadata.len(),
-            left: BUDGET,
-        })
+        Ok(Self { file, length: metadata.len(), left: BUDGET })
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), ()> {

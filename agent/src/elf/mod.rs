@@ -31,23 +31,17 @@ pub enum ElfError {
 
 /// The dynamic symbols of this name that `path` defines, with the file offset a probe goes to.
 pub fn find<'n>(path: &Path, names: &[&'n str]) -> Result<BTreeMap<&'n str, Symbol>, ElfError> {
-    let file = file::Bounded::open(path).map_err(|source| ElfError::Open {
-        path: path.display().to_string(),
-        source,
-    })?;
+    let file = file::Bounded::open(path)
+        .map_err(|source| ElfError::Open { path: path.display().to_string(), source })?;
     let cache = object::ReadCache::new(file);
-    symbol::find(&cache, names).map_err(|reason| ElfError::Malformed {
-        path: path.display().to_string(),
-        reason,
-    })
+    symbol::find(&cache, names)
+        .map_err(|reason| ElfError::Malformed { path: path.display().to_string(), reason })
 }
 
 /// [`find`] in bytes that are at hand.
 pub fn find_in<'n>(bytes: &[u8], names: &[&'n str]) -> Result<BTreeMap<&'n str, Symbol>, ElfError> {
-    symbol::find(bytes, names).map_err(|reason| ElfError::Malformed {
-        path: "the given bytes".to_owned(),
-        reason,
-    })
+    symbol::find(bytes, names)
+        .map_err(|reason| ElfError::Malformed { path: "the given bytes".to_owned(), reason })
 }
 
 /// Whether `path` defines the dynamic symbol `name`, function or not. The marker of the simulated

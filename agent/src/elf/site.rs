@@ -65,11 +65,7 @@ impl Site {
     /// The function's first instruction.
     pub fn first(code: &[u8], kernel: KernelVersion) -> Self {
         let instruction = Instruction::decode(code);
-        Self {
-            skip: 0,
-            instruction,
-            cost_ns: instruction.cost_ns(kernel),
-        }
+        Self { skip: 0, instruction, cost_ns: instruction.cost_ns(kernel) }
     }
 
     /// The cheapest of the function's first instruction and the nops at its entry, where
@@ -86,11 +82,7 @@ impl Site {
             };
             let cost_ns = instruction.cost_ns(kernel);
             if cost_ns < best.cost_ns {
-                best = Self {
-                    skip,
-                    instruction,
-                    cost_ns,
-                };
+                best = Self { skip, instruction, cost_ns };
             }
             skip += length;
         }
@@ -132,12 +124,7 @@ mod tests {
         check(&probe_point, NEW, 0, Instruction::Nop5);
         check(&probe_point, OLD, 5, Instruction::Nop1);
         // Behind the first real instruction arguments may be gone.
-        check(
-            &[0xf3, 0x0f, 0x1e, 0xfa, 0x90],
-            OLD,
-            0,
-            Instruction::EndBr64,
-        );
+        check(&[0xf3, 0x0f, 0x1e, 0xfa, 0x90], OLD, 0, Instruction::EndBr64);
         check(&[0x90; 16], NEW, 0, Instruction::Nop1);
     }
 }

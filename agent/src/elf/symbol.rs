@@ -32,10 +32,8 @@ pub(super) fn find<'n, 'd, R: ReadRef<'d>>(
     if file.elf_header().e_machine(endian) != EM_X86_64 {
         return Err("it is for another machine than x86-64".to_owned());
     }
-    let headers = file
-        .elf_header()
-        .program_headers(endian, data)
-        .map_err(|error| error.to_string())?;
+    let headers =
+        file.elf_header().program_headers(endian, data).map_err(|error| error.to_string())?;
     let mut found = BTreeMap::new();
     for symbol in file.dynamic_symbols() {
         if !symbol.is_definition() && symbol.address() == 0 {
@@ -49,17 +47,11 @@ pub(super) fn find<'n, 'd, R: ReadRef<'d>>(
         };
         let place = headers.iter().find_map(|header| {
             let (start, filled) = (header.p_vaddr(endian), header.p_filesz(endian));
-            let inside = symbol
-                .address()
-                .checked_sub(start)
-                .filter(|&inside| inside < filled)?;
+            let inside = symbol.address().checked_sub(start).filter(|&inside| inside < filled)?;
             if header.p_type(endian) != object::elf::PT_LOAD {
                 return None;
             }
-            Some((
-                header.p_offset(endian).checked_add(inside)?,
-                filled - inside,
-            ))
+            Some((header.p_offset(endian).checked_add(inside)?, filled - inside))
         });
         let Some((offset, left)) = place else {
             continue;
@@ -69,11 +61,7 @@ pub(super) fn find<'n, 'd, R: ReadRef<'d>>(
         if let Ok(bytes) = data.read_bytes_at(offset, length) {
             code[..bytes.len()].copy_from_slice(bytes);
         }
-        found.entry(wanted).or_insert(Symbol {
-            address: symbol.address(),
-            offset,
-            code,
-        });
+        found.entry(wanted).or_insert(Symbol { address: symbol.address(), offset, code });
     }
     Ok(found)
 }

@@ -10,10 +10,8 @@ use super::*;
 /// The C library of this machine: a real file with many dynamic symbols.
 fn libc_path() -> PathBuf {
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let line = maps
-        .lines()
-        .find(|line| line.contains("/libc.so.6"))
-        .expect("tests link the C library");
+    let line =
+        maps.lines().find(|line| line.contains("/libc.so.6")).expect("tests link the C library");
     PathBuf::from(&line[line.find('/').unwrap()..])
 }
 
@@ -46,10 +44,7 @@ fn dynamic_address(symbol: &std::ffi::CStr) -> u64 {
 #[test]
 fn offsets_agree_with_the_memory_map() {
     let found = find(&libc_path(), &["getpid", "strtol", "no_such_symbol"]).unwrap();
-    assert_eq!(
-        found.keys().copied().collect::<Vec<_>>(),
-        ["getpid", "strtol"]
-    );
+    assert_eq!(found.keys().copied().collect::<Vec<_>>(), ["getpid", "strtol"]);
     assert_eq!(found["getpid"].offset, address_of(c"getpid"));
     assert_eq!(found["strtol"].offset, address_of(c"strtol"));
     let bytes = fs::read(libc_path()).unwrap();

@@ -40,24 +40,15 @@ const HEAD_BYTES: u64 = 16;
 
 /// Tells what `path` is.
 pub fn detect(path: &Path) -> Result<Format, FormatError> {
-    let open = |source| FormatError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let open = |source| FormatError::Open { path: path.to_owned(), source };
     // The kind is checked before opening: opening a FIFO would wait for a writer.
     if !std::fs::metadata(path).map_err(open)?.is_file() {
-        return Err(FormatError::NotAFile {
-            path: path.to_owned(),
-        });
+        return Err(FormatError::NotAFile { path: path.to_owned() });
     }
     let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head))
-        .map_err(open)?;
+    File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head)).map_err(open)?;
     if head.is_empty() {
-        return Err(FormatError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(FormatError::Empty { path: path.to_owned() });
     }
     // A truncated magic is still ours to explain.
     if recording::looks_like_recording(&head) || recording::MAGIC.starts_with(&head) {
@@ -66,10 +57,7 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
     if head.starts_with(nsys::SQLITE_MAGIC) {
         return Ok(Format::Sqlite);
     }
-    Err(FormatError::Unsupported {
-        path: path.to_owned(),
-        what: describe(path, &head),
-    })
+    Err(FormatError::Unsupported { path: path.to_owned(), what: describe(path, &head) })
 }
 
 fn describe(path: &Path, head: &[u8]) -> &'static str {

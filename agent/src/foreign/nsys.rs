@@ -43,11 +43,7 @@ pub enum NsysError {
     #[error(
         "{path}: table {table} has no column `{column}`: this export's schema is not supported"
     )]
-    Column {
-        path: PathBuf,
-        table: &'static str,
-        column: &'static str,
-    },
+    Column { path: PathBuf, table: &'static str, column: &'static str },
     #[error("{path}: more than {NAMES_MAX} kernel names: not a plausible trace")]
     Names { path: PathBuf },
 }
@@ -95,19 +91,11 @@ const COLUMNS: [&str; 14] = [
 /// Streams the trace at `path` into `sink`.
 pub fn read(path: &Path, sink: &mut impl FnMut(Input)) -> Result<(), NsysError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let open = |source| NsysError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let open = |source| NsysError::Open { path: path.to_owned(), source };
     let connection = Connection::open_with_flags(path, flags).map_err(open)?;
     let tables = tables(&connection).map_err(open)?;
-    if !Activity::ALL
-        .iter()
-        .any(|activity| tables.contains(activity.table()))
-    {
-        return Err(NsysError::NoActivity {
-            path: path.to_owned(),
-        });
+    if !Activity::ALL.iter().any(|activity| tables.contains(activity.table())) {
+        return Err(NsysError::NoActivity { path: path.to_owned() });
     }
     sink(Input::Start(Start {
         command: "analyze".to_owned(),
@@ -120,10 +108,7 @@ pub fn read(path: &Path, sink: &mut impl FnMut(Input)) -> Result<(), NsysError> 
         if tables.contains(activity.table()) {
             trace.activity(activity, sink)?;
         } else {
-            sink(Input::Note(format!(
-                "the trace has no table {}",
-                activity.table()
-            )));
+            sink(Input::Note(format!("the trace has no table {}", activity.table())));
         }
     }
     if tables.contains("CUPTI_ACTIVITY_KIND_GRAPH_TRACE") {
@@ -173,13 +158,7 @@ impl<'c> Trace<'c> {
         connection: &'c Connection,
         tables: &HashSet<String>,
     ) -> Result<Self, NsysError> {
-        let query = |table| {
-            move |source| NsysError::Query {
-                path: path.to_owned(),
-                table,
-                source,
-            }
-        };
+        let query = |table| move |source| NsysError::Query { path: path.to_owned(), table, source };
         let mut titles = HashMap::new();
         if tables.contains("PROCESSES") {
             titles = titles_of(connection).map_err(query("PROCESSES"))?;
@@ -213,29 +192,22 @@ impl<'c> Trace<'c> {
     ) -> Result<(), NsysError> {
         let table = activity.table();
         let path = self.path;
-        let query = |source| NsysError::Query {
-            path: path.to_owned(),
-            table,
-            source,
-        };
+        let query = |source| NsysError::Query { path: path.to_owned(), table, source };
         let present = columns(self.connection, table).map_err(query)?;
         if let Some(column) = REQUIRED.iter().find(|&&column| !present.contains(column)) {
-            return Err(NsysError::Column {
-                path: path.to_owned(),
-                table,
-                column,
-            });
+            return Err(NsysError::Column { path: path.to_owned(), table, column });
         }
-        let selected: Vec<String> = COLUMNS
-            .iter()
-            .map(|&column| {
-                if present.contains(column) {
-                    format!("\"{column}\"")
-                } else {
-                    "NULL".to_owned()
-                }
-            })
-            .collect();
+        let selected: Vec<String> =
+            COLUMNS
+                .iter()
+                .map(|&column| {
+                    if present.contains(column) {
+                        format!("\"{column}\"")
+                    } else {
+                        "NULL".to_owned()
+                    }
+                })
+                .collect();
         // Table and column names are this file's constants.
         let sql = format!("SELECT {} FROM {table}", selected.join(", "));
         let mut statement = self.connection.prepare(&sql).map_err(query)?;
@@ -258,26 +230,15 @@ impl<'c> Trace<'c> {
         let ordinal = fields.number("deviceId");
         self.device(process, global_pid, ordinal, sink);
         let kind = match activity {
-            Activity::Kernel => WorkKind::Kernel {
-                name: self.name(process, fields, sink)?,
-            },
+            Activity::Kernel => WorkKind::Kernel { name: self.name(process, fields, sink)? },
             Activity::Memcpy => {
                 let copy_kind = u8::try_from(fields.number("copyKind")).unwrap_or(0);
-                WorkKind::Memcpy {
-                    bytes: fields.wide("bytes"),
-                    copy_kind,
-                }
+                WorkKind::Memcpy { bytes: fields.wide("bytes"), copy_kind }
             }
-            Activity::Memset => WorkKind::Memset {
-                bytes: fields.wide("bytes"),
-            },
+            Activity::Memset => WorkKind::Memset { bytes: fields.wide("bytes") },
         };
         // A time that is missing or negative makes the record one without timestamps.
-        let time = |column| {
-            fields
-                .get(column)
-                .and_then(|value| u64::try_from(value).ok())
-        };
+        let time = |column| fields.get(column).and_then(|value| u64::try_from(value).ok());
         let (start, end) = match (time("start"), time("end")) {
             (Some(start), Some(end)) => (start, end),
             _ => (0, 0),
@@ -307,12 +268,7 @@ impl<'c> Trace<'c> {
         let (_, role, rank) = parse_title(&[&title], &title);
         sink(Input::Process {
             process,
-            info: ProcessInfo {
-                pid: pid(global_pid),
-                title,
-                role,
-                rank,
-            },
+            info: ProcessInfo { pid: pid(global_pid), title, role, rank },
         });
         process
     }
@@ -329,39 +285,23 @@ impl<'c> Trace<'c> {
         if !self.ordinals.insert((process, ordinal)) {
             return;
         }
-        let uuid = self
-            .uuids
-            .of(i64::from(pid(global_pid)), i64::from(ordinal));
-        let known = self
-            .devices
-            .iter()
-            .position(|device| match (&device.uuid, &uuid) {
-                (Some(a), Some(b)) => a == b,
-                (None, None) => device.ordinal == ordinal,
-                _ => false,
-            });
+        let uuid = self.uuids.of(i64::from(pid(global_pid)), i64::from(ordinal));
+        let known = self.devices.iter().position(|device| match (&device.uuid, &uuid) {
+            (Some(a), Some(b)) => a == b,
+            (None, None) => device.ordinal == ordinal,
+            _ => false,
+        });
         let position = known.unwrap_or(self.devices.len());
         let device = DeviceKey(u32::try_from(position).unwrap_or(u32::MAX));
         if known.is_none() {
             let taken = self.devices.iter().any(|other| other.ordinal == ordinal);
             // Two GPUs that their processes both call 0 need two numbers.
             let index = if taken { device.0 } else { ordinal };
-            self.devices.push(Device {
-                uuid: uuid.clone(),
-                ordinal,
-            });
-            let info = DeviceInfo {
-                index,
-                uuid,
-                simulated: false,
-            };
+            self.devices.push(Device { uuid: uuid.clone(), ordinal });
+            let info = DeviceInfo { index, uuid, simulated: false };
             sink(Input::Device { device, info });
         }
-        sink(Input::Ordinal {
-            process,
-            ordinal,
-            device,
-        });
+        sink(Input::Ordinal { process, ordinal, device });
     }
 
     fn name(
@@ -378,9 +318,7 @@ impl<'c> Trace<'c> {
         };
         if !self.names.contains_key(&string) {
             if self.names.len() >= NAMES_MAX {
-                return Err(NsysError::Names {
-                    path: self.path.to_owned(),
-                });
+                return Err(NsysError::Names { path: self.path.to_owned() });
             }
             let id = u32::try_from(self.names.len() + 1).unwrap_or(u32::MAX);
             let text = self.string(string)?;
@@ -390,11 +328,7 @@ impl<'c> Trace<'c> {
             return Ok(0);
         };
         if self.named.insert((process, *id)) {
-            sink(Input::Name {
-                process,
-                id: *id,
-                name: text.clone(),
-            });
+            sink(Input::Name { process, id: *id, name: text.clone() });
         }
         Ok(*id)
     }
@@ -404,11 +338,8 @@ impl<'c> Trace<'c> {
         if !self.has_names {
             return Ok(missing());
         }
-        let query = |source| NsysError::Query {
-            path: self.path.to_owned(),
-            table: "StringIds",
-            source,
-        };
+        let query =
+            |source| NsysError::Query { path: self.path.to_owned(), table: "StringIds", source };
         let mut statement = self
             .connection
             .prepare_cached("SELECT value FROM StringIds WHERE id = ?1")
@@ -423,10 +354,7 @@ impl<'c> Trace<'c> {
 
 impl Uuids {
     fn of(&self, pid: i64, ordinal: i64) -> Option<String> {
-        self.by_process
-            .get(&(pid, ordinal))
-            .or_else(|| self.by_device.get(&ordinal))
-            .cloned()
+        self.by_process.get(&(pid, ordinal)).or_else(|| self.by_device.get(&ordinal)).cloned()
     }
 }
 
@@ -452,15 +380,11 @@ impl Fields {
 
     /// 0 where absent or out of range.
     fn number(&self, column: &str) -> u32 {
-        self.get(column)
-            .and_then(|value| u32::try_from(value).ok())
-            .unwrap_or(0)
+        self.get(column).and_then(|value| u32::try_from(value).ok()).unwrap_or(0)
     }
 
     fn wide(&self, column: &str) -> u64 {
-        self.get(column)
-            .and_then(|value| u64::try_from(value).ok())
-            .unwrap_or(0)
+        self.get(column).and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
     }
 }
 
@@ -501,28 +425,20 @@ fn device_uuids(connection: &Connection) -> Result<HashMap<i64, String>, rusqlit
     }
     let mut statement = connection.prepare("SELECT id, uuid FROM TARGET_INFO_GPU")?;
     let rows = statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, uuid(row.get_ref(1)?))))?;
-    rows.filter_map(|row| row.map(|(id, uuid)| Some((id, uuid?))).transpose())
-        .collect()
+    rows.filter_map(|row| row.map(|(id, uuid)| Some((id, uuid?))).transpose()).collect()
 }
 
 fn process_uuids(connection: &Connection) -> Result<HashMap<(i64, i64), String>, rusqlite::Error> {
     let present = columns(connection, "TARGET_INFO_CUDA_DEVICE")?;
-    if !["pid", "cudaId", "uuid"]
-        .iter()
-        .all(|&column| present.contains(column))
-    {
+    if !["pid", "cudaId", "uuid"].iter().all(|&column| present.contains(column)) {
         return Ok(HashMap::new());
     }
     let mut statement =
         connection.prepare("SELECT pid, cudaId, uuid FROM TARGET_INFO_CUDA_DEVICE")?;
     let rows = statement.query_map([], |row| {
-        Ok((
-            (row.get::<_, i64>(0)?, row.get::<_, i64>(1)?),
-            uuid(row.get_ref(2)?),
-        ))
+        Ok(((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?), uuid(row.get_ref(2)?)))
     })?;
-    rows.filter_map(|row| row.map(|(key, uuid)| Some((key, uuid?))).transpose())
-        .collect()
+    rows.filter_map(|row| row.map(|(key, uuid)| Some((key, uuid?))).transpose()).collect()
 }
 
 fn text(value: ValueRef<'_>) -> Option<String> {
@@ -537,20 +453,9 @@ fn uuid(value: ValueRef<'_>) -> Option<String> {
     let bare = match value {
         ValueRef::Text(bytes) if !bytes.is_empty() => String::from_utf8_lossy(bytes).into_owned(),
         ValueRef::Blob(bytes) if bytes.len() == 16 => {
-            let hex = bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<Vec<_>>()
-                .concat();
+            let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
             let part = |range| hex.get(range).unwrap_or_default();
-            [
-                part(0..8),
-                part(8..12),
-                part(12..16),
-                part(16..20),
-                part(20..32),
-            ]
-            .join("-")
+            [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
         }
         _ => return None,
     };

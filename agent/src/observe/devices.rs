@@ -26,28 +26,14 @@ impl Devices {
         }
         let key = self.fresh();
         self.by_uuid.insert(text.clone(), key);
-        (
-            key,
-            Some(DeviceInfo {
-                index: key.0,
-                uuid: Some(text),
-                simulated,
-            }),
-        )
+        (key, Some(DeviceInfo { index: key.0, uuid: Some(text), simulated }))
     }
 
     /// A device of one process whose UUID could not be had: it may be the same as another's.
     pub(super) fn unnamed(&mut self, simulated: bool) -> (DeviceKey, DeviceInfo) {
         let key = self.fresh();
         self.unnamed += 1;
-        (
-            key,
-            DeviceInfo {
-                index: key.0,
-                uuid: None,
-                simulated,
-            },
-        )
+        (key, DeviceInfo { index: key.0, uuid: None, simulated })
     }
 
     fn fresh(&mut self) -> DeviceKey {
@@ -62,15 +48,7 @@ fn uuid_text(bytes: [u8; 16], simulated: bool) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     let prefix = if simulated { "SIM" } else { "GPU" };
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or("").to_owned();
-    [
-        prefix.to_owned(),
-        part(0, 8),
-        part(8, 12),
-        part(12, 16),
-        part(16, 20),
-        part(20, 32),
-    ]
-    .join("-")
+    [prefix.to_owned(), part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ mod target;
 mod verify;
 
 pub use clock::now;
-pub use observer::{Drops, ObserveError, Observer, Settings};
+pub use observer::{Drops, ObserveError, Observer, Refused, Settings};
 pub use select::Selection;
 pub use target::TargetState;
 pub use verify::Verification;

@@ -17,7 +17,7 @@ use crate::commands::one_line as chain;
 use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::proc;
 use crate::recording::{WriteError, Writer};
-use crate::shim::{self, OpenError, WorkerRing};
+use crate::shim::{self, WorkerRing};
 use crate::symbols::Symbols;
 
 /// Records taken from one ring in one turn: keeps a flood in one worker from starving the others.
@@ -55,10 +55,7 @@ impl Drops {
     fn of(ring: &WorkerRing) -> Self {
         let status = ring.status();
         Self {
-            ring: status
-                .lost
-                .saturating_add(status.discarded)
-                .saturating_add(ring.abandoned()),
+            ring: status.lost.saturating_add(status.discarded).saturating_add(ring.abandoned()),
             cupti: status.cupti_dropped,
             names: status.names_full,
             graphs: status.graphs_full,
@@ -73,6 +70,16 @@ impl Drops {
             graphs: self.graphs.saturating_add(other.graphs),
         }
     }
+}
+
+/// A ring that was found and cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub pid: u32,
+    /// A privilege is missing.
+    pub privilege: bool,
+    /// One line: what, where, what to do.
+    pub reason: String,
 }
 
 /// What ends an observation.
@@ -96,7 +103,7 @@ pub struct Observer {
     next_key: u32,
     last_beat: Option<Instant>,
     last_scan: Option<Instant>,
-    held: Vec<String>,
+    refused: Vec<Refused>,
     ended: Vec<u32>,
     verifications: Vec<Verification>,
     /// Of targets that ended.
@@ -124,7 +131,7 @@ impl Observer {
             next_key: 0,
             last_beat: None,
             last_scan: None,
-            held: Vec::new(),
+            refused: Vec::new(),
             ended: Vec::new(),
             verifications: Vec::new(),
             past_drops: Drops::default(),
@@ -142,10 +149,7 @@ impl Observer {
 
     /// One round: heartbeat, look for processes, drain rings and kernel events, name addresses.
     pub fn turn(&mut self) -> Result<(), ObserveError> {
-        if self
-            .last_scan
-            .is_none_or(|at| at.elapsed() >= self.settings.scan_every)
-        {
+        if self.last_scan.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
             self.last_scan = Some(Instant::now());
             self.scan()?;
         }
@@ -175,9 +179,31 @@ impl Observer {
         &self.pipeline
     }
 
-    /// Rings that another agent holds, one sentence each.
-    pub fn held(&self) -> &[String] {
-        &self.held
+    /// Rings that were found and cannot be used.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Rings whose shim is not at the level asked for, with the reason. Empty once all are armed.
+    pub fn unarmed(&self) -> Vec<Refused> {
+        let below = |ring: &&WorkerRing| ring.status().level < Some(self.settings.level);
+        self.rings()
+            .filter(below)
+            .map(|ring| {
+                let status = ring.status();
+                let off = status.off_reason.is_some_and(|reason| reason != OffReason::None);
+                let reason = if off {
+                    reason_text(status.off_reason, status.cupti_error)
+                } else {
+                    "its shim does not answer".to_owned()
+                };
+                Refused {
+                    pid: ring.pid(),
+                    privilege: false,
+                    reason: format!("the ring of process {} is of no use: {reason}", ring.pid()),
+                }
+            })
+            .collect()
     }
 
     /// PIDs of targets that ended.
@@ -217,25 +243,18 @@ impl Observer {
     pub fn armed(&self) -> bool {
         self.rings().map(WorkerRing::status).all(|status| {
             status.level >= Some(self.settings.level)
-                || status
-                    .off_reason
-                    .is_some_and(|reason| reason != OffReason::None)
+                || status.off_reason.is_some_and(|reason| reason != OffReason::None)
         })
     }
 
     /// What was lost on the way so far.
     pub fn drops(&self) -> Drops {
-        self.rings()
-            .map(Drops::of)
-            .fold(self.past_drops, Drops::plus)
+        self.rings().map(Drops::of).fold(self.past_drops, Drops::plus)
     }
 
     /// Counts of verification mode, of targets that ended and of those that live.
     pub fn verifications(&self) -> Vec<Verification> {
-        let live = self
-            .targets
-            .iter()
-            .filter_map(|target| self.verification(target));
+        let live = self.targets.iter().filter_map(|target| self.verification(target));
         self.verifications.iter().copied().chain(live).collect()
     }
 
@@ -253,9 +272,7 @@ impl Observer {
     }
 
     fn rings(&self) -> impl Iterator<Item = &WorkerRing> {
-        self.targets
-            .iter()
-            .filter_map(|target| target.ring.as_ref())
+        self.targets.iter().filter_map(|target| target.ring.as_ref())
     }
 
     fn feed(&mut self, input: Input) -> Result<(), ObserveError> {
@@ -307,9 +324,11 @@ impl Observer {
                 Ok(ring) => Some(ring),
                 Err(error) => {
                     // Somebody else's, or not to be trusted: said once, not tried each second.
-                    if matches!(error, OpenError::Held { .. }) {
-                        self.held.push(error.to_string());
-                    }
+                    self.refused.push(Refused {
+                        pid,
+                        privilege: error.is_privilege(),
+                        reason: chain(&error),
+                    });
                     self.passed_over.insert(pid, start_time);
                     self.note(format!(
                         "GPU work of process {pid} is not seen: {}.",
@@ -334,15 +353,9 @@ impl Observer {
             self.next_key += 1;
             ProcessKey(self.next_key - 1)
         };
-        self.feed(Input::Process {
-            process: key,
-            info: proc::describe(pid),
-        })?;
+        self.feed(Input::Process { process: key, info: proc::describe(pid) })?;
         if ring.is_some() {
-            self.feed(Input::Attached {
-                process: key,
-                at: now(),
-            })?;
+            self.feed(Input::Attached { process: key, at: now() })?;
         }
         let mut target = Target::new(key, pid, start_time, ring);
         self.attach_programs(&mut target)?;
@@ -374,10 +387,8 @@ impl Observer {
             match library {
                 Ok(Some(library)) => {
                     if let Err(error) = bpf.attach_probe(pid, &library) {
-                        problems.push(format!(
-                            "No launch stacks of process {pid}: {}.",
-                            chain(&error)
-                        ));
+                        problems
+                            .push(format!("No launch stacks of process {pid}: {}.", chain(&error)));
                     }
                 }
                 _ => problems.push(format!(
@@ -398,9 +409,7 @@ impl Observer {
                 }
             }
         }
-        problems
-            .into_iter()
-            .try_for_each(|problem| self.note(problem))
+        problems.into_iter().try_for_each(|problem| self.note(problem))
     }
 
     fn drain_kernel_events(&mut self) -> Result<(), ObserveError> {
@@ -409,9 +418,7 @@ impl Observer {
         };
         let mut events = Vec::new();
         bpf.poll(|bytes| events.push(bytes.to_vec()));
-        events
-            .into_iter()
-            .try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))
+        events.into_iter().try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))
     }
 
     fn drain_ring(&mut self, index: usize) -> Result<(), ObserveError> {
@@ -423,10 +430,7 @@ impl Observer {
             return Ok(());
         };
         let (process, ready) = (target.key, target.ready());
-        let ring = target
-            .ring
-            .as_mut()
-            .filter(|ring| ready && ring.memory().is_full());
+        let ring = target.ring.as_mut().filter(|ring| ready && ring.memory().is_full());
         if let Some(ring) = ring {
             ring.drain(DRAIN_LIMIT, &mut records, &mut names);
         }
@@ -458,22 +462,14 @@ impl Observer {
             target.ordinals.push(ordinal);
             let (device, unseen) = self.devices.by_uuid(uuid, target.simulated);
             inputs.extend(unseen.map(|info| Input::Device { device, info }));
-            inputs.push(Input::Ordinal {
-                process,
-                ordinal,
-                device,
-            });
+            inputs.push(Input::Ordinal { process, ordinal, device });
         }
         if target.ordinals.is_empty() && ring.memory().is_full() && target.ready() {
             // The driver does not name its devices: the first one is most likely the only one used.
             let (device, info) = self.devices.unnamed(target.simulated);
             target.ordinals.push(0);
             inputs.push(Input::Device { device, info });
-            inputs.push(Input::Ordinal {
-                process,
-                ordinal: 0,
-                device,
-            });
+            inputs.push(Input::Ordinal { process, ordinal: 0, device });
         }
         inputs.into_iter().try_for_each(|input| self.feed(input))
     }
@@ -485,25 +481,14 @@ impl Observer {
             let target = self.targets.remove(index);
             self.verifications.extend(self.verification(&target));
             self.ended.push(target.pid);
-            self.past_drops = target
-                .ring
-                .as_ref()
-                .map(Drops::of)
-                .into_iter()
-                .fold(self.past_drops, Drops::plus);
+            self.past_drops =
+                target.ring.as_ref().map(Drops::of).into_iter().fold(self.past_drops, Drops::plus);
             if let Some(bpf) = &mut self.bpf
                 && let Err(error) = bpf.unwatch(target.pid)
             {
-                self.note(format!(
-                    "Process {} stays watched: {}.",
-                    target.pid,
-                    chain(&error)
-                ))?;
+                self.note(format!("Process {} stays watched: {}.", target.pid, chain(&error)))?;
             }
-            self.feed(Input::Ended {
-                process: target.key,
-                at: now(),
-            })?;
+            self.feed(Input::Ended { process: target.key, at: now() })?;
         }
         Ok(())
     }
@@ -512,27 +497,15 @@ impl Observer {
         if !target.verified {
             return None;
         }
-        let counts = self
-            .bpf
-            .as_ref()?
-            .verify_counts(target.pid)
-            .ok()
-            .flatten()?;
-        Some(Verification::new(
-            target.pid,
-            &counts,
-            &target.ring.as_ref()?.status(),
-        ))
+        let counts = self.bpf.as_ref()?.verify_counts(target.pid).ok().flatten()?;
+        Some(Verification::new(target.pid, &counts, &target.ring.as_ref()?.status()))
     }
 
     fn name_addresses(&mut self) -> Result<(), ObserveError> {
         for unresolved in self.pipeline.take_unresolved() {
             let symbols: Vec<Symbol> = self.symbols.resolve(unresolved.pid, &unresolved.addresses);
             if !symbols.is_empty() {
-                self.feed(Input::Symbols {
-                    process: unresolved.process,
-                    symbols,
-                })?;
+                self.feed(Input::Symbols { process: unresolved.process, symbols })?;
             }
         }
         Ok(())
@@ -547,19 +520,10 @@ impl Observer {
                 (status.lost, "records found the ring full"),
                 (status.discarded, "records found no free activity buffer"),
                 (status.cupti_dropped, "records were dropped by CUPTI"),
-                (
-                    ring.abandoned(),
-                    "records were never completed by their thread",
-                ),
-                (
-                    status.names_full,
-                    "kernels have no name: the name area is full",
-                ),
+                (ring.abandoned(), "records were never completed by their thread"),
+                (status.names_full, "kernels have no name: the name area is full"),
                 (status.graphs_full, "graph nodes found the graph table full"),
-                (
-                    status.panics,
-                    "panics were caught in the shim, which turned itself off",
-                ),
+                (status.panics, "panics were caught in the shim, which turned itself off"),
             ] {
                 if count > 0 {
                     notes.push(format!("Process {pid}: {count} {what}."));
@@ -570,10 +534,7 @@ impl Observer {
             && let Ok(counters) = bpf.counters()
         {
             for (count, what) in [
-                (
-                    counters.ring_full,
-                    "stacks found the kernel's ring buffer full",
-                ),
+                (counters.ring_full, "stacks found the kernel's ring buffer full"),
                 (counters.stack_failed, "stacks could not be walked"),
             ] {
                 if count > 0 {
@@ -583,10 +544,7 @@ impl Observer {
         }
         let losses = self.symbols.losses();
         for (count, what) in [
-            (
-                losses.files,
-                "mapped files could not be opened: their frames show as offsets",
-            ),
+            (losses.files, "mapped files could not be opened: their frames show as offsets"),
             (
                 losses.too_late,
                 "addresses belong to processes that ended before they could be named",

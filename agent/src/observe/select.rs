@@ -16,10 +16,8 @@ impl Selection {
     pub fn pids(&self) -> Vec<u32> {
         match self {
             Self::Trees(roots) => {
-                let mut pids: Vec<_> = roots
-                    .iter()
-                    .flat_map(|&root| proc::descendants(root))
-                    .collect();
+                let mut pids: Vec<_> =
+                    roots.iter().flat_map(|&root| proc::descendants(root)).collect();
                 pids.sort_unstable();
                 pids.dedup();
                 pids

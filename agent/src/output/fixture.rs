@@ -46,27 +46,14 @@ pub(crate) fn capture() -> Capture {
             defects: vec![Defect::InvalidRecord { pid: 10, count: 2 }],
         },
         stacks: HashMap::from([
-            (
-                StackId(0),
-                stack(&["_start", "main", "attention(Tensor&)"], false),
-            ),
+            (StackId(0), stack(&["_start", "main", "attention(Tensor&)"], false)),
             (StackId(1), stack(&["model_runner", "execute<8>"], true)),
         ]),
         cpu: vec![
-            CpuStack {
-                process: ProcessKey(0),
-                stack: StackId(0),
-                samples: 40,
-            },
-            CpuStack {
-                process: ProcessKey(1),
-                stack: StackId(1),
-                samples: 2,
-            },
+            CpuStack { process: ProcessKey(0), stack: StackId(0), samples: 40 },
+            CpuStack { process: ProcessKey(1), stack: StackId(1), samples: 2 },
         ],
-        processes: (0..3)
-            .map(|number| (ProcessKey(number), process(number)))
-            .collect(),
+        processes: (0..3).map(|number| (ProcessKey(number), process(number))).collect(),
     }
 }
 
@@ -80,23 +67,11 @@ fn device(index: u32) -> DeviceReport {
             idle: 200,
             unobserved: 100,
         },
-        _ => Exclusive {
-            attention: 400,
-            other: 50,
-            idle: 550,
-            ..Exclusive::default()
-        },
+        _ => Exclusive { attention: 400, other: 50, idle: 550, ..Exclusive::default() },
     };
     DeviceReport {
-        info: DeviceInfo {
-            index,
-            uuid: Some(format!("SIM-{index}")),
-            simulated: true,
-        },
-        window: Window {
-            start: Ns(5_000),
-            end: Ns(6_000),
-        },
+        info: DeviceInfo { index, uuid: Some(format!("SIM-{index}")), simulated: true },
+        window: Window { start: Ns(5_000), end: Ns(6_000) },
         kernels: if index == 0 { 9 } else { 4 },
         copies: u64::from(index),
         exclusive,
@@ -113,12 +88,7 @@ fn device(index: u32) -> DeviceReport {
             ((Class::Gemm, Kind::Dense), exclusive.gemm),
         ]),
         unobserved: BTreeMap::from([(UnobservedReason::Arming, exclusive.unobserved)]),
-        records: RecordCounts {
-            classified: 11,
-            unclassified: 0,
-            invalid: 2,
-            lost: 0,
-        },
+        records: RecordCounts { classified: 11, unclassified: 0, invalid: 2, lost: 0 },
         totals: match index {
             0 => vec![total(1, 4, 350), total(0, 3, 300), total(2, 2, 150)],
             _ => vec![total(0, 4, 400), total(3, 1, 50)],
@@ -137,13 +107,7 @@ fn class_of(name: u32) -> (Class, Kind) {
 
 fn total(name: u32, count: u64, total: u64) -> KernelTotal {
     let (class, kind) = class_of(name);
-    KernelTotal {
-        name: NameId(name),
-        class,
-        kind,
-        count,
-        total,
-    }
+    KernelTotal { name: NameId(name), class, kind, count, total }
 }
 
 fn time(

@@ -48,16 +48,11 @@ pub struct OutputFolder {
 impl OutputFolder {
     /// Checks that `target` can be written before any work is done for it.
     pub fn create(target: &Path) -> Result<Self, FolderError> {
-        let create = |source| FolderError::Create {
-            folder: target.to_owned(),
-            source,
-        };
+        let create = |source| FolderError::Create { folder: target.to_owned(), source };
         let exists = match std::fs::metadata(target) {
             Ok(metadata) if metadata.is_dir() => true,
             Ok(_) => {
-                return Err(FolderError::NotAFolder {
-                    folder: target.to_owned(),
-                });
+                return Err(FolderError::NotAFolder { folder: target.to_owned() });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
             Err(error) => return Err(create(error)),
@@ -77,11 +72,7 @@ impl OutputFolder {
             .permissions(Permissions::from_mode(0o777))
             .tempdir_in(place)
             .map_err(create)?;
-        Ok(Self {
-            target: target.to_owned(),
-            staging,
-            exists,
-        })
+        Ok(Self { target: target.to_owned(), staging, exists })
     }
 
     /// Where the outputs will be.
@@ -96,19 +87,13 @@ impl OutputFolder {
 
     /// Writes one whole file.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), FolderError> {
-        std::fs::write(self.path(name), bytes).map_err(|source| FolderError::Write {
-            path: self.target.join(name),
-            source,
-        })
+        std::fs::write(self.path(name), bytes)
+            .map_err(|source| FolderError::Write { path: self.target.join(name), source })
     }
 
     /// Moves everything into place; files of the same names are replaced, others stay.
     pub fn commit(self) -> Result<PathBuf, FolderError> {
-        let Self {
-            target,
-            staging,
-            exists,
-        } = self;
+        let Self { target, staging, exists } = self;
         let moved = if exists {
             move_files(staging.path(), &target)
         } else {
@@ -117,10 +102,7 @@ impl OutputFolder {
         };
         match moved {
             Ok(()) => Ok(target),
-            Err(source) => Err(FolderError::Commit {
-                folder: target,
-                source,
-            }),
+            Err(source) => Err(FolderError::Commit { folder: target, source }),
         }
     }
 }

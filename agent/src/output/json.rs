@@ -124,13 +124,7 @@ struct Worker<'c> {
 
 impl<'c> Document<'c> {
     fn of(capture: &'c Capture) -> Self {
-        let Capture {
-            info,
-            report,
-            stacks: _,
-            cpu: _,
-            processes: _,
-        } = capture;
+        let Capture { info, report, stacks: _, cpu: _, processes: _ } = capture;
         Self {
             schema: SCHEMA,
             simulated: capture.simulated(),
@@ -138,22 +132,12 @@ impl<'c> Document<'c> {
             command: &info.command,
             source: &info.source,
             started_unix: info.started_unix,
-            devices: report
-                .devices
-                .iter()
-                .map(|device| Device::of(report, device))
-                .collect(),
-            workers: report
-                .workers
-                .iter()
-                .map(|worker| Worker::of(report, worker))
-                .collect(),
+            devices: report.devices.iter().map(|device| Device::of(report, device)).collect(),
+            workers: report.workers.iter().map(|worker| Worker::of(report, worker)).collect(),
             defects: report
                 .defects
                 .iter()
-                .map(|defect| Sentence {
-                    message: defect.to_string(),
-                })
+                .map(|defect| Sentence { message: defect.to_string() })
                 .collect(),
             notes: &info.notes,
         }
@@ -162,25 +146,15 @@ impl<'c> Document<'c> {
 
 impl<'c> Device<'c> {
     fn of(report: &'c Report, device: &'c DeviceReport) -> Self {
-        let kernel_totals: Vec<Kernel<'c>> = device
-            .totals
-            .iter()
-            .map(|total| Kernel::of(report, total))
-            .collect();
-        let top_kernels = device
-            .totals
-            .iter()
-            .take(TOP_KERNELS)
-            .map(|total| Kernel::of(report, total))
-            .collect();
+        let kernel_totals: Vec<Kernel<'c>> =
+            device.totals.iter().map(|total| Kernel::of(report, total)).collect();
+        let top_kernels =
+            device.totals.iter().take(TOP_KERNELS).map(|total| Kernel::of(report, total)).collect();
         Self {
             index: device.info.index,
             uuid: device.info.uuid.as_deref(),
             simulated: device.info.simulated,
-            window: WindowBody {
-                start_ns: device.window.start.0,
-                end_ns: device.window.end.0,
-            },
+            window: WindowBody { start_ns: device.window.start.0, end_ns: device.window.end.0 },
             window_ns: words::window_ns(device),
             kernels: device.kernels,
             copies: device.copies,
@@ -242,39 +216,15 @@ impl<'c> Worker<'c> {
 
 impl From<Exclusive> for ExclusiveBody {
     fn from(time: Exclusive) -> Self {
-        let Exclusive {
-            attention,
-            gemm,
-            communication,
-            other,
-            idle,
-            unobserved,
-        } = time;
-        Self {
-            attention,
-            gemm,
-            communication,
-            other,
-            idle,
-            unobserved,
-        }
+        let Exclusive { attention, gemm, communication, other, idle, unobserved } = time;
+        Self { attention, gemm, communication, other, idle, unobserved }
     }
 }
 
 impl From<Inclusive> for InclusiveBody {
     fn from(time: Inclusive) -> Self {
-        let Inclusive {
-            attention,
-            gemm,
-            communication,
-            other,
-        } = time;
-        Self {
-            attention,
-            gemm,
-            communication,
-            other,
-        }
+        let Inclusive { attention, gemm, communication, other } = time;
+        Self { attention, gemm, communication, other }
     }
 }
 
@@ -287,10 +237,7 @@ fn kinds(
 ) -> BTreeMap<&'static str, BTreeMap<&'static str, u64>> {
     let mut by_class: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for (&(class, kind), &ns) in times {
-        by_class
-            .entry(class.as_str())
-            .or_default()
-            .insert(kind.as_str(), ns);
+        by_class.entry(class.as_str()).or_default().insert(kind.as_str(), ns);
     }
     by_class
 }

@@ -73,24 +73,12 @@ fn write_split(text: &mut String, capture: &Capture) -> std::fmt::Result {
         "Each instant counts once, for the running class that comes first in the order of the \
          columns; the six shares sum to the window.\n"
     )?;
-    writeln!(
-        text,
-        "| | window | attention | gemm | communication | other | idle | unobserved |"
-    )?;
+    writeln!(text, "| | window | attention | gemm | communication | other | idle | unobserved |")?;
     writeln!(text, "|---|---:|---:|---:|---:|---:|---:|---:|")?;
     for (position, device) in report.devices.iter().enumerate() {
         let window = words::window_ns(device);
-        write_shares(
-            text,
-            &words::gpu_title(&device.info),
-            &device.exclusive,
-            window,
-        )?;
-        for worker in report
-            .workers
-            .iter()
-            .filter(|worker| worker.device == position)
-        {
+        write_shares(text, &words::gpu_title(&device.info), &device.exclusive, window)?;
+        for worker in report.workers.iter().filter(|worker| worker.device == position) {
             let title = format!("- {}", words::process_title(&worker.info));
             write_shares(text, &title, &worker.exclusive, window)?;
         }
@@ -118,11 +106,7 @@ fn write_device(
     writeln!(
         text,
         "- Device: {}",
-        device
-            .info
-            .uuid
-            .as_deref()
-            .map_or("no uuid known".to_owned(), code)
+        device.info.uuid.as_deref().map_or("no uuid known".to_owned(), code)
     )?;
     writeln!(
         text,
@@ -183,10 +167,7 @@ fn write_device(
         return writeln!(text);
     }
     let all: u64 = heaviest.iter().map(|heavy| heavy.total).sum();
-    writeln!(
-        text,
-        "\n| kernel or copy | class | kind | count | total | share of summed time |"
-    )?;
+    writeln!(text, "\n| kernel or copy | class | kind | count | total | share of summed time |")?;
     writeln!(text, "|---|---|---|---:|---:|---:|")?;
     for total in heaviest.iter().take(KERNELS) {
         writeln!(
@@ -201,11 +182,7 @@ fn write_device(
         )?;
     }
     if heaviest.len() > KERNELS {
-        writeln!(
-            text,
-            "\n{} more stand in report.json.",
-            heaviest.len() - KERNELS
-        )?;
+        writeln!(text, "\n{} more stand in report.json.", heaviest.len() - KERNELS)?;
     }
     writeln!(text)
 }
@@ -237,31 +214,18 @@ fn write_stacks(text: &mut String, capture: &Capture) -> std::fmt::Result {
     let mut heavy: Vec<(String, u64)> = heavy.into_iter().collect();
     heavy.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
     for (stack, ns) in heavy.iter().take(STACKS) {
-        writeln!(
-            text,
-            "- {} ({:.1} %): {stack}",
-            words::duration(*ns),
-            words::percent(*ns, all)
-        )?;
+        writeln!(text, "- {} ({:.1} %): {stack}", words::duration(*ns), words::percent(*ns, all))?;
     }
     writeln!(text)
 }
 
 /// The host frames nearest the launch, then the kernel.
 fn stack_text(row: &Row<'_, '_>) -> String {
-    let host: Vec<&str> = row
-        .frames
-        .iter()
-        .filter(|frame| frame.host.is_some())
-        .map(|frame| frame.text)
-        .collect();
-    let shown = host
-        .get(host.len().saturating_sub(FRAMES)..)
-        .unwrap_or_default();
-    let mut parts: Vec<String> = shown
-        .iter()
-        .map(|frame| code(&words::shorten(frame, 60)))
-        .collect();
+    let host: Vec<&str> =
+        row.frames.iter().filter(|frame| frame.host.is_some()).map(|frame| frame.text).collect();
+    let shown = host.get(host.len().saturating_sub(FRAMES)..).unwrap_or_default();
+    let mut parts: Vec<String> =
+        shown.iter().map(|frame| code(&words::shorten(frame, 60))).collect();
     if shown.len() < host.len() {
         parts.insert(0, "...".to_owned());
     }

@@ -52,10 +52,7 @@ pub fn write_folder(target: &Path, capture: &Capture) -> Result<PathBuf, OutputE
 /// Writes every output into a folder in the making, beside what the caller puts there.
 pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputError> {
     let render = |file| move |source| OutputError::Render { file, source };
-    folder.write(
-        REPORT_JSON,
-        &json::render(capture).map_err(OutputError::Json)?,
-    )?;
+    folder.write(REPORT_JSON, &json::render(capture).map_err(OutputError::Json)?)?;
     folder.write(REPORT_MD, markdown::render(capture).as_bytes())?;
     folder.write(GPU_FOLDED, folded::gpu(capture).as_bytes())?;
     folder.write(CPU_FOLDED, folded::cpu(capture).as_bytes())?;

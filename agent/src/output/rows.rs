@@ -77,17 +77,11 @@ impl Titles {
     pub(crate) fn of(capture: &Capture) -> Self {
         let devices = || capture.report.devices.iter().enumerate();
         Self {
-            gpus: devices()
-                .map(|(_, device)| words::gpu_title(&device.info))
-                .collect(),
+            gpus: devices().map(|(_, device)| words::gpu_title(&device.info)).collect(),
             idle: devices()
                 .flat_map(|(position, device)| {
                     device.idle_cause.iter().map(move |(&cause, &ns)| {
-                        (
-                            position,
-                            format!("[idle: {}]", words::idle_cause(cause)),
-                            ns,
-                        )
+                        (position, format!("[idle: {}]", words::idle_cause(cause)), ns)
                     })
                 })
                 .collect(),
@@ -118,9 +112,7 @@ impl Titles {
     }
 
     fn process(&self, process: ProcessKey) -> &str {
-        self.processes
-            .get(&process)
-            .map_or("process", String::as_str)
+        self.processes.get(&process).map_or("process", String::as_str)
     }
 }
 
@@ -151,16 +143,10 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             graph: time.graph,
         });
     }
-    for (list, tint) in [
-        (&titles.idle, Tint::Idle),
-        (&titles.unobserved, Tint::Unobserved),
-    ] {
+    for (list, tint) in [(&titles.idle, Tint::Idle), (&titles.unobserved, Tint::Unobserved)] {
         for (position, text, ns) in list.iter().filter(|(_, _, ns)| *ns > 0) {
             each(Row {
-                frames: &[
-                    plain(gpu_title(titles, *position), Tint::Gpu),
-                    plain(text, tint),
-                ],
+                frames: &[plain(gpu_title(titles, *position), Tint::Gpu), plain(text, tint)],
                 value: *ns,
                 tint,
                 kind: None,
@@ -198,11 +184,7 @@ fn gpu_title(titles: &Titles, position: usize) -> &str {
 }
 
 fn plain(text: &str, tint: Tint) -> RowFrame<'_> {
-    RowFrame {
-        text,
-        tint,
-        host: None,
-    }
+    RowFrame { text, tint, host: None }
 }
 
 fn push_host<'c>(frames: &mut Vec<RowFrame<'c>>, stack: &'c Stack) {

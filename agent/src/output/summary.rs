@@ -44,28 +44,12 @@ fn write(text: &mut String, capture: &Capture, findings: &[Finding]) -> std::fmt
     for (position, device) in capture.report.devices.iter().enumerate() {
         write_device(text, capture, position, device)?;
     }
-    let worth: Vec<&Finding> = findings
-        .iter()
-        .filter(|finding| finding.severity > Severity::Info)
-        .collect();
+    let worth: Vec<&Finding> =
+        findings.iter().filter(|finding| finding.severity > Severity::Info).collect();
     for (title, lines) in [
-        (
-            "Findings",
-            worth
-                .iter()
-                .map(|finding| finding.text.clone())
-                .collect::<Vec<_>>(),
-        ),
+        ("Findings", worth.iter().map(|finding| finding.text.clone()).collect::<Vec<_>>()),
         ("Not seen", capture.info.notes.clone()),
-        (
-            "Defects in the data",
-            capture
-                .report
-                .defects
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
-        ),
+        ("Defects in the data", capture.report.defects.iter().map(ToString::to_string).collect()),
     ] {
         if lines.is_empty() {
             continue;
@@ -96,12 +80,8 @@ fn write_device(
         words::count(device.copies, "copy record"),
     )?;
     write_bars(text, &device.exclusive, window)?;
-    let workers: Vec<&WorkerReport> = capture
-        .report
-        .workers
-        .iter()
-        .filter(|worker| worker.device == position)
-        .collect();
+    let workers: Vec<&WorkerReport> =
+        capture.report.workers.iter().filter(|worker| worker.device == position).collect();
     for worker in &workers {
         let mut line = format!("  by {}", words::process_title(&worker.info));
         // A format without launches does not say that there were none.
@@ -139,12 +119,8 @@ fn write_bars(text: &mut String, time: &Exclusive, window: u64) -> std::fmt::Res
         writeln!(
             text,
             "{}",
-            format!(
-                "    {name:<13} {:>9} {share:>5.1} %  {}",
-                words::duration(ns),
-                bar(share)
-            )
-            .trim_end()
+            format!("    {name:<13} {:>9} {share:>5.1} %  {}", words::duration(ns), bar(share))
+                .trim_end()
         )?;
     }
     Ok(())
@@ -158,33 +134,18 @@ fn write_bars(text: &mut String, time: &Exclusive, window: u64) -> std::fmt::Res
 fn bar(share: f64) -> String {
     let filled = (share / 100.0 * f64::from(BAR)).round() as usize;
     // Something that is there is never drawn as nothing.
-    if share > 0.0 && filled == 0 {
-        ".".to_owned()
-    } else {
-        "#".repeat(filled)
-    }
+    if share > 0.0 && filled == 0 { ".".to_owned() } else { "#".repeat(filled) }
 }
 
 /// One line that says how it went.
 pub fn verdict(capture: &Capture, findings: &[Finding]) -> String {
     let report = &capture.report;
-    let simulated = if capture.simulated() {
-        "SIMULATED: "
-    } else {
-        ""
-    };
-    if let Some(finding) = findings
-        .iter()
-        .find(|finding| finding.severity > Severity::Info)
-    {
+    let simulated = if capture.simulated() { "SIMULATED: " } else { "" };
+    if let Some(finding) = findings.iter().find(|finding| finding.severity > Severity::Info) {
         return format!("{simulated}{}", finding.text);
     }
     let window: u64 = report.devices.iter().map(words::window_ns).sum();
-    let idle: u64 = report
-        .devices
-        .iter()
-        .map(|device| device.exclusive.idle)
-        .sum();
+    let idle: u64 = report.devices.iter().map(|device| device.exclusive.idle).sum();
     let kernels: u64 = report.devices.iter().map(|device| device.kernels).sum();
     format!(
         "{simulated}{} on {}, idle {:.1} % of the time, nothing lost",

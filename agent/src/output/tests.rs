@@ -52,10 +52,7 @@ fn drawn(svg: &str) -> Vec<(String, u64)> {
             let (title, rest) = frame.split_once("</title>").unwrap();
             let (name, _) = title.rsplit_once(" (").unwrap();
             let (_, width) = rest.split_once("fg:w=\"").unwrap();
-            (
-                name.to_owned(),
-                width.split_once('"').unwrap().0.parse().unwrap(),
-            )
+            (name.to_owned(), width.split_once('"').unwrap().0.parse().unwrap())
         })
         .collect()
 }
@@ -69,15 +66,8 @@ fn every_kernel_is_as_wide_in_the_flame_graph_as_its_total() {
         *widths.entry(name).or_default() += width;
     }
     let mut totals: BTreeMap<&str, u64> = BTreeMap::new();
-    for total in capture
-        .report
-        .devices
-        .iter()
-        .flat_map(|device| &device.totals)
-    {
-        *totals
-            .entry(words::kernel_name(&capture.report, total.name))
-            .or_default() += total.total;
+    for total in capture.report.devices.iter().flat_map(|device| &device.totals) {
+        *totals.entry(words::kernel_name(&capture.report, total.name)).or_default() += total.total;
     }
     for (name, total) in totals {
         // The second name is drawn without `;` and with unbreakable spaces.
@@ -113,24 +103,14 @@ fn an_empty_capture_still_gives_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("out");
     write_folder(&target, &Capture::default()).unwrap();
-    for name in [
-        REPORT_JSON,
-        REPORT_MD,
-        CPU_SVG,
-        GPU_SVG,
-        CPU_FOLDED,
-        GPU_FOLDED,
-        CPU_PPROF,
-        GPU_PPROF,
-    ] {
+    for name in
+        [REPORT_JSON, REPORT_MD, CPU_SVG, GPU_SVG, CPU_FOLDED, GPU_FOLDED, CPU_PPROF, GPU_PPROF]
+    {
         assert!(target.join(name).is_file(), "{name}");
     }
     let svg = std::fs::read_to_string(target.join(CPU_SVG)).unwrap();
     assert!(svg.contains("the CPU was not sampled"), "{svg}");
-    assert!(
-        !findings(&Capture::default()).is_empty(),
-        "nothing seen is a finding"
-    );
+    assert!(!findings(&Capture::default()).is_empty(), "nothing seen is a finding");
 }
 
 #[test]
@@ -138,15 +118,10 @@ fn control_characters_do_not_reach_the_svg() {
     let mut capture = capture();
     capture.report.names[0] = "evil\u{1}\u{0}<script>\n&\"kernel\u{fffe}".to_owned();
     let svg = String::from_utf8(flame::gpu(&capture).unwrap()).unwrap();
-    let bad = svg
-        .chars()
-        .find(|&c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'));
+    let bad = svg.chars().find(|&c| c.is_control() && !matches!(c, '\n' | '\t' | '\r'));
     assert_eq!(bad, None);
     assert!(!svg.contains('\u{fffe}'), "not an XML character");
-    assert!(
-        !svg.contains("<script>\u{20}&"),
-        "markup in a name is escaped"
-    );
+    assert!(!svg.contains("<script>\u{20}&"), "markup in a name is escaped");
 }
 
 mod folder {
@@ -210,14 +185,8 @@ mod folder {
                 file.display()
             )
         );
-        let below = OutputFolder::create(&file.join("x"))
-            .unwrap_err()
-            .to_string();
+        let below = OutputFolder::create(&file.join("x")).unwrap_err().to_string();
         assert!(below.starts_with("write to output folder"), "{below}");
-        assert!(
-            entries(place.path())
-                .iter()
-                .all(|name| !name.starts_with(PARTIAL_PREFIX))
-        );
+        assert!(entries(place.path()).iter().all(|name| !name.starts_with(PARTIAL_PREFIX)));
     }
 }

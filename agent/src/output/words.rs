@@ -55,14 +55,7 @@ pub(crate) fn window_ns(device: &DeviceReport) -> u64 {
 
 /// The parts of a window in the order every output shows them.
 pub(crate) fn parts(time: &Exclusive) -> [(&'static str, u64); 6] {
-    let &Exclusive {
-        attention,
-        gemm,
-        communication,
-        other,
-        idle,
-        unobserved,
-    } = time;
+    let &Exclusive { attention, gemm, communication, other, idle, unobserved } = time;
     [
         ("attention", attention),
         ("gemm", gemm),
@@ -98,9 +91,7 @@ pub(crate) fn heaviest(report: &Report, position: usize) -> Vec<Heavy> {
         .collect();
     let mut copies: BTreeMap<NameId, Heavy> = BTreeMap::new();
     for time in report.stacks.iter().filter(|time| time.device == position) {
-        if list
-            .iter()
-            .any(|heavy| heavy.count.is_some() && heavy.name == time.name)
+        if list.iter().any(|heavy| heavy.count.is_some() && heavy.name == time.name)
             || !matches!(time.kind, Kind::Memcpy | Kind::Memset)
         {
             continue;
@@ -144,22 +135,14 @@ pub(crate) fn gpu_title(info: &DeviceInfo) -> String {
 
 /// `VLLM::Worker_TP0 (pid 123)`.
 pub(crate) fn process_title(info: &ProcessInfo) -> String {
-    let title = if info.title.is_empty() {
-        "process"
-    } else {
-        info.title.as_str()
-    };
+    let title = if info.title.is_empty() { "process" } else { info.title.as_str() };
     format!("{title} (pid {})", info.pid)
 }
 
 /// Parts of `whole` in per cent; 0 of nothing.
 #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
 pub(crate) fn percent(part: u64, whole: u64) -> f64 {
-    if whole == 0 {
-        0.0
-    } else {
-        part as f64 * 100.0 / whole as f64
-    }
+    if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 }
 }
 
 /// `1.234 s`, `56.7 ms`, `890 ns`: three to four digits.
@@ -182,11 +165,7 @@ pub(crate) fn count(number: u64, noun: &str) -> String {
 
 /// `1 launch`, `2 launches`.
 pub(crate) fn launches(number: u64) -> String {
-    if number == 1 {
-        "1 launch".to_owned()
-    } else {
-        format!("{} launches", grouped(number))
-    }
+    if number == 1 { "1 launch".to_owned() } else { format!("{} launches", grouped(number)) }
 }
 
 /// `12 345 678`.
@@ -234,12 +213,9 @@ mod tests {
 
     #[test]
     fn groups_of_three() {
-        for (number, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1 000"),
-            (12_345_678, "12 345 678"),
-        ] {
+        for (number, expected) in
+            [(0, "0"), (999, "999"), (1_000, "1 000"), (12_345_678, "12 345 678")]
+        {
             assert_eq!(grouped(number), expected);
         }
     }
@@ -249,9 +225,6 @@ mod tests {
         let short = shorten("void cutlass::device_kernel<foo>(bar)", 20);
 
         assert_eq!(short.chars().count(), 20);
-        assert!(
-            short.starts_with("void ") && short.ends_with("(bar)"),
-            "{short}"
-        );
+        assert!(short.starts_with("void ") && short.ends_with("(bar)"), "{short}");
     }
 }

@@ -34,29 +34,15 @@ struct Merged {
 
 impl Merged {
     fn add(&mut self, capture: Capture) {
-        let Capture {
-            info,
-            report,
-            stacks,
-            cpu,
-            processes,
-        } = capture;
-        let Report {
-            devices,
-            workers,
-            stacks: times,
-            names,
-            defects,
-        } = report;
+        let Capture { info, report, stacks, cpu, processes } = capture;
+        let Report { devices, workers, stacks: times, names, defects } = report;
         let (process_base, stack_base) = (self.processes, self.stacks);
         let process = |key: ProcessKey| ProcessKey(key.0.saturating_add(process_base));
         let stack = |id: StackId| StackId(id.0.saturating_add(stack_base));
         let device_base = self.whole.report.devices.len();
         let names: Vec<NameId> = names.into_iter().map(|name| self.intern(name)).collect();
         let name = |id: NameId| {
-            let known = usize::try_from(id.0)
-                .ok()
-                .and_then(|index| names.get(index));
+            let known = usize::try_from(id.0).ok().and_then(|index| names.get(index));
             known.copied().unwrap_or(NameId(u32::MAX))
         };
         for mut device in devices {
@@ -81,14 +67,8 @@ impl Merged {
         self.whole.report.defects.extend(defects);
         self.stacks = next(stacks.keys().map(|id| id.0), self.stacks);
         self.processes = next(processes.keys().map(|key| key.0), self.processes);
-        self.whole
-            .stacks
-            .extend(stacks.into_iter().map(|(id, frames)| (stack(id), frames)));
-        self.whole.processes.extend(
-            processes
-                .into_iter()
-                .map(|(key, info)| (process(key), info)),
-        );
+        self.whole.stacks.extend(stacks.into_iter().map(|(id, frames)| (stack(id), frames)));
+        self.whole.processes.extend(processes.into_iter().map(|(key, info)| (process(key), info)));
         for mut sampled in cpu {
             sampled.process = process(sampled.process);
             sampled.stack = stack(sampled.stack);
@@ -118,28 +98,18 @@ impl Merged {
             ));
         }
         if devices.iter().any(|other| other.info.index == device.index) {
-            let free = devices
-                .iter()
-                .map(|other| other.info.index.saturating_add(1))
-                .max()
-                .unwrap_or(0);
-            self.whole.info.notes.push(format!(
-                "GPU {free} is GPU {} of {}",
-                device.index, info.source
-            ));
+            let free =
+                devices.iter().map(|other| other.info.index.saturating_add(1)).max().unwrap_or(0);
+            self.whole
+                .info
+                .notes
+                .push(format!("GPU {free} is GPU {} of {}", device.index, info.source));
             device.index = free;
         }
     }
 
     fn describe(&mut self, info: CaptureInfo) {
-        let CaptureInfo {
-            command: _,
-            source,
-            started_unix,
-            simulated,
-            cpu_hz,
-            notes,
-        } = info;
+        let CaptureInfo { command: _, source, started_unix, simulated, cpu_hz, notes } = info;
         let whole = &mut self.whole.info;
         "analyze".clone_into(&mut whole.command);
         if !whole.source.is_empty() {
@@ -152,14 +122,11 @@ impl Merged {
         };
         whole.simulated |= simulated;
         whole.cpu_hz = whole.cpu_hz.max(cpu_hz);
-        whole
-            .notes
-            .extend(notes.into_iter().map(|note| format!("{source}: {note}")));
+        whole.notes.extend(notes.into_iter().map(|note| format!("{source}: {note}")));
     }
 }
 
 /// The first number above those added at `base`.
 fn next(keys: impl Iterator<Item = u32>, base: u32) -> u32 {
-    keys.max()
-        .map_or(base, |max| base.saturating_add(max).saturating_add(1))
+    keys.max().map_or(base, |max| base.saturating_add(max).saturating_add(1))
 }

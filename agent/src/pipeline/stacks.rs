@@ -89,11 +89,7 @@ impl StackTable {
         by_process
             .into_iter()
             .filter_map(|(process, addresses)| {
-                Some(Unresolved {
-                    process,
-                    pid: pid(process)?,
-                    addresses,
-                })
+                Some(Unresolved { process, pid: pid(process)?, addresses })
             })
             .collect()
     }
@@ -111,10 +107,7 @@ impl StackTable {
         let mut astray = false;
         // Leaf first, so that a walk that went astray ends the stack where it did.
         for &address in addresses {
-            let known = self
-                .symbols
-                .get(&(process, address))
-                .filter(|frames| !frames.is_empty());
+            let known = self.symbols.get(&(process, address)).filter(|frames| !frames.is_empty());
             let Some(known) = known else {
                 frames.push(unnamed(address));
                 continue;
@@ -130,13 +123,8 @@ impl StackTable {
         }
         trim_launch(&mut frames);
         frames.reverse();
-        let whole = frames
-            .first()
-            .is_some_and(|root| starts_a_thread(&root.function));
-        Stack {
-            frames,
-            cut: astray || !whole,
-        }
+        let whole = frames.first().is_some_and(|root| starts_a_thread(&root.function));
+        Stack { frames, cut: astray || !whole }
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -151,10 +139,7 @@ impl StackTable {
 /// A launch stack (leaf first) ends at the CUDA function that was called: the frames between it
 /// and the probe point are dropped.
 fn trim_launch(frames: &mut Vec<Frame>) {
-    if frames
-        .first()
-        .is_none_or(|leaf| leaf.function != PROBE_SYMBOL)
-    {
+    if frames.first().is_none_or(|leaf| leaf.function != PROBE_SYMBOL) {
         return;
     }
     let below = |frame: &Frame| {
@@ -171,12 +156,7 @@ fn trim_launch(frames: &mut Vec<Frame>) {
 }
 
 fn unnamed(address: u64) -> Frame {
-    Frame {
-        function: format!("0x{address:x}"),
-        module: None,
-        file: None,
-        line: None,
-    }
+    Frame { function: format!("0x{address:x}"), module: None, file: None, line: None }
 }
 
 /// Whether nothing calls this function: a walk that ends elsewhere lost its way.

@@ -116,10 +116,7 @@ fn symbol(address: u64, functions: &[&str]) -> Symbol {
         file: None,
         line: None,
     };
-    Symbol {
-        address,
-        frames: functions.iter().map(frame).collect(),
-    }
+    Symbol { address, frames: functions.iter().map(frame).collect() }
 }
 
 fn head() -> Vec<Input> {
@@ -132,11 +129,7 @@ fn head() -> Vec<Input> {
         }),
         Input::Device {
             device: DeviceKey(0),
-            info: DeviceInfo {
-                index: 0,
-                uuid: Some("SIM-x".to_owned()),
-                simulated: true,
-            },
+            info: DeviceInfo { index: 0, uuid: Some("SIM-x".to_owned()), simulated: true },
         },
         Input::Process {
             process: PROCESS,
@@ -147,35 +140,17 @@ fn head() -> Vec<Input> {
                 rank: String::new(),
             },
         },
-        Input::Ordinal {
-            process: PROCESS,
-            ordinal: 0,
-            device: DeviceKey(0),
-        },
-        Input::Name {
-            process: PROCESS,
-            id: 3,
-            name: "flash_fwd_kernel".to_owned(),
-        },
-        Input::Name {
-            process: PROCESS,
-            id: 4,
-            name: "gemm_kernel".to_owned(),
-        },
+        Input::Ordinal { process: PROCESS, ordinal: 0, device: DeviceKey(0) },
+        Input::Name { process: PROCESS, id: 3, name: "flash_fwd_kernel".to_owned() },
+        Input::Name { process: PROCESS, id: 4, name: "gemm_kernel".to_owned() },
     ]
 }
 
 /// Two kernels, the second sampled twice over two stacks; drained by a synchronisation.
 fn scenario() -> Vec<Input> {
     let mut inputs = head();
-    let records = |payloads| Input::Records {
-        process: PROCESS,
-        payloads,
-    };
-    inputs.push(records(vec![
-        mark(ARMED, MARK_ARMED),
-        sync(ARMED + 10, ARMED + 100),
-    ]));
+    let records = |payloads| Input::Records { process: PROCESS, payloads };
+    inputs.push(records(vec![mark(ARMED, MARK_ARMED), sync(ARMED + 10, ARMED + 100)]));
     inputs.push(stack(event_kind::LAUNCH_STACK, 2, &[0x30, 0x20, 0x10]));
     inputs.push(records(vec![
         launch(1, ARMED + 200, true),
@@ -201,10 +176,7 @@ fn scenario() -> Vec<Input> {
         mark(ARMED + 5_000, MARK_ARMED),
         mark(ARMED + 6_000, MARK_ARMED | MARK_LAST),
     ]));
-    inputs.push(Input::Ended {
-        process: PROCESS,
-        at: Ns(ARMED + 6_100),
-    });
+    inputs.push(Input::Ended { process: PROCESS, at: Ns(ARMED + 6_100) });
     inputs
 }
 
@@ -249,10 +221,7 @@ fn records_stacks_and_symbols_meet() {
         ],
         "{text}"
     );
-    assert_eq!(
-        folded::cpu(&capture),
-        "worker (pid 4242);_start;main;inlined;0x40 2\n"
-    );
+    assert_eq!(folded::cpu(&capture), "worker (pid 4242);_start;main;inlined;0x40 2\n");
     assert_eq!(capture.info.notes, ["something was not seen"]);
     assert!(capture.simulated());
 }
@@ -260,10 +229,7 @@ fn records_stacks_and_symbols_meet() {
 #[test]
 fn a_recording_replays_to_the_same_report() {
     let (live, replayed) = (run(&scenario()), replay(&scenario()));
-    assert_eq!(
-        json::render(&replayed).unwrap(),
-        json::render(&live).unwrap()
-    );
+    assert_eq!(json::render(&replayed).unwrap(), json::render(&live).unwrap());
     assert_eq!(folded::gpu(&replayed), folded::gpu(&live));
     assert_eq!(folded::cpu(&replayed), folded::cpu(&live));
 }
@@ -277,11 +243,7 @@ fn addresses_are_asked_for_once() {
     let unresolved = pipeline.take_unresolved();
     assert_eq!(
         unresolved,
-        [Unresolved {
-            process: PROCESS,
-            pid: PID,
-            addresses: vec![0x40]
-        }],
+        [Unresolved { process: PROCESS, pid: PID, addresses: vec![0x40] }],
         "the others were answered before they were asked for"
     );
     assert_eq!(pipeline.take_unresolved(), []);
@@ -293,10 +255,7 @@ fn stacks_of_unknown_processes_are_a_defect() {
     inputs.extend(head());
     let capture = run(&inputs);
     assert!(capture.cpu.is_empty());
-    assert_eq!(
-        capture.report.defects,
-        [Defect::UnknownProcess { count: 1 }]
-    );
+    assert_eq!(capture.report.defects, [Defect::UnknownProcess { count: 1 }]);
 }
 
 #[test]
@@ -314,10 +273,7 @@ fn a_stack_that_ends_in_the_middle_is_cut() {
 fn a_walk_that_went_astray_ends_where_it_did() {
     let mut inputs = scenario();
     let symbols = vec![symbol(0x50, &[crate::symbols::NOT_CODE])];
-    inputs.push(Input::Symbols {
-        process: PROCESS,
-        symbols,
-    });
+    inputs.push(Input::Symbols { process: PROCESS, symbols });
     inputs.push(stack(event_kind::CPU_SAMPLE, 0, &[0x30, 0x20, 0x50, 0x10]));
     inputs.push(stack(event_kind::CPU_SAMPLE, 0, &[0x50, 0x10]));
     let text = folded::cpu(&run(&inputs));

@@ -20,10 +20,7 @@ pub struct Mapping {
 impl Mapping {
     /// The link that opens the mapped file whatever its path means in our mount namespace.
     pub fn map_files(&self, pid: u32) -> PathBuf {
-        PathBuf::from(format!(
-            "/proc/{pid}/map_files/{:x}-{:x}",
-            self.start, self.end
-        ))
+        PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end))
     }
 
     /// Last component of the path, without ` (deleted)`.
@@ -90,19 +87,13 @@ zz-7f50 rw-p 00000000 00:00 0
         );
         assert_eq!(maps[0].file_name(), "a file.so");
         assert_eq!(maps[1].file_name(), "memfd:warplens-ring");
-        assert_eq!(
-            maps[1].map_files(9).to_str(),
-            Some("/proc/9/map_files/7f20-7f30")
-        );
+        assert_eq!(maps[1].map_files(9).to_str(), Some("/proc/9/map_files/7f20-7f30"));
         assert_eq!(maps[2].path, "");
     }
 
     #[test]
     fn our_own_maps_hold_our_program() {
         let maps = maps(std::process::id()).unwrap();
-        assert!(
-            maps.iter()
-                .any(|mapping| mapping.executable && mapping.inode != 0)
-        );
+        assert!(maps.iter().any(|mapping| mapping.executable && mapping.inode != 0));
     }
 }

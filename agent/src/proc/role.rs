@@ -19,12 +19,7 @@ pub fn describe(pid: u32) -> ProcessInfo {
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
     let (title, role, rank) = parse_title(&arguments, comm.trim());
-    ProcessInfo {
-        pid,
-        title,
-        role,
-        rank,
-    }
+    ProcessInfo { pid, title, role, rank }
 }
 
 /// `(title, role, rank)` from the words of `cmdline` and `comm`. Arguments never become part of the
@@ -42,27 +37,18 @@ pub fn parse_title(arguments: &[&str], comm: &str) -> (String, String, String) {
         Some(path) => path.rsplit('/').next().unwrap_or(path),
         None => comm,
     };
-    let serves = arguments
-        .windows(2)
-        .any(|pair| is_vllm(pair[0]) && pair[1] == "serve")
+    let serves = arguments.windows(2).any(|pair| is_vllm(pair[0]) && pair[1] == "serve")
         || arguments
             .iter()
             .any(|argument| argument.ends_with("vllm.entrypoints.openai.api_server"));
     if serves {
-        return (
-            "vllm serve".to_owned(),
-            "frontend".to_owned(),
-            String::new(),
-        );
+        return ("vllm serve".to_owned(), "frontend".to_owned(), String::new());
     }
     (clip(program), "process".to_owned(), String::new())
 }
 
 fn is_vllm(argument: &str) -> bool {
-    matches!(
-        argument.rsplit('/').next(),
-        Some("vllm" | "vllm.entrypoints.cli.main")
-    )
+    matches!(argument.rsplit('/').next(), Some("vllm" | "vllm.entrypoints.cli.main"))
 }
 
 /// Role and rank of what follows `VLLM::` (the prefix is the operator's).
@@ -75,20 +61,14 @@ fn titled_role(name: &str) -> (Option<&'static str>, &str) {
     ];
     for (prefix, role) in roles {
         if let Some(rest) = name.strip_prefix(prefix) {
-            return (
-                Some(role),
-                rest.strip_prefix('_').unwrap_or(rest).trim_end(),
-            );
+            return (Some(role), rest.strip_prefix('_').unwrap_or(rest).trim_end());
         }
     }
     (None, "")
 }
 
 fn clip(text: &str) -> String {
-    text.chars()
-        .filter(|character| !character.is_control())
-        .take(TITLE_MAX)
-        .collect()
+    text.chars().filter(|character| !character.is_control()).take(TITLE_MAX).collect()
 }
 
 #[cfg(test)]
@@ -97,58 +77,31 @@ mod tests {
 
     fn check(arguments: &[&str], comm: &str, expected: (&str, &str, &str)) {
         let (title, role, rank) = parse_title(arguments, comm);
-        assert_eq!(
-            (title.as_str(), role.as_str(), rank.as_str()),
-            expected,
-            "{arguments:?}"
-        );
+        assert_eq!((title.as_str(), role.as_str(), rank.as_str()), expected, "{arguments:?}");
     }
 
     #[test]
     fn titles_of_vllm_processes() {
-        check(
-            &["VLLM::Worker_TP0"],
-            "VLLM::Worker_TP",
-            ("VLLM::Worker_TP0", "worker", "TP0"),
-        );
+        check(&["VLLM::Worker_TP0"], "VLLM::Worker_TP", ("VLLM::Worker_TP0", "worker", "TP0"));
         check(
             &["VLLM::Worker_DP0_TP1_EP1"],
             "",
             ("VLLM::Worker_DP0_TP1_EP1", "worker", "DP0_TP1_EP1"),
         );
         check(&["VLLM::Worker"], "", ("VLLM::Worker", "worker", ""));
-        check(
-            &["prod::EngineCore_DP1"],
-            "",
-            ("prod::EngineCore_DP1", "engine_core", "DP1"),
-        );
-        check(
-            &["VLLM::APIServer_0"],
-            "",
-            ("VLLM::APIServer_0", "api_server", "0"),
-        );
+        check(&["prod::EngineCore_DP1"], "", ("prod::EngineCore_DP1", "engine_core", "DP1"));
+        check(&["VLLM::APIServer_0"], "", ("VLLM::APIServer_0", "api_server", "0"));
     }
 
     #[test]
     fn a_frontend_keeps_its_secrets() {
-        let arguments = [
-            "/usr/bin/python3",
-            "/usr/bin/vllm",
-            "serve",
-            "m",
-            "--api-key",
-            "s3cret",
-        ];
+        let arguments = ["/usr/bin/python3", "/usr/bin/vllm", "serve", "m", "--api-key", "s3cret"];
         check(&arguments, "vllm", ("vllm serve", "frontend", ""));
     }
 
     #[test]
     fn everything_else_is_a_process() {
-        check(
-            &["/opt/app/train", "--token", "s3cret"],
-            "train",
-            ("train", "process", ""),
-        );
+        check(&["/opt/app/train", "--token", "s3cret"], "train", ("train", "process", ""));
         check(&[], "kworker/0:1", ("kworker/0:1", "process", ""));
         check(&["std::move"], "", ("std::move", "process", ""));
     }

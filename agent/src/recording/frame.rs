@@ -71,32 +71,15 @@ pub(super) fn encode<E>(
             }),
         ),
         Input::Process { process, info } => {
-            let ProcessInfo {
-                pid,
-                title,
-                role,
-                rank,
-            } = info.clone();
-            emit(
-                PROCESS,
-                &json(&ProcessBody {
-                    process: process.0,
-                    pid,
-                    title,
-                    role,
-                    rank,
-                }),
-            )
+            let ProcessInfo { pid, title, role, rank } = info.clone();
+            emit(PROCESS, &json(&ProcessBody { process: process.0, pid, title, role, rank }))
         }
-        Input::Ordinal {
-            process,
-            ordinal,
-            device,
-        } => emit(ORDINAL, [process.0, *ordinal, device.0].as_bytes()),
-        Input::Name { process, id, name } => emit(
-            NAME,
-            &[[process.0, *id].as_bytes(), name.as_bytes()].concat(),
-        ),
+        Input::Ordinal { process, ordinal, device } => {
+            emit(ORDINAL, [process.0, *ordinal, device.0].as_bytes())
+        }
+        Input::Name { process, id, name } => {
+            emit(NAME, &[[process.0, *id].as_bytes(), name.as_bytes()].concat())
+        }
         Input::Records { process, payloads } => {
             for chunk in payloads.chunks(RECORDS_PER_FRAME) {
                 emit(RECORDS, &[process.0.as_bytes(), chunk.as_bytes()].concat())?;
@@ -107,13 +90,7 @@ pub(super) fn encode<E>(
         Input::Symbols { process, symbols } => {
             for chunk in symbols.chunks(SYMBOLS_PER_FRAME) {
                 let symbols = chunk.iter().map(SymbolBody::from).collect();
-                emit(
-                    SYMBOLS,
-                    &json(&SymbolsBody {
-                        process: process.0,
-                        symbols,
-                    }),
-                )?;
+                emit(SYMBOLS, &json(&SymbolsBody { process: process.0, symbols }))?;
             }
             Ok(())
         }
@@ -127,11 +104,7 @@ pub(super) fn encode<E>(
 
 /// The end frame.
 pub(super) fn encode_end(counts: Counts) -> (u8, Vec<u8>) {
-    let Counts {
-        frames,
-        records,
-        kernel_events,
-    } = counts;
+    let Counts { frames, records, kernel_events } = counts;
     (END, [frames, records, kernel_events].as_bytes().to_vec())
 }
 
@@ -140,75 +113,36 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
     let input = match kind {
         START => Input::Start(parse::<StartBody>("start", body)?.into()),
         DEVICE => {
-            let DeviceBody {
-                device,
-                index,
-                uuid,
-                simulated,
-            } = parse("device", body)?;
-            Input::Device {
-                device: DeviceKey(device),
-                info: DeviceInfo {
-                    index,
-                    uuid,
-                    simulated,
-                },
-            }
+            let DeviceBody { device, index, uuid, simulated } = parse("device", body)?;
+            Input::Device { device: DeviceKey(device), info: DeviceInfo { index, uuid, simulated } }
         }
         PROCESS => {
-            let ProcessBody {
-                process,
-                pid,
-                title,
-                role,
-                rank,
-            } = parse("process", body)?;
+            let ProcessBody { process, pid, title, role, rank } = parse("process", body)?;
             Input::Process {
                 process: ProcessKey(process),
-                info: ProcessInfo {
-                    pid,
-                    title,
-                    role,
-                    rank,
-                },
+                info: ProcessInfo { pid, title, role, rank },
             }
         }
         ORDINAL => {
             let [process, ordinal, device] =
                 words::<3, 4>("ordinal", body)?.map(u32::from_le_bytes);
-            Input::Ordinal {
-                process: ProcessKey(process),
-                ordinal,
-                device: DeviceKey(device),
-            }
+            Input::Ordinal { process: ProcessKey(process), ordinal, device: DeviceKey(device) }
         }
         NAME => {
             let (head, text) = split("name", body, 8)?;
             let [process, id] = words::<2, 4>("name", head)?.map(u32::from_le_bytes);
-            let name = std::str::from_utf8(text)
-                .map_err(BodyError::Text)?
-                .to_owned();
-            Input::Name {
-                process: ProcessKey(process),
-                id,
-                name,
-            }
+            let name = std::str::from_utf8(text).map_err(BodyError::Text)?.to_owned();
+            Input::Name { process: ProcessKey(process), id, name }
         }
         RECORDS => {
             let (head, rest) = split("records", body, 4)?;
             let [process] = words::<1, 4>("records", head)?.map(u32::from_le_bytes);
             let (chunks, tail) = rest.as_chunks::<PAYLOAD_BYTES>();
             if !tail.is_empty() {
-                return Err(BodyError::Length {
-                    kind: "records",
-                    length: body.len(),
-                });
+                return Err(BodyError::Length { kind: "records", length: body.len() });
             }
             let payloads = chunks.iter().map(payload).collect();
-            Input::Records {
-                process: ProcessKey(process),
-                payloads,
-            }
+            Input::Records { process: ProcessKey(process), payloads }
         }
         KERNEL_EVENT => Input::KernelEvent(body.to_vec()),
         SYMBOLS => {
@@ -218,11 +152,7 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
                 symbols: symbols.into_iter().map(Symbol::from).collect(),
             }
         }
-        NOTE => Input::Note(
-            std::str::from_utf8(body)
-                .map_err(BodyError::Text)?
-                .to_owned(),
-        ),
+        NOTE => Input::Note(std::str::from_utf8(body).map_err(BodyError::Text)?.to_owned()),
         ENDED => {
             let (process, at) = read_process_time("ended", body)?;
             Input::Ended { process, at }
@@ -238,11 +168,7 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
         END => {
             let [frames, records, kernel_events] =
                 words::<3, 8>("end", body)?.map(u64::from_le_bytes);
-            return Ok(Decoded::End(Counts {
-                frames,
-                records,
-                kernel_events,
-            }));
+            return Ok(Decoded::End(Counts { frames, records, kernel_events }));
         }
         other => return Err(BodyError::Kind(other)),
     };
@@ -276,10 +202,7 @@ fn words<const N: usize, const W: usize>(
     let (chunks, tail) = body.as_chunks::<W>();
     match (<[[u8; W]; N]>::try_from(chunks), tail.is_empty()) {
         (Ok(words), true) => Ok(words),
-        _ => Err(BodyError::Length {
-            kind,
-            length: body.len(),
-        }),
+        _ => Err(BodyError::Length { kind, length: body.len() }),
     }
 }
 
@@ -288,10 +211,7 @@ fn split<'b>(
     body: &'b [u8],
     at: usize,
 ) -> Result<(&'b [u8], &'b [u8]), BodyError> {
-    body.split_at_checked(at).ok_or(BodyError::Length {
-        kind,
-        length: body.len(),
-    })
+    body.split_at_checked(at).ok_or(BodyError::Length { kind, length: body.len() })
 }
 
 fn parse<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, BodyError> {
@@ -314,35 +234,15 @@ struct StartBody {
 
 impl From<&Start> for StartBody {
     fn from(start: &Start) -> Self {
-        let Start {
-            command,
-            source,
-            started_unix,
-            cpu_hz,
-        } = start.clone();
-        Self {
-            command,
-            source,
-            started_unix,
-            cpu_hz,
-        }
+        let Start { command, source, started_unix, cpu_hz } = start.clone();
+        Self { command, source, started_unix, cpu_hz }
     }
 }
 
 impl From<StartBody> for Start {
     fn from(body: StartBody) -> Self {
-        let StartBody {
-            command,
-            source,
-            started_unix,
-            cpu_hz,
-        } = body;
-        Self {
-            command,
-            source,
-            started_unix,
-            cpu_hz,
-        }
+        let StartBody { command, source, started_unix, cpu_hz } = body;
+        Self { command, source, started_unix, cpu_hz }
     }
 }
 
@@ -392,24 +292,14 @@ impl From<&Symbol> for SymbolBody {
             .frames
             .iter()
             .cloned()
-            .map(
-                |Frame {
-                     function,
-                     module,
-                     file,
-                     line,
-                 }| FrameBody {
-                    function,
-                    module,
-                    file,
-                    line,
-                },
-            )
+            .map(|Frame { function, module, file, line }| FrameBody {
+                function,
+                module,
+                file,
+                line,
+            })
             .collect();
-        Self {
-            address: symbol.address,
-            frames,
-        }
+        Self { address: symbol.address, frames }
     }
 }
 
@@ -418,23 +308,13 @@ impl From<SymbolBody> for Symbol {
         let frames = body
             .frames
             .into_iter()
-            .map(
-                |FrameBody {
-                     function,
-                     module,
-                     file,
-                     line,
-                 }| Frame {
-                    function,
-                    module,
-                    file,
-                    line,
-                },
-            )
+            .map(|FrameBody { function, module, file, line }| Frame {
+                function,
+                module,
+                file,
+                line,
+            })
             .collect();
-        Self {
-            address: body.address,
-            frames,
-        }
+        Self { address: body.address, frames }
     }
 }

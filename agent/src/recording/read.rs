@@ -40,30 +40,17 @@ pub enum ReadError {
     #[error(
         "{path}: byte {offset}: recording format {found}, this warplens reads up to {supported}: use a newer warplens"
     )]
-    Newer {
-        path: PathBuf,
-        offset: u64,
-        found: u32,
-        supported: u32,
-    },
+    Newer { path: PathBuf, offset: u64, found: u32, supported: u32 },
     #[error(
         "{path}: byte 12: records of wire version {found}, this warplens decodes {supported}: use the warplens that recorded it"
     )]
-    Wire {
-        path: PathBuf,
-        found: u32,
-        supported: u32,
-    },
+    Wire { path: PathBuf, found: u32, supported: u32 },
     #[error(
         "{path}: byte {offset}: truncated: the recording stops before its end frame; copy it again or record again"
     )]
     Truncated { path: PathBuf, offset: u64 },
     #[error("{path}: near byte {offset}: corrupt: {detail}; copy it again or record again")]
-    Corrupt {
-        path: PathBuf,
-        offset: u64,
-        detail: String,
-    },
+    Corrupt { path: PathBuf, offset: u64, detail: String },
 }
 
 /// Whether these first bytes of a file are a recording's, of any version.
@@ -93,41 +80,23 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Opens `path` and checks its head.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let open = |source| ReadError::Open {
-            path: path.to_owned(),
-            source,
-        };
+        let open = |source| ReadError::Open { path: path.to_owned(), source };
         // The kind is checked before opening: opening a FIFO would wait for a writer.
         let metadata = std::fs::metadata(path).map_err(open)?;
         if !metadata.is_file() {
-            return Err(ReadError::NotAFile {
-                path: path.to_owned(),
-            });
+            return Err(ReadError::NotAFile { path: path.to_owned() });
         }
         let mut file = File::open(path).map_err(open)?;
         let mut header = Vec::new();
         file.by_ref()
             .take(HEADER_BYTES)
             .read_to_end(&mut header)
-            .map_err(|source| ReadError::Io {
-                path: path.to_owned(),
-                offset: 0,
-                source,
-            })?;
+            .map_err(|source| ReadError::Io { path: path.to_owned(), offset: 0, source })?;
         check_header(path, &header)?;
         let offset = Rc::new(Cell::new(HEADER_BYTES));
-        let file = BufReader::new(Counting {
-            file,
-            offset: Rc::clone(&offset),
-        });
-        let broken = |source| ReadError::Io {
-            path: path.to_owned(),
-            offset: HEADER_BYTES,
-            source,
-        };
-        let mut stream = zstd::Decoder::with_buffer(file)
-            .map_err(broken)?
-            .single_frame();
+        let file = BufReader::new(Counting { file, offset: Rc::clone(&offset) });
+        let broken = |source| ReadError::Io { path: path.to_owned(), offset: HEADER_BYTES, source };
+        let mut stream = zstd::Decoder::with_buffer(file).map_err(broken)?.single_frame();
         stream.window_log_max(WINDOW_LOG_MAX).map_err(broken)?;
         Ok(Self {
             path: path.to_owned(),
@@ -149,9 +118,9 @@ impl Reader {
         let [kind, length @ ..] = head;
         let length = u32::from_le_bytes(length);
         if length > BODY_MAX {
-            return Err(self.corrupt(format!(
-                "frame of {length} bytes, at most {BODY_MAX} allowed"
-            )));
+            return Err(
+                self.corrupt(format!("frame of {length} bytes, at most {BODY_MAX} allowed"))
+            );
         }
         self.fill_body(length)?;
         match frame::decode(kind, &self.body) {
@@ -193,11 +162,7 @@ impl Reader {
             _ => return Err(self.corrupt("data after the end frame".to_owned())),
         }
         let mut after = [0; 1];
-        let trailing = self
-            .stream
-            .get_mut()
-            .read(&mut after)
-            .map_err(|source| self.io(source))?;
+        let trailing = self.stream.get_mut().read(&mut after).map_err(|source| self.io(source))?;
         if trailing != 0 {
             return Err(self.corrupt("bytes after the end of the recording".to_owned()));
         }
@@ -251,26 +216,15 @@ impl Reader {
     }
 
     fn truncated(&self) -> ReadError {
-        ReadError::Truncated {
-            path: self.path.clone(),
-            offset: self.offset.get(),
-        }
+        ReadError::Truncated { path: self.path.clone(), offset: self.offset.get() }
     }
 
     fn corrupt(&self, detail: String) -> ReadError {
-        ReadError::Corrupt {
-            path: self.path.clone(),
-            offset: self.offset.get(),
-            detail,
-        }
+        ReadError::Corrupt { path: self.path.clone(), offset: self.offset.get(), detail }
     }
 
     fn io(&self, source: io::Error) -> ReadError {
-        ReadError::Io {
-            path: self.path.clone(),
-            offset: self.offset.get(),
-            source,
-        }
+        ReadError::Io { path: self.path.clone(), offset: self.offset.get(), source }
     }
 }
 
@@ -280,22 +234,13 @@ fn check_header(path: &Path, header: &[u8]) -> Result<(), ReadError> {
         return Err(ReadError::Empty { path: path() });
     }
     if !MAGIC.starts_with(header.get(..MAGIC.len()).unwrap_or(header)) {
-        return Err(ReadError::Foreign {
-            path: path(),
-            hint: hint(header),
-        });
+        return Err(ReadError::Foreign { path: path(), hint: hint(header) });
     }
     let word = |at: usize| -> Option<u32> {
-        header
-            .get(at..)?
-            .first_chunk::<4>()
-            .map(|bytes| u32::from_le_bytes(*bytes))
+        header.get(at..)?.first_chunk::<4>().map(|bytes| u32::from_le_bytes(*bytes))
     };
     let (Some(format), Some(found)) = (word(8), word(12)) else {
-        return Err(ReadError::Truncated {
-            path: path(),
-            offset: header.len() as u64,
-        });
+        return Err(ReadError::Truncated { path: path(), offset: header.len() as u64 });
     };
     if format == 0 {
         return Err(ReadError::Corrupt {
@@ -313,11 +258,7 @@ fn check_header(path: &Path, header: &[u8]) -> Result<(), ReadError> {
         });
     }
     if found != WIRE_VERSION {
-        return Err(ReadError::Wire {
-            path: path(),
-            found,
-            supported: WIRE_VERSION,
-        });
+        return Err(ReadError::Wire { path: path(), found, supported: WIRE_VERSION });
     }
     Ok(())
 }

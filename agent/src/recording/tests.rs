@@ -23,11 +23,7 @@ fn inputs() -> Vec<Input> {
         }),
         Input::Device {
             device: DeviceKey(1),
-            info: DeviceInfo {
-                index: 1,
-                uuid: Some("SIM-1".to_owned()),
-                simulated: true,
-            },
+            info: DeviceInfo { index: 1, uuid: Some("SIM-1".to_owned()), simulated: true },
         },
         Input::Process {
             process,
@@ -38,16 +34,8 @@ fn inputs() -> Vec<Input> {
                 rank: "TP0".to_owned(),
             },
         },
-        Input::Ordinal {
-            process,
-            ordinal: 0,
-            device: DeviceKey(1),
-        },
-        Input::Name {
-            process,
-            id: 9,
-            name: "kernel<\u{e9}>".to_owned(),
-        },
+        Input::Ordinal { process, ordinal: 0, device: DeviceKey(1) },
+        Input::Name { process, id: 9, name: "kernel<\u{e9}>".to_owned() },
         Input::Records {
             process,
             payloads: (0..40_000).map(|n| [n, 1, 2, 3, 4, 5, u64::MAX]).collect(),
@@ -66,10 +54,7 @@ fn inputs() -> Vec<Input> {
             }],
         },
         Input::Note("a note".to_owned()),
-        Input::Ended {
-            process,
-            at: Ns(77),
-        },
+        Input::Ended { process, at: Ns(77) },
         Input::Limit(Ns(78)),
     ]
 }
@@ -100,10 +85,7 @@ fn joined(inputs: Vec<Input>) -> Vec<Input> {
         match (out.last_mut(), input) {
             (
                 Some(Input::Records { process, payloads }),
-                Input::Records {
-                    process: next,
-                    payloads: more,
-                },
+                Input::Records { process: next, payloads: more },
             ) if *process == next => payloads.extend(more),
             (_, input) => out.push(input),
         }
@@ -116,11 +98,7 @@ fn what_is_written_comes_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = write(&folder, &inputs());
     assert_eq!(joined(read(&path).unwrap()), inputs());
-    assert_eq!(
-        fs::read_dir(folder.path()).unwrap().count(),
-        1,
-        "no temporary file is left"
-    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
 }
 
 #[test]
@@ -137,10 +115,8 @@ fn an_unfinished_recording_leaves_nothing() {
 #[test]
 fn every_truncation_is_called_one() {
     let folder = tempfile::tempdir().unwrap();
-    let short: Vec<Input> = inputs()
-        .into_iter()
-        .filter(|input| !matches!(input, Input::Records { .. }))
-        .collect();
+    let short: Vec<Input> =
+        inputs().into_iter().filter(|input| !matches!(input, Input::Records { .. })).collect();
     let whole = fs::read(write(&folder, &short)).unwrap();
     let cut = folder.path().join("cut");
     for length in 0..whole.len() {
@@ -171,10 +147,7 @@ fn other_files_are_told_apart() {
         assert_eq!(message, format!("{}: {expected}", path.display()));
     };
     check(b"", "empty file (0 bytes): record again");
-    check(
-        b"{\"traceEvents\": []}",
-        "byte 0: not a warplens recording: it looks like JSON",
-    );
+    check(b"{\"traceEvents\": []}", "byte 0: not a warplens recording: it looks like JSON");
     check(
         &changed(8, 2),
         "byte 8: recording format 2, this warplens reads up to 1: use a newer warplens",
@@ -216,11 +189,7 @@ fn a_wrong_count_is_corruption() {
     bytes.extend(FORMAT_VERSION.to_le_bytes());
     bytes.extend(wire::WIRE_VERSION.to_le_bytes());
     let mut frames = vec![9, 1, 0, 0, 0, b'n'];
-    let (kind, body) = frame::encode_end(Counts {
-        frames: 2,
-        records: 0,
-        kernel_events: 0,
-    });
+    let (kind, body) = frame::encode_end(Counts { frames: 2, records: 0, kernel_events: 0 });
     frames.push(kind);
     frames.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
     frames.extend(body);

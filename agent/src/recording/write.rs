@@ -62,20 +62,15 @@ impl Writer {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let create = |source| WriteError::Create {
-            folder: folder.to_owned(),
-            source,
-        };
+        let create = |source| WriteError::Create { folder: folder.to_owned(), source };
         let temporary = tempfile::Builder::new()
             .prefix(PARTIAL_PREFIX)
             // The umask takes its part, as for any file.
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(create)?;
-        Self::start(path, temporary).map_err(|source| WriteError::Write {
-            path: path.to_owned(),
-            source,
-        })
+        Self::start(path, temporary)
+            .map_err(|source| WriteError::Write { path: path.to_owned(), source })
     }
 
     fn start(path: &Path, temporary: NamedTempFile) -> io::Result<Self> {
@@ -86,12 +81,7 @@ impl Writer {
         file.write_all(&WIRE_VERSION.to_le_bytes())?;
         let mut stream = zstd::Encoder::new(file, COMPRESSION_LEVEL)?;
         stream.include_checksum(true)?;
-        Ok(Self {
-            path: path.to_owned(),
-            temporary,
-            stream,
-            counts: Counts::default(),
-        })
+        Ok(Self { path: path.to_owned(), temporary, stream, counts: Counts::default() })
     }
 
     /// Appends what the pipeline is fed. Foreign events have no bytes and are left out.
@@ -106,10 +96,7 @@ impl Writer {
             counts.frames += 1;
             write_frame(stream, kind, body)
         })
-        .map_err(|source| WriteError::Write {
-            path: self.path.clone(),
-            source,
-        })
+        .map_err(|source| WriteError::Write { path: self.path.clone(), source })
     }
 
     /// What was written so far.
@@ -119,12 +106,7 @@ impl Writer {
 
     /// Writes the end frame and gives the file its name, readable for everybody the umask allows.
     pub fn finish(self) -> Result<Counts, WriteError> {
-        let Self {
-            path,
-            temporary,
-            mut stream,
-            counts,
-        } = self;
+        let Self { path, temporary, mut stream, counts } = self;
         let (kind, body) = frame::encode_end(counts);
         let closed = write_frame(&mut stream, kind, &body)
             .and_then(|()| stream.finish())
@@ -134,10 +116,7 @@ impl Writer {
         }
         match temporary.persist(&path) {
             Ok(()) => Ok(counts),
-            Err(error) => Err(WriteError::Rename {
-                path,
-                source: error.error,
-            }),
+            Err(error) => Err(WriteError::Rename { path, source: error.error }),
         }
     }
 }

@@ -47,15 +47,11 @@ fn kept_descriptor(pid: u32) -> Option<PathBuf> {
 /// The library of `pid` that defines `symbol`, as a link that opens it. Libraries whose name holds
 /// `hint` are tried first, but a deployer may have called ours anything.
 pub fn library_with(pid: u32, symbol: &str, hint: &str) -> io::Result<Option<PathBuf>> {
-    let mut libraries: Vec<_> = maps(pid)?
-        .into_iter()
-        .filter(|mapping| mapping.executable && mapping.inode != 0)
-        .collect();
+    let mut libraries: Vec<_> =
+        maps(pid)?.into_iter().filter(|mapping| mapping.executable && mapping.inode != 0).collect();
     libraries.sort_by_key(|mapping| (!mapping.file_name().contains(hint), mapping.inode));
     libraries.dedup_by_key(|mapping| mapping.inode);
     let links = libraries.iter().map(|mapping| mapping.map_files(pid));
     // A file that cannot be read or is no ELF file does not define it.
-    Ok(links
-        .into_iter()
-        .find(|link| elf::defines(link, symbol).unwrap_or(false)))
+    Ok(links.into_iter().find(|link| elf::defines(link, symbol).unwrap_or(false)))
 }

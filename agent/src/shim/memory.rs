@@ -1,8 +1,5 @@
 //! Opening and mapping a ring: every check that keeps a worker from crashing or fooling the agent.
-#![expect(
-    unsafe_code,
-    reason = "maps the shared memory and hands out references to atomics in it"
-)]
+#![expect(unsafe_code, reason = "maps the shared memory and hands out references to atomics in it")]
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -53,6 +50,13 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// The agent lacks a privilege.
+    pub fn is_privilege(&self) -> bool {
+        matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// A checked and mapped ring. The lock on it goes with the open file.
 #[derive(Debug)]
 pub struct Memory {
@@ -89,26 +93,15 @@ impl Memory {
                 0,
             )
         };
-        let failed = || OpenError::Map {
-            pid,
-            source: io::Error::last_os_error(),
-        };
+        let failed = || OpenError::Map { pid, source: io::Error::last_os_error() };
         if base == libc::MAP_FAILED {
             return Err(failed());
         }
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(failed)?;
-        let memory = Self {
-            file,
-            base,
-            mapped,
-            header,
-        };
+        let memory = Self { file, base, mapped, header };
         if lock && full {
             let ours = std::process::id();
-            memory
-                .control()
-                .agent_pid
-                .store(ours, std::sync::atomic::Ordering::Relaxed);
+            memory.control().agent_pid.store(ours, std::sync::atomic::Ordering::Relaxed);
         }
         Ok(memory)
     }
@@ -148,17 +141,13 @@ impl Memory {
         let offset = u64::from(id) * 8;
         let room = (NAMES_BYTES as u64).checked_sub(offset + 8)?;
         let mut head = [0; 4];
-        self.file
-            .read_exact_at(&mut head, NAMES_OFFSET as u64 + offset)
-            .ok()?;
+        self.file.read_exact_at(&mut head, NAMES_OFFSET as u64 + offset).ok()?;
         let length = u64::from(u32::from_ne_bytes(head));
         if id == 0 || length == 0 || length > room || length > NAME_MAX as u64 {
             return None;
         }
         let mut bytes = vec![0; usize::try_from(length).ok()?];
-        self.file
-            .read_exact_at(&mut bytes, NAMES_OFFSET as u64 + offset + 8)
-            .ok()?;
+        self.file.read_exact_at(&mut bytes, NAMES_OFFSET as u64 + offset + 8).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 
@@ -189,19 +178,13 @@ fn open_first(location: &Location) -> Result<File, OpenError> {
         }
     }
     let (link, source) = last.unwrap_or_else(|| (PathBuf::new(), io::ErrorKind::NotFound.into()));
-    Err(OpenError::Open {
-        pid: location.pid,
-        link,
-        source,
-    })
+    Err(OpenError::Open { pid: location.pid, link, source })
 }
 
 /// Type, seals, size, allocation, then what the header says.
 fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
     let suspicious = |what| OpenError::Suspicious { pid, what };
-    let metadata = file
-        .metadata()
-        .map_err(|source| OpenError::Map { pid, source })?;
+    let metadata = file.metadata().map_err(|source| OpenError::Map { pid, source })?;
     if !metadata.is_file() {
         return Err(suspicious("no regular file"));
     }
@@ -220,17 +203,13 @@ fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
         return Err(suspicious("not allocated in full"));
     }
     let mut bytes = [0; size_of::<Header>()];
-    file.read_exact_at(&mut bytes, 0)
-        .map_err(|source| OpenError::Map { pid, source })?;
+    file.read_exact_at(&mut bytes, 0).map_err(|source| OpenError::Map { pid, source })?;
     let header = Header::read_from_bytes(&bytes).map_err(|_size| suspicious("too short"))?;
     if header.magic != MAGIC {
         return Err(suspicious("without our magic number"));
     }
     if header.wire_version != wire::WIRE_VERSION {
-        return Err(OpenError::Version {
-            pid,
-            found: header.wire_version,
-        });
+        return Err(OpenError::Version { pid, found: header.wire_version });
     }
     let small = header.flags & FLAG_STATS_ONLY != 0;
     if header.total_bytes != size || small != (size == SMALL_BYTES as u64) {
@@ -240,10 +219,7 @@ fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
 }
 
 /// The lock belongs to the open file description: it ends with this process, however it ends.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "these constants are 0 and 1"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "these constants are 0 and 1")]
 fn lock_file(pid: u32, file: &File) -> Result<(), OpenError> {
     let whole = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -263,8 +239,5 @@ fn lock_file(pid: u32, file: &File) -> Result<(), OpenError> {
     let mut word = [0; 4];
     let at = CONTROL_OFFSET + std::mem::offset_of!(Control, agent_pid);
     let read = file.read_exact_at(&mut word, at as u64);
-    Err(OpenError::Held {
-        pid,
-        holder: read.map_or(0, |()| u32::from_ne_bytes(word)),
-    })
+    Err(OpenError::Held { pid, holder: read.map_or(0, |()| u32::from_ne_bytes(word)) })
 }

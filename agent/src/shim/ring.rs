@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use wire::limits::{DEVICES, PRODUCERS, RING_SLOTS};
+use wire::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 use wire::ring::{Consumer, Next};
-use wire::shim::{FLAG_SIMULATED, Level, OffReason, Payload, record_kind};
+use wire::shim::{Cursor, FLAG_SIMULATED, Level, OffReason, Payload, record_kind};
 
 use super::{Location, Memory, OpenError};
 
@@ -64,10 +64,30 @@ impl WorkerRing {
             stalled_since: None,
             abandoned: 0,
         };
+        ring.check_positions()?;
+        ring.memory.control().observer.fetch_add(1, Ordering::Relaxed);
         if let Some(consumer) = ring.consumer(None) {
             ring.position = consumer.position();
         }
         Ok(ring)
+    }
+
+    /// Positions no shim reaches are told at once; lies told later only yield nonsense records.
+    fn check_positions(&self) -> Result<(), OpenError> {
+        let Some((cursors, _)) = self.memory.ring() else {
+            return Ok(());
+        };
+        let load = |cursor: &Cursor| cursor.position.load(Ordering::Acquire);
+        let what = if load(&cursors.head).wrapping_sub(load(&cursors.tail)) > RING_SLOTS as u64 {
+            "at a position that cannot be"
+        } else if load(&cursors.names) > NAMES_BYTES as u64 {
+            "fuller of names than it is large"
+        } else if load(&cursors.graphs) > GRAPH_ENTRIES as u64 {
+            "fuller of graph nodes than it is large"
+        } else {
+            return Ok(());
+        };
+        Err(OpenError::Suspicious { pid: self.pid, what })
     }
 
     pub fn pid(&self) -> u32 {
@@ -93,10 +113,7 @@ impl WorkerRing {
 
     /// Says that the agent is there. At least once a second.
     pub fn beat(&self) {
-        self.memory
-            .control()
-            .heartbeat
-            .fetch_add(1, Ordering::Release);
+        self.memory.control().heartbeat.fetch_add(1, Ordering::Release);
     }
 
     /// Moves up to `limit` records to `records`, and the names they use for the first time to `names`.
@@ -139,11 +156,8 @@ impl WorkerRing {
         let (position, left) = (consumer.position(), consumer.backlog());
         // Records read in this turn show that the stalled one was committed.
         let moved = records.len() > first;
-        self.stalled_since = if moved && !give_up {
-            stalled.map(|_| Instant::now())
-        } else {
-            stalled
-        };
+        self.stalled_since =
+            if moved && !give_up { stalled.map(|_| Instant::now()) } else { stalled };
         self.position = position;
         self.abandoned += u64::from(give_up);
         for payload in &records[first..] {
@@ -205,12 +219,7 @@ pub fn status(memory: &Memory) -> Status {
         activities: load(&stats.activities),
         completion_ns: load(&stats.completion_ns),
         cupti_dropped: load(&stats.cupti_dropped),
-        lost: stats
-            .lost
-            .iter()
-            .take(PRODUCERS)
-            .map(load)
-            .fold(0, u64::saturating_add),
+        lost: stats.lost.iter().take(PRODUCERS).map(load).fold(0, u64::saturating_add),
         discarded: load(&stats.activities_discarded),
         names_full: load(&stats.names_full),
         graphs_full: load(&stats.graphs_full),

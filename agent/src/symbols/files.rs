@@ -74,13 +74,10 @@ impl Files {
     }
 
     fn try_open(&mut self, pid: u32, mapping: &Mapping) -> Option<FileId> {
-        let candidates = [
-            mapping.map_files(pid),
-            PathBuf::from(format!("/proc/{pid}/root{}", mapping.path)),
-        ];
-        let (file, metadata) = candidates
-            .iter()
-            .find_map(|path| open_regular(path, mapping.inode).ok())?;
+        let candidates =
+            [mapping.map_files(pid), PathBuf::from(format!("/proc/{pid}/root{}", mapping.path))];
+        let (file, metadata) =
+            candidates.iter().find_map(|path| open_regular(path, mapping.inode).ok())?;
         let key = (metadata.dev(), metadata.ino());
         if let Some(&id) = self.by_inode.get(&key) {
             return Some(id);
@@ -116,8 +113,7 @@ impl Files {
         unknown.sort_unstable();
         unknown.dedup();
         let named = self.look_up(id, &unknown);
-        self.names
-            .extend(unknown.into_iter().map(|offset| (id, offset)).zip(named));
+        self.names.extend(unknown.into_iter().map(|offset| (id, offset)).zip(named));
         offsets
             .iter()
             .map(|&offset| self.names.get(&(id, offset)).cloned().unwrap_or_default())
@@ -129,10 +125,7 @@ impl Files {
             return Vec::new();
         };
         // One before: the call itself, whose function and line are what a return address means.
-        let calls: Vec<u64> = offsets
-            .iter()
-            .map(|offset| offset.saturating_sub(1))
-            .collect();
+        let calls: Vec<u64> = offsets.iter().map(|offset| offset.saturating_sub(1)).collect();
         let exact = self.symbolize(open, offsets);
         let before = self.symbolize(open, &calls);
         offsets
@@ -153,10 +146,7 @@ impl Files {
     fn symbolize(&self, open: &OpenFile, offsets: &[u64]) -> Vec<Option<Sym<'_>>> {
         let mut source = Elf::new(format!("/proc/self/fd/{}", open.file.as_raw_fd()));
         source.debug_syms = open.debug_information;
-        match self
-            .symbolizer
-            .symbolize(&Source::Elf(source), Input::FileOffset(offsets))
-        {
+        match self.symbolizer.symbolize(&Source::Elf(source), Input::FileOffset(offsets)) {
             Ok(symbols) => symbols
                 .into_iter()
                 .map(|symbol| match symbol {
@@ -180,12 +170,7 @@ impl Files {
         };
         let function = entry::recognise(&open.file, &open.name, offset, exit_at)
             .map_or_else(|| format!("{}+0x{offset:x}", open.name), str::to_owned);
-        Frame {
-            function,
-            module: Some(open.name.clone()),
-            file: None,
-            line: None,
-        }
+        Frame { function, module: Some(open.name.clone()), file: None, line: None }
     }
 }
 
@@ -194,12 +179,8 @@ impl Files {
 fn frames(symbol: &Sym<'_>, module: &str) -> Vec<Frame> {
     let names =
         std::iter::once(&symbol.name).chain(symbol.inlined.iter().map(|inlined| &inlined.name));
-    let places = std::iter::once(symbol.code_info.as_deref()).chain(
-        symbol
-            .inlined
-            .iter()
-            .map(|inlined| inlined.code_info.as_ref()),
-    );
+    let places = std::iter::once(symbol.code_info.as_deref())
+        .chain(symbol.inlined.iter().map(|inlined| inlined.code_info.as_ref()));
     let mut frames: Vec<Frame> = names
         .zip(places)
         .map(|(name, place)| Frame {

@@ -36,10 +36,7 @@ impl Space {
     pub(super) fn refresh(&mut self, pid: u32) -> bool {
         let start_time = proc::start_time(pid);
         if start_time.is_some() && start_time != self.start_time {
-            *self = Self {
-                start_time,
-                ..Self::default()
-            };
+            *self = Self { start_time, ..Self::default() };
         }
         // A process that is ending still has its number, and no mappings any more.
         if let Ok(mut mappings) = proc::maps(pid) {
@@ -48,21 +45,15 @@ impl Space {
                 mappings.sort_by_key(|mapping| mapping.start);
                 self.mappings = mappings;
                 let kept = &self.mappings;
-                self.opened
-                    .retain(|key, _| kept.iter().any(|mapping| identity(mapping) == *key));
+                self.opened.retain(|key, _| kept.iter().any(|mapping| identity(mapping) == *key));
             }
         }
         !self.mappings.is_empty()
     }
 
     pub(super) fn place(&mut self, pid: u32, address: u64, files: &mut Files) -> Place {
-        let behind = self
-            .mappings
-            .partition_point(|mapping| mapping.start <= address);
-        let Some(mapping) = behind
-            .checked_sub(1)
-            .and_then(|index| self.mappings.get(index))
-        else {
+        let behind = self.mappings.partition_point(|mapping| mapping.start <= address);
+        let Some(mapping) = behind.checked_sub(1).and_then(|index| self.mappings.get(index)) else {
             return Place::Nowhere;
         };
         if address >= mapping.end {
@@ -77,11 +68,7 @@ impl Space {
         if mapping.inode == 0 {
             return Place::Named(format!("{}+0x{inside:x}", mapping.path));
         }
-        match *self
-            .opened
-            .entry(identity(mapping))
-            .or_insert_with(|| files.open(pid, mapping))
-        {
+        match *self.opened.entry(identity(mapping)).or_insert_with(|| files.open(pid, mapping)) {
             Some(file) => Place::File { file, offset },
             None => Place::Named(format!("{}+0x{offset:x}", mapping.file_name())),
         }

@@ -7,15 +7,9 @@ use std::process::Command;
 use super::*;
 
 fn names(symbols: &[Symbol], address: u64) -> Vec<String> {
-    let symbol = symbols
-        .iter()
-        .find(|symbol| symbol.address == address)
-        .expect("an entry for the address");
-    symbol
-        .frames
-        .iter()
-        .map(|frame| frame.function.clone())
-        .collect()
+    let symbol =
+        symbols.iter().find(|symbol| symbol.address == address).expect("an entry for the address");
+    symbol.frames.iter().map(|frame| frame.function.clone()).collect()
 }
 
 #[inline(never)]
@@ -31,25 +25,10 @@ fn own_functions_have_names_files_and_lines() {
     assert_eq!(symbols.len(), 3);
     assert_eq!(names(&symbols, 0x10), [NOT_CODE]);
     for address in [entry, entry + 1] {
-        let symbol = symbols
-            .iter()
-            .find(|symbol| symbol.address == address)
-            .unwrap();
+        let symbol = symbols.iter().find(|symbol| symbol.address == address).unwrap();
         let outermost = symbol.frames.last().unwrap();
-        assert!(
-            outermost
-                .function
-                .ends_with("symbols::tests::named_function"),
-            "{outermost:?}"
-        );
-        assert!(
-            outermost
-                .file
-                .as_deref()
-                .unwrap()
-                .ends_with("symbols/tests.rs"),
-            "{outermost:?}"
-        );
+        assert!(outermost.function.ends_with("symbols::tests::named_function"), "{outermost:?}");
+        assert!(outermost.file.as_deref().unwrap().ends_with("symbols/tests.rs"), "{outermost:?}");
         assert!(outermost.line.is_some());
         assert!(outermost.module.as_deref().unwrap().starts_with("warplens"));
     }
@@ -59,13 +38,7 @@ fn own_functions_have_names_files_and_lines() {
 fn losses_are_counted() {
     let mut symbols = Symbols::new();
     assert_eq!(symbols.resolve(std::process::id(), &[0x10, 0x20]).len(), 2);
-    assert_eq!(
-        symbols.losses(),
-        SymbolLosses {
-            astray: 2,
-            ..SymbolLosses::default()
-        }
-    );
+    assert_eq!(symbols.losses(), SymbolLosses { astray: 2, ..SymbolLosses::default() });
     // Above the kernel's largest PID.
     assert_eq!(symbols.resolve(1 << 23, &[0x10]), []);
     assert_eq!(symbols.losses().too_late, 1);
@@ -84,11 +57,7 @@ fn compile(dir: &Path) -> std::path::PathBuf {
         .arg(&library)
         .arg(&source)
         .status();
-    assert!(
-        status
-            .expect("the C compiler that links Rust programs")
-            .success()
-    );
+    assert!(status.expect("the C compiler that links Rust programs").success());
     library
 }
 
@@ -118,10 +87,7 @@ fn a_deleted_library_is_named() {
     let symbols = Symbols::new().resolve(std::process::id(), &[address, padding]);
     assert_eq!(names(&symbols, address), ["warplens_test_exported"]);
     let offset = place.offset + (padding - place.start);
-    assert_eq!(
-        names(&symbols, padding),
-        [format!("libwarplens-test.so+0x{offset:x}")]
-    );
+    assert_eq!(names(&symbols, padding), [format!("libwarplens-test.so+0x{offset:x}")]);
 }
 
 /// A child that never outlives its test.
@@ -129,13 +95,7 @@ struct Child(std::process::Child);
 
 impl Child {
     fn sleeping() -> Self {
-        Self(
-            Command::new("sleep")
-                .arg("1000")
-                .stdout(std::process::Stdio::null())
-                .spawn()
-                .unwrap(),
-        )
+        Self(Command::new("sleep").arg("1000").stdout(std::process::Stdio::null()).spawn().unwrap())
     }
 
     fn end(&mut self) {
@@ -178,11 +138,7 @@ fn a_process_that_ended_is_named_from_what_was_seen() {
             "{names:?} is not {expected}"
         );
     };
-    check(
-        &symbols.resolve(pid, &[address("getpid")]),
-        address("getpid"),
-        "getpid",
-    );
+    check(&symbols.resolve(pid, &[address("getpid")]), address("getpid"), "getpid");
     child.end();
     let named = symbols.resolve(pid, &[address("getppid"), address("getppid") + 1]);
     check(&named, address("getppid"), "getppid");
@@ -217,15 +173,10 @@ fn the_entries_of_a_stripped_c_library_are_told_by_their_code() {
     let (start, routines) = (place.start - place.offset, &found["start_thread"]);
     let callers = std::thread::spawn(backtrace).join().unwrap();
     assert!(
-        callers
-            .iter()
-            .any(|address| routines.contains(&address.wrapping_sub(start))),
+        callers.iter().any(|address| routines.contains(&address.wrapping_sub(start))),
         "{callers:x?} {found:x?}"
     );
-    assert_eq!(
-        entry::recognise(&file, "libother.so", routines[0], |_| true),
-        None
-    );
+    assert_eq!(entry::recognise(&file, "libother.so", routines[0], |_| true), None);
 }
 
 /// Return addresses of this thread, by the C library's own unwinder.
@@ -234,8 +185,5 @@ fn backtrace() -> Vec<u64> {
     let mut addresses = [std::ptr::null_mut(); 64];
     // SAFETY: the buffer has room for 64 addresses.
     let count = unsafe { libc::backtrace(addresses.as_mut_ptr(), 64) };
-    addresses[..usize::try_from(count).unwrap()]
-        .iter()
-        .map(|address| *address as u64)
-        .collect()
+    addresses[..usize::try_from(count).unwrap()].iter().map(|address| *address as u64).collect()
 }

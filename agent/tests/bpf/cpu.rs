@@ -48,21 +48,14 @@ fn a_busy_function_is_seen_and_a_stranger_is_not() {
     let events = std::thread::scope(|scope| {
         scope.spawn(|| {
             tid.store(
-                rustix::thread::gettid()
-                    .as_raw_nonzero()
-                    .get()
-                    .cast_unsigned(),
+                rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(),
                 Ordering::Relaxed,
             );
             busy(&stop);
         });
         let events = wait_for(&mut bpf, "20 samples of the busy thread", |events| {
             let tid = tid.load(Ordering::Relaxed);
-            stacks(events, CPU_SAMPLE)
-                .iter()
-                .filter(|event| event.tid == tid)
-                .count()
-                >= 20
+            stacks(events, CPU_SAMPLE).iter().filter(|event| event.tid == tid).count() >= 20
         });
         stop.store(true, Ordering::Relaxed);
         events
@@ -78,10 +71,7 @@ fn a_busy_function_is_seen_and_a_stranger_is_not() {
     let in_busy = of_thread
         .iter()
         .filter(|event| {
-            event
-                .addresses
-                .iter()
-                .any(|address| (start..start + 256).contains(address))
+            event.addresses.iter().any(|address| (start..start + 256).contains(address))
         })
         .count();
     assert!(

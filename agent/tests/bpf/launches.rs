@@ -73,10 +73,7 @@ fn every_hit_arrives_with_its_arguments_and_its_stack() {
     events.extend(drain(&mut bpf));
 
     let seen = stacks(&events, LAUNCH_STACK);
-    let ids: BTreeSet<u64> = seen
-        .iter()
-        .map(|event| u64::from(event.correlation))
-        .collect();
+    let ids: BTreeSet<u64> = seen.iter().map(|event| u64::from(event.correlation)).collect();
     assert_eq!(ids, (0..threads * hits_each).collect());
     assert_eq!(seen.len() as u64, threads * hits_each);
     let probe = place(counted) as u64;
@@ -89,27 +86,15 @@ fn every_hit_arrives_with_its_arguments_and_its_stack() {
         let frames = &event.addresses[..event.frames as usize];
         assert_eq!(frames.first(), Some(&probe));
         assert!(
-            frames
-                .iter()
-                .any(|address| (caller..caller + 64).contains(address)),
+            frames.iter().any(|address| (caller..caller + 64).contains(address)),
             "no frame in the caller at {caller:#x}: {frames:#x?}"
         );
-        assert!(
-            event.addresses[event.frames as usize..]
-                .iter()
-                .all(|&address| address == 0)
-        );
+        assert!(event.addresses[event.frames as usize..].iter().all(|&address| address == 0));
     }
     let tids: BTreeSet<u32> = seen.iter().map(|event| event.tid).collect();
     assert_eq!(tids.len() as u64, threads);
     let counters = bpf.counters().unwrap();
-    assert_eq!(
-        counters,
-        Counters {
-            launch_stacks: threads * hits_each,
-            ..Counters::default()
-        }
-    );
+    assert_eq!(counters, Counters { launch_stacks: threads * hits_each, ..Counters::default() });
 }
 
 #[test]
@@ -121,9 +106,7 @@ fn the_stack_of_a_thread_is_whole_and_named() {
     bpf.attach_probe_at(pid, &file, offset).unwrap();
     std::thread::spawn(|| outer(named, 1)).join().unwrap();
     let events = drain(&mut bpf);
-    let [event] = stacks(&events, LAUNCH_STACK)[..] else {
-        panic!("not one stack: {events:?}")
-    };
+    let [event] = stacks(&events, LAUNCH_STACK)[..] else { panic!("not one stack: {events:?}") };
     let addresses = &event.addresses[..event.frames as usize];
     let mut symbols = Symbols::new();
     let resolved = symbols.resolve(pid, addresses);
@@ -162,18 +145,12 @@ fn what_finds_the_ring_full_is_counted() {
     assert_eq!(counters.launch_stacks + counters.ring_full, hits);
     assert!(counters.ring_full >= hits - 16, "{counters:?}");
     let events = drain(&mut bpf);
-    assert_eq!(
-        stacks(&events, LAUNCH_STACK).len() as u64,
-        counters.launch_stacks
-    );
+    assert_eq!(stacks(&events, LAUNCH_STACK).len() as u64, counters.launch_stacks);
     // Read empty, it takes events again.
     outer(flooded, 4711);
     let events = drain(&mut bpf);
     assert_eq!(
-        stacks(&events, LAUNCH_STACK)
-            .iter()
-            .map(|event| event.correlation)
-            .collect::<Vec<_>>(),
+        stacks(&events, LAUNCH_STACK).iter().map(|event| event.correlation).collect::<Vec<_>>(),
         [4711]
     );
 }
@@ -191,10 +168,7 @@ fn only_watched_processes_are_seen() {
     outer(filtered, 3);
     let events = drain(&mut bpf);
     assert_eq!(
-        stacks(&events, LAUNCH_STACK)
-            .iter()
-            .map(|event| event.correlation)
-            .collect::<Vec<_>>(),
+        stacks(&events, LAUNCH_STACK).iter().map(|event| event.correlation).collect::<Vec<_>>(),
         [2]
     );
 }
@@ -227,16 +201,11 @@ fn probe_library(path: &std::path::Path, then: impl FnOnce()) {
     bpf.watch(pid).unwrap();
     let found = bpf.attach_probe(pid, &file).unwrap();
     assert_eq!(found.offset, offset + u64::from(found.site.skip));
-    assert!(matches!(
-        found.site.instruction,
-        Instruction::Nop5 | Instruction::Nop1
-    ));
+    assert!(matches!(found.site.instruction, Instruction::Nop5 | Instruction::Nop1));
     (0..50).for_each(|hit| outer(probe, hit));
     let events = drain(&mut bpf);
-    let ids: Vec<u32> = stacks(&events, LAUNCH_STACK)
-        .iter()
-        .map(|event| event.correlation)
-        .collect();
+    let ids: Vec<u32> =
+        stacks(&events, LAUNCH_STACK).iter().map(|event| event.correlation).collect();
     assert_eq!(ids, (0..50).collect::<Vec<u32>>());
 }
 
@@ -255,22 +224,13 @@ fn a_library_that_never_had_a_file_is_probed() {
         rustix::fs::memfd_create("warplens-test-library", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     let mut memfd = fs::File::from(memfd);
     memfd.write_all(&bytes).unwrap();
-    probe_library(
-        &PathBuf::from(format!("/proc/self/fd/{}", memfd.as_raw_fd())),
-        || (),
-    );
+    probe_library(&PathBuf::from(format!("/proc/self/fd/{}", memfd.as_raw_fd())), || ());
 }
 
 #[test]
 fn a_library_without_a_probe_point_is_refused() {
     let Some(mut bpf) = load() else { return };
     let (libc, _) = locate(libc::getpid as *const () as usize);
-    let message = bpf
-        .attach_probe(std::process::id(), &libc)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        message.contains("exports no `warplens_probe_launch`"),
-        "{message}"
-    );
+    let message = bpf.attach_probe(std::process::id(), &libc).unwrap_err().to_string();
+    assert!(message.contains("exports no `warplens_probe_launch`"), "{message}");
 }

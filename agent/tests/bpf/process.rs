@@ -18,13 +18,7 @@ fn count(events: &[Event], kind: u32, tgid: u32) -> usize {
 #[test]
 fn an_execution_and_the_end_of_a_watched_child_are_seen_once() {
     let Some(mut bpf) = load() else { return };
-    let sleeper = || {
-        Command::new("sleep")
-            .arg("1000")
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap()
-    };
+    let sleeper = || Command::new("sleep").arg("1000").stdout(Stdio::null()).spawn().unwrap();
     let (mut watched, mut other) = (sleeper(), sleeper());
     let (pid, stranger) = (watched.id(), other.id());
     bpf.watch(pid).unwrap();
@@ -32,21 +26,10 @@ fn an_execution_and_the_end_of_a_watched_child_are_seen_once() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let mut events = wait_for(&mut bpf, "end of the child", |events| {
-        count(events, EXIT, pid) > 0
-    });
+    let mut events = wait_for(&mut bpf, "end of the child", |events| count(events, EXIT, pid) > 0);
     events.extend(drain(&mut bpf));
-    assert_eq!(
-        (count(&events, EXEC, pid), count(&events, EXIT, pid)),
-        (1, 1)
-    );
-    assert_eq!(
-        (
-            count(&events, EXEC, stranger),
-            count(&events, EXIT, stranger)
-        ),
-        (1, 0)
-    );
+    assert_eq!((count(&events, EXEC, pid), count(&events, EXIT, pid)), (1, 1));
+    assert_eq!((count(&events, EXEC, stranger), count(&events, EXIT, stranger)), (1, 0));
     // It removed itself, so that its number means nobody: no second end can be told.
     bpf.unwatch(pid).unwrap();
     assert_eq!(bpf.counters().unwrap().process_events_lost, 0);
@@ -63,9 +46,8 @@ fn the_end_of_a_thread_is_not_the_end_of_its_process() {
     // The execution of a later child proves that everything before it has arrived.
     let mut child = Command::new("true").spawn().unwrap();
     child.wait().unwrap();
-    let events = wait_for(&mut bpf, "execution of the child", |events| {
-        count(events, EXEC, child.id()) > 0
-    });
+    let events =
+        wait_for(&mut bpf, "execution of the child", |events| count(events, EXEC, child.id()) > 0);
     assert_eq!(count(&events, EXIT, pid), 0);
 }
 
@@ -111,18 +93,13 @@ fn a_process_ends_with_its_last_thread_not_its_first() {
     while !first_thread_ended() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    assert_eq!(
-        fs::read_dir(format!("/proc/{pid}/task")).unwrap().count(),
-        2
-    );
+    assert_eq!(fs::read_dir(format!("/proc/{pid}/task")).unwrap().count(), 2);
     assert_eq!(count(&drain(&mut bpf), EXIT, pid), 0);
     for end in pipe {
         // SAFETY: the parent's own descriptors, not used afterwards.
         unsafe { libc::close(end) };
     }
-    let events = wait_for(&mut bpf, "end of the child", |events| {
-        count(events, EXIT, pid) > 0
-    });
+    let events = wait_for(&mut bpf, "end of the child", |events| count(events, EXIT, pid) > 0);
     assert_eq!(count(&events, EXIT, pid), 1);
     let mut status = 0;
     // SAFETY: `status` lives through the call; the child is ours.

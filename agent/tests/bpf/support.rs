@@ -20,11 +20,8 @@ pub(crate) fn load() -> Option<Bpf> {
 }
 
 pub(crate) fn load_with_ring(ring_bytes: u32) -> Option<Bpf> {
-    let obstacles: Vec<String> = Host::read()
-        .features()
-        .into_iter()
-        .filter_map(|feature| feature.obstacle)
-        .collect();
+    let obstacles: Vec<String> =
+        Host::read().features().into_iter().filter_map(|feature| feature.obstacle).collect();
     if let Some(obstacle) = obstacles.first() {
         println!("SKIP bpf: {obstacle}");
         return None;
@@ -106,10 +103,7 @@ pub(crate) fn locate(address: usize) -> (PathBuf, u64) {
             let hex = |text: &str| usize::from_str_radix(text, 16).unwrap();
             (hex(start)..hex(end)).contains(&address).then(|| {
                 let path = format!("/proc/{}/map_files/{range}", std::process::id());
-                (
-                    PathBuf::from(path),
-                    (address - hex(start) + hex(offset)) as u64,
-                )
+                (PathBuf::from(path), (address - hex(start) + hex(offset)) as u64)
             })
         })
         .expect("every function is mapped")
@@ -148,9 +142,7 @@ impl Library {
         // SAFETY: the tests' own libraries have no constructors.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         assert!(!handle.is_null(), "dlopen {path:?}");
-        Self {
-            handle: handle as usize,
-        }
+        Self { handle: handle as usize }
     }
 
     pub(crate) fn address(&self, symbol: &CStr) -> usize {

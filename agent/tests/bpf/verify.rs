@@ -65,11 +65,7 @@ fn launches_are_counted_exactly() {
         expected.launches += launches;
         expected.graph_launches += graph_launches;
         expected.failed += if result == 0 { 0 } else { times };
-        assert_eq!(
-            bpf.verify_counts(pid).unwrap(),
-            Some(expected),
-            "after {name:?}"
-        );
+        assert_eq!(bpf.verify_counts(pid).unwrap(), Some(expected), "after {name:?}");
     };
     check(c"cuLaunchKernel", 0, 100, 100, 0);
     check(c"cuLaunchKernel", 700, 10, 10, 0);
@@ -105,9 +101,6 @@ fn launches_are_counted_exactly() {
 fn a_library_that_launches_nothing_is_refused() {
     let Some(mut bpf) = load() else { return };
     let (libc, _) = locate(libc::getpid as *const () as usize);
-    let message = bpf
-        .attach_verify(std::process::id(), &libc)
-        .unwrap_err()
-        .to_string();
+    let message = bpf.attach_verify(std::process::id(), &libc).unwrap_err().to_string();
     assert!(message.contains("exports no `cuLaunchKernel`"), "{message}");
 }

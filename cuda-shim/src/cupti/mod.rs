@@ -38,10 +38,7 @@ unsafe impl Send for Subscription {}
 
 impl Cupti {
     /// `None` when a function the shim cannot do without is missing.
-    #[expect(
-        clippy::multiple_unsafe_ops_per_block,
-        reason = "one table, one argument for all"
-    )]
+    #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one table, one argument for all")]
     pub(crate) fn resolve(library: Library) -> Option<Self> {
         // SAFETY: each symbol has the type that CUPTI documents for it, unchanged from 12.0 to 13.5.
         unsafe {
@@ -240,17 +237,9 @@ fn ask<T: Copy>(
         return nothing;
     }
     let mut id = nothing;
-    if function(handle, &raw mut id) == SUCCESS {
-        id
-    } else {
-        nothing
-    }
+    if function(handle, &raw mut id) == SUCCESS { id } else { nothing }
 }
 
 fn check(result: CuptiResult) -> Result<(), CuptiResult> {
-    if result == SUCCESS {
-        Ok(())
-    } else {
-        Err(result)
-    }
+    if result == SUCCESS { Ok(()) } else { Err(result) }
 }

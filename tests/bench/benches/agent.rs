@@ -23,7 +23,9 @@ fn main() -> Result<()> {
     measure("daemon", Child::start(&mut daemon, run.folder(), "daemon")?)?;
     let mut record = command(&agent);
     let out = run.folder().join("out");
-    record.args(["record", "--duration", "60s", "--pid", &server.child.pid().to_string(), "--out"]).arg(&out);
+    record
+        .args(["record", "--duration", "60s", "--pid", &server.child.pid().to_string(), "--out"])
+        .arg(&out);
     measure("record", Child::start(&mut record, run.folder(), "record")?)
 }
 

@@ -16,9 +16,8 @@ fn main() -> Result<()> {
         return draw(stacks.parse()?);
     }
     for stacks in ["100000", "1000000"] {
-        let status = Command::new(std::env::current_exe()?)
-            .env("WARPLENS_BENCH_STACKS", stacks)
-            .status()?;
+        let status =
+            Command::new(std::env::current_exe()?).env("WARPLENS_BENCH_STACKS", stacks).status()?;
         ensure!(status.success(), "drawing {stacks} stacks failed");
     }
     Ok(())
@@ -53,7 +52,8 @@ fn capture(stacks: u32) -> Capture {
         // The leaf carries the number: every stack is a stack of its own.
         let mut frames: Vec<Frame> = (0..depth)
             .map(|level| {
-                let width = 4_u64.saturating_pow(u32::try_from(level).unwrap_or(6).min(6)).min(4000);
+                let width =
+                    4_u64.saturating_pow(u32::try_from(level).unwrap_or(6).min(6)).min(4000);
                 frame(&format!("module::level_{level}::function_{}", next(width)))
             })
             .collect();

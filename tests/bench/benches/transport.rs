@@ -31,10 +31,8 @@ fn cursor() -> Cursor {
 }
 
 fn slots() -> Vec<Slot> {
-    let slot = || Slot {
-        payload: std::array::from_fn(|_| AtomicU64::new(0)),
-        stamp: AtomicU64::new(0),
-    };
+    let slot =
+        || Slot { payload: std::array::from_fn(|_| AtomicU64::new(0)), stamp: AtomicU64::new(0) };
     (0..RING_SLOTS).map(|_| slot()).collect()
 }
 
@@ -114,7 +112,9 @@ fn bare_ring() -> f64 {
             taken.clear();
             for position in seen..until {
                 let slot = &slots[position as usize % RING_SLOTS].payload;
-                taken.push::<Payload>(std::array::from_fn(|word| slot[word].load(Ordering::Relaxed)));
+                taken.push::<Payload>(std::array::from_fn(|word| {
+                    slot[word].load(Ordering::Relaxed)
+                }));
             }
             seen = until;
             tail.position.store(seen, Ordering::Release);

@@ -1,4 +1,4 @@
-/* Initialises CUDA, launches now and then, and stays until its standard input closes. */
+/* Initialises CUDA, launches every 20 ms, and stays until its standard input closes. */
 #include "driver.h"
 #include <poll.h>
 

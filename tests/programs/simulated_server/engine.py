@@ -16,7 +16,7 @@ STOP_SECONDS = 10
 
 
 class Scheduler:
-    """Phases of steps: mostly decoding, some prefill and mixed, a pause now and then."""
+    """Phases of steps: mostly decoding, some prefill and mixed, sometimes a pause."""
 
     def __init__(self, options):
         self._random = random.Random(options.seed)

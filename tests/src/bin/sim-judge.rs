@@ -72,10 +72,7 @@ fn main() -> ExitCode {
 }
 
 fn run(options: &Options) -> Result<bool> {
-    let kernels = options
-        .kernels
-        .clone()
-        .unwrap_or_else(artefacts::kernel_table);
+    let kernels = options.kernels.clone().unwrap_or_else(artefacts::kernel_table);
     let verdict = judge(&options.truth, &options.report, &kernels)?;
     let shares = match (&options.folded, &options.worker_output) {
         (Some(folded), Some(output)) => {
@@ -108,16 +105,8 @@ fn run(options: &Options) -> Result<bool> {
 }
 
 fn table(out: &mut impl std::io::Write, verdict: &Verdict, all: bool) -> std::io::Result<()> {
-    writeln!(
-        out,
-        "SIMULATED: ground truth of {} processes against the report",
-        verdict.processes
-    )?;
-    let rows: Vec<&Row> = verdict
-        .rows
-        .iter()
-        .filter(|row| all || !row.agrees())
-        .collect();
+    writeln!(out, "SIMULATED: ground truth of {} processes against the report", verdict.processes)?;
+    let rows: Vec<&Row> = verdict.rows.iter().filter(|row| all || !row.agrees()).collect();
     if !rows.is_empty() {
         writeln!(
             out,
@@ -152,11 +141,7 @@ fn share_table(out: &mut impl std::io::Write, shares: &Shares) -> std::io::Resul
         let (truth, found) = (share.truth_percent, share.found_percent);
         writeln!(out, "{:<24} {truth:>8.2} {found:>8.2}", share.site)?;
     }
-    writeln!(
-        out,
-        "{:<24} {:>8} {:>8.2}",
-        "(all launch sites)", "", shares.under_sites_percent
-    )
+    writeln!(out, "{:<24} {:>8} {:>8.2}", "(all launch sites)", "", shares.under_sites_percent)
 }
 
 fn sentence(

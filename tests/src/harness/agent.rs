@@ -71,13 +71,6 @@ pub fn record(
 pub fn assert_refused(ended: &Ended, code: i32, part: &str) {
     assert_eq!(ended.code, code, "{ended:?}");
     assert!(!ended.stderr.contains("panicked"), "{ended:?}");
-    let complaint: Vec<&str> = ended
-        .stderr
-        .lines()
-        .filter(|line| !line.is_empty())
-        .collect();
-    assert!(
-        complaint.last().is_some_and(|line| line.contains(part)),
-        "{part}: {ended:?}"
-    );
+    let complaint: Vec<&str> = ended.stderr.lines().filter(|line| !line.is_empty()).collect();
+    assert!(complaint.last().is_some_and(|line| line.contains(part)), "{part}: {ended:?}");
 }

@@ -10,10 +10,7 @@ pub struct Missing(pub String);
 
 /// The repository's root.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("/"))
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// A file below `tests/programs`.
@@ -47,17 +44,12 @@ pub fn shim() -> Result<PathBuf, Missing> {
 /// # Errors
 /// When it is not set or holds no `libcuda.so.1`.
 pub fn simulator() -> Result<PathBuf, Missing> {
-    let folder = named(
-        "WARPLENS_SIM_DIR",
-        "the simulated CUDA's folder; `cargo xtask sim` makes it",
-    )?;
+    let folder =
+        named("WARPLENS_SIM_DIR", "the simulated CUDA's folder; `cargo xtask sim` makes it")?;
     if folder.join("libcuda.so.1").exists() {
         Ok(folder)
     } else {
-        Err(Missing(format!(
-            "WARPLENS_SIM_DIR={}: no libcuda.so.1 in it",
-            folder.display()
-        )))
+        Err(Missing(format!("WARPLENS_SIM_DIR={}: no libcuda.so.1 in it", folder.display())))
     }
 }
 
@@ -66,10 +58,7 @@ pub fn simulator() -> Result<PathBuf, Missing> {
 /// # Errors
 /// When it is not set or not there.
 pub fn nvidia() -> Result<PathBuf, Missing> {
-    named(
-        "WARPLENS_NVIDIA_DIR",
-        "NVIDIA's libraries; `cargo xtask test` fetches them if it can",
-    )
+    named("WARPLENS_NVIDIA_DIR", "NVIDIA's libraries; `cargo xtask test` fetches them if it can")
 }
 
 /// The Rust worker: `WARPLENS_CUDA_WORKER`, else beside the test's own binary.
@@ -113,10 +102,7 @@ fn named(variable: &str, what: &str) -> Result<PathBuf, Missing> {
         path.canonicalize()
             .map_err(|error| Missing(format!("{variable}={}: {error}", path.display())))
     } else {
-        Err(Missing(format!(
-            "{variable}={}: nothing there; it names {what}",
-            path.display()
-        )))
+        Err(Missing(format!("{variable}={}: nothing there; it names {what}", path.display())))
     }
 }
 
@@ -140,7 +126,5 @@ fn find(folder: &Path, name: &str, depth: u32) -> Option<PathBuf> {
     if depth == 0 {
         return None;
     }
-    folders
-        .iter()
-        .find_map(|folder| find(folder, name, depth - 1))
+    folders.iter().find_map(|folder| find(folder, name, depth - 1))
 }

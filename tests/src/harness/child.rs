@@ -18,21 +18,11 @@ pub enum ChildError {
     #[error("start {program}: is it built and executable?")]
     Start { program: PathBuf, source: io::Error },
     #[error("prepare {path} for the output of {program}")]
-    Output {
-        program: PathBuf,
-        path: PathBuf,
-        source: io::Error,
-    },
+    Output { program: PathBuf, path: PathBuf, source: io::Error },
     #[error("wait for {program}")]
     Wait { program: PathBuf, source: io::Error },
     #[error("{program} did not {what} within {seconds} s; stdout: {stdout}; stderr: {stderr}")]
-    Late {
-        program: PathBuf,
-        what: String,
-        seconds: f64,
-        stdout: String,
-        stderr: String,
-    },
+    Late { program: PathBuf, what: String, seconds: f64, stdout: String, stderr: String },
 }
 
 /// How a child ended and what it wrote.
@@ -76,17 +66,10 @@ impl Child {
             .stdout(create(&stdout)?)
             .stderr(create(&stderr)?)
             .process_group(0);
-        let process = command.spawn().map_err(|source| ChildError::Start {
-            program: program.clone(),
-            source,
-        })?;
-        Ok(Self {
-            program,
-            process,
-            stdout,
-            stderr,
-            ended: None,
-        })
+        let process = command
+            .spawn()
+            .map_err(|source| ChildError::Start { program: program.clone(), source })?;
+        Ok(Self { program, process, stdout, stderr, ended: None })
     }
 
     /// Runs `command` to its end, at most `limit` long.
@@ -113,12 +96,9 @@ impl Child {
         drop(self.process.stdin.take());
     }
 
-    /// Writes to the child's standard input; `false` when it no longer reads.
+    /// Writes to the child's standard input; `false` when it has closed it.
     pub fn write(&mut self, text: &str) -> bool {
-        self.process
-            .stdin
-            .as_mut()
-            .is_some_and(|input| input.write_all(text.as_bytes()).is_ok())
+        self.process.stdin.as_mut().is_some_and(|input| input.write_all(text.as_bytes()).is_ok())
     }
 
     pub fn stdout(&self) -> String {
@@ -142,30 +122,19 @@ impl Child {
     /// # Errors
     /// When the line does not come in time or the child ends without it.
     pub fn line(&mut self, part: &str, limit: Duration) -> Result<String, ChildError> {
-        let find = |text: String| {
-            text.lines()
-                .find(|line| line.contains(part))
-                .map(str::to_owned)
-        };
+        let find = |text: String| text.lines().find(|line| line.contains(part)).map(str::to_owned);
         let mut over = false;
         let line = wait::until(limit, || {
             over = !self.alive();
-            find(self.stdout())
-                .map(Some)
-                .or_else(|| over.then_some(None))
+            find(self.stdout()).map(Some).or_else(|| over.then_some(None))
         });
         // Between the look at the file and the look at the process the line may have been written.
-        line.flatten()
-            .or_else(|| find(self.stdout()))
-            .ok_or_else(|| {
-                self.late(
-                    &format!(
-                        "print `{part}`{}",
-                        if over { " before it ended" } else { "" }
-                    ),
-                    limit,
-                )
-            })
+        line.flatten().or_else(|| find(self.stdout())).ok_or_else(|| {
+            self.late(
+                &format!("print `{part}`{}", if over { " before it ended" } else { "" }),
+                limit,
+            )
+        })
     }
 
     /// Sends a signal to the child alone; nothing when it is gone.
@@ -181,16 +150,10 @@ impl Child {
         if wait::until(limit, || (!self.alive()).then_some(())).is_none() {
             return Err(self.late("end", limit));
         }
-        let code = self.ended.map_or(-1, |status| {
-            status
-                .code()
-                .unwrap_or_else(|| -status.signal().unwrap_or(0))
-        });
-        Ok(Ended {
-            code,
-            stdout: self.stdout(),
-            stderr: self.stderr(),
-        })
+        let code = self
+            .ended
+            .map_or(-1, |status| status.code().unwrap_or_else(|| -status.signal().unwrap_or(0)));
+        Ok(Ended { code, stdout: self.stdout(), stderr: self.stderr() })
     }
 
     fn late(&self, what: &str, limit: Duration) -> ChildError {

@@ -32,14 +32,7 @@ pub fn build(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
     let binary = folder.join(name);
     let ended = Child::run(
         Command::new("cc")
-            .args([
-                "-O1",
-                "-g",
-                "-Wall",
-                "-Werror",
-                "-fno-omit-frame-pointer",
-                "-o",
-            ])
+            .args(["-O1", "-g", "-Wall", "-Werror", "-fno-omit-frame-pointer", "-o"])
             .arg(&binary)
             .arg(artefacts::program("hostile").join(format!("{name}.c")))
             .args(["-ldl", "-lpthread"]),

@@ -5,17 +5,13 @@ use std::path::PathBuf;
 /// Command line, words separated by blanks, trailing NULs gone.
 pub fn command_line(pid: u32) -> Option<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let text = String::from_utf8_lossy(&bytes)
-        .trim_end_matches('\0')
-        .replace('\0', " ");
+    let text = String::from_utf8_lossy(&bytes).trim_end_matches('\0').replace('\0', " ");
     Some(text)
 }
 
 /// The name of the first thread, 15 characters at most.
 pub fn thread_name(pid: u32) -> Option<String> {
-    std::fs::read_to_string(format!("/proc/{pid}/comm"))
-        .ok()
-        .map(|text| text.trim_end().to_owned())
+    std::fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|text| text.trim_end().to_owned())
 }
 
 /// The initial environment's bytes.
@@ -43,9 +39,7 @@ pub fn children(pid: u32) -> Vec<u32> {
         .flatten()
         .filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok())
         .flat_map(|text| {
-            text.split_whitespace()
-                .filter_map(|word| word.parse().ok())
-                .collect::<Vec<u32>>()
+            text.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<u32>>()
         })
         .collect()
 }
@@ -114,8 +108,5 @@ pub fn mappings(pid: u32, part: &str) -> Vec<Mapping> {
 
 /// The bytes behind a mapping, through `/proc/PID/map_files`.
 pub fn mapped_file(pid: u32, mapping: &Mapping) -> PathBuf {
-    PathBuf::from(format!(
-        "/proc/{pid}/map_files/{:x}-{:x}",
-        mapping.start, mapping.end
-    ))
+    PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", mapping.start, mapping.end))
 }

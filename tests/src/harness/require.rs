@@ -56,14 +56,12 @@ impl Tier {
                 let folder = artefacts::nvidia()?;
                 artefacts::shim()?;
                 tool("cc")?;
-                artefacts::find_below(&folder, "libcuda.so.1")
-                    .map(|_path| ())
-                    .ok_or_else(|| {
-                        Missing(format!(
-                            "no libcuda.so.1 below WARPLENS_NVIDIA_DIR={}",
-                            folder.display()
-                        ))
-                    })
+                artefacts::find_below(&folder, "libcuda.so.1").map(|_path| ()).ok_or_else(|| {
+                    Missing(format!(
+                        "no libcuda.so.1 below WARPLENS_NVIDIA_DIR={}",
+                        folder.display()
+                    ))
+                })
             }
             Self::Bpf | Self::E2e => {
                 Self::Shim.available()?;
@@ -79,10 +77,7 @@ impl Tier {
 ///
 /// # Panics
 /// When `REQUIRE` (a comma-separated list) names the tier and it cannot run.
-#[expect(
-    clippy::panic,
-    reason = "a required tier that cannot run is a failed test"
-)]
+#[expect(clippy::panic, reason = "a required tier that cannot run is a failed test")]
 pub fn can_run(tier: Tier) -> bool {
     let Err(missing) = tier.available() else {
         return true;
@@ -116,9 +111,7 @@ macro_rules! require {
 fn tool(name: &str) -> Result<(), Missing> {
     match Command::new(name).arg("--version").output() {
         Ok(output) if output.status.success() => Ok(()),
-        _ => Err(Missing(format!(
-            "`{name}` cannot be run: install it, `cargo xtask setup` does"
-        ))),
+        _ => Err(Missing(format!("`{name}` cannot be run: install it, `cargo xtask setup` does"))),
     }
 }
 
@@ -127,9 +120,6 @@ fn root() -> Result<(), Missing> {
     if user.is_root() {
         Ok(())
     } else {
-        Err(Missing(format!(
-            "needs root, this is user {}",
-            user.as_raw()
-        )))
+        Err(Missing(format!("needs root, this is user {}", user.as_raw())))
     }
 }

@@ -37,21 +37,17 @@ pub fn mappings(pid: u32) -> Vec<Mapping> {
 impl RingView {
     /// The header as it stands there.
     pub fn header(&self) -> Option<Header> {
-        Header::read_from_prefix(&self.bytes)
-            .ok()
-            .map(|(header, _rest)| header)
+        Header::read_from_prefix(&self.bytes).ok().map(|(header, _rest)| header)
     }
 
     /// The ring has no records area.
     pub fn stats_only(&self) -> bool {
-        self.header()
-            .is_some_and(|header| header.flags & FLAG_STATS_ONLY != 0)
+        self.header().is_some_and(|header| header.flags & FLAG_STATS_ONLY != 0)
     }
 
     /// The shim knows that the CUDA in its process is simulated.
     pub fn simulated(&self) -> bool {
-        self.header()
-            .is_some_and(|header| header.flags & FLAG_SIMULATED != 0)
+        self.header().is_some_and(|header| header.flags & FLAG_SIMULATED != 0)
             || self.word(offset_of!(Stats, simulated)) == 1
     }
 
@@ -94,9 +90,6 @@ impl RingView {
     }
 
     fn at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.bytes
-            .get(STATS_OFFSET + offset..)?
-            .first_chunk()
-            .copied()
+        self.bytes.get(STATS_OFFSET + offset..)?.first_chunk().copied()
     }
 }

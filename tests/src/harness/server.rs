@@ -21,10 +21,7 @@ pub enum StartError {
     #[error("prepare the run's folder")]
     Folder(#[source] std::io::Error),
     #[error("understand what the server printed: {line}")]
-    Answer {
-        line: String,
-        source: serde_json::Error,
-    },
+    Answer { line: String, source: serde_json::Error },
 }
 
 /// A run's folder and the environment every process in it gets.
@@ -44,12 +41,7 @@ impl Run {
     pub fn new(devices: u32) -> Result<Self, StartError> {
         let folder = tempfile::tempdir().map_err(StartError::Folder)?;
         std::fs::create_dir(folder.path().join("truth")).map_err(StartError::Folder)?;
-        Ok(Self {
-            folder,
-            devices,
-            shim: None,
-            variables: Vec::new(),
-        })
+        Ok(Self { folder, devices, shim: None, variables: Vec::new() })
     }
 
     /// The same with the shim injected.
@@ -109,16 +101,9 @@ impl Run {
             .args(arguments);
         let mut child = Child::start(&mut command, self.folder(), "server")?;
         let line = child.line("\"serving\"", Duration::from_mins(2))?;
-        let serving: Serving =
-            serde_json::from_str(&line).map_err(|source| StartError::Answer {
-                line: line.clone(),
-                source,
-            })?;
-        Ok(Server {
-            child,
-            engine: serving.pid,
-            workers: serving.workers,
-        })
+        let serving: Serving = serde_json::from_str(&line)
+            .map_err(|source| StartError::Answer { line: line.clone(), source })?;
+        Ok(Server { child, engine: serving.pid, workers: serving.workers })
     }
 
     /// Starts the Rust worker and waits until it launches.
@@ -195,8 +180,5 @@ impl Server {
 
 /// The workers' last lines in what a server printed.
 pub fn worker_ends(stdout: &str) -> Vec<WorkerEnd> {
-    stdout
-        .lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
+    stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }

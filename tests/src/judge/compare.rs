@@ -15,23 +15,11 @@ const CLASSES: [&str; 4] = ["attention", "gemm", "communication", "other"];
 
 /// Compares everything that can be known exactly.
 pub fn compare(truth: &GroundTruth, report: &Report, table: &KernelTable) -> Verdict {
-    let mut verdict = Verdict {
-        processes: truth.counters.len(),
-        ..Verdict::default()
-    };
-    verdict.rows.push(row(
-        "-",
-        "report says simulated",
-        1,
-        u64::from(report.simulated),
-    ));
-    verdict
-        .rows
-        .push(row("-", "records in another clock", 0, truth.foreign_clock));
+    let mut verdict = Verdict { processes: truth.counters.len(), ..Verdict::default() };
+    verdict.rows.push(row("-", "report says simulated", 1, u64::from(report.simulated)));
+    verdict.rows.push(row("-", "records in another clock", 0, truth.foreign_clock));
     let lost: u64 = truth.counters.values().map(|counters| counters.lost).sum();
-    verdict
-        .rows
-        .push(row("-", "entries the truth files lack", 0, lost));
+    verdict.rows.push(row("-", "entries the truth files lack", 0, lost));
     let mut seen = BTreeSet::new();
     for device in &report.devices {
         let uuid = device.uuid_digits().unwrap_or_default();
@@ -43,9 +31,7 @@ pub fn compare(truth: &GroundTruth, report: &Report, table: &KernelTable) -> Ver
         DeviceJudge::new(truth, report, device, &uuid, pieces, table).run(&mut verdict);
     }
     for uuid in truth.devices.keys().filter(|uuid| !seen.contains(*uuid)) {
-        verdict
-            .rows
-            .push(row(uuid, "device is in the report", 1, 0));
+        verdict.rows.push(row(uuid, "device is in the report", 1, 0));
     }
     verdict.devices = seen.len();
     verdict
@@ -87,15 +73,7 @@ impl<'a> DeviceJudge<'a> {
         table: &KernelTable,
     ) -> Self {
         let window = (device.window.start_ns, device.window.end_ns);
-        Self {
-            truth,
-            report,
-            device,
-            uuid,
-            pieces,
-            table: table.clone(),
-            window,
-        }
+        Self { truth, report, device, uuid, pieces, table: table.clone(), window }
     }
 
     fn run(mut self, verdict: &mut Verdict) {
@@ -109,12 +87,7 @@ impl<'a> DeviceJudge<'a> {
         }
         let (start, end) = self.window;
         self.push(verdict, "window has a length", 1, u64::from(end > start));
-        self.push(
-            verdict,
-            "window_ns",
-            end.saturating_sub(start),
-            self.device.window_ns,
-        );
+        self.push(verdict, "window_ns", end.saturating_sub(start), self.device.window_ns);
         self.time(verdict);
         self.kernels(verdict);
         self.workers(verdict);
@@ -149,9 +122,7 @@ impl<'a> DeviceJudge<'a> {
     }
 
     fn busy(&self, piece: &Piece) -> Busy {
-        self.name(piece).map_or(Busy::Copy, |name| {
-            self.table.class(name).unwrap_or(Busy::Other)
-        })
+        self.name(piece).map_or(Busy::Copy, |name| self.table.class(name).unwrap_or(Busy::Other))
     }
 
     /// Overlaps the window; without length, lies in it.
@@ -165,10 +136,7 @@ impl<'a> DeviceJudge<'a> {
     }
 
     fn clipped(&self, piece: &Piece) -> u64 {
-        piece
-            .end
-            .min(self.window.1)
-            .saturating_sub(piece.start.max(self.window.0))
+        piece.end.min(self.window.1).saturating_sub(piece.start.max(self.window.0))
     }
 
     fn split(&self) -> Split {
@@ -176,11 +144,7 @@ impl<'a> DeviceJudge<'a> {
             .pieces
             .iter()
             .filter(|piece| piece.visible())
-            .map(|piece| Interval {
-                start: piece.start,
-                end: piece.end,
-                busy: self.busy(piece),
-            })
+            .map(|piece| Interval { start: piece.start, end: piece.end, busy: self.busy(piece) })
             .collect();
         let hidden: Vec<(u64, u64)> = self
             .pieces
@@ -190,21 +154,11 @@ impl<'a> DeviceJudge<'a> {
             .collect();
         let arming = self.reason("arming");
         let drained = instant_after_gaps(&intervals, self.window, arming);
-        sweep(
-            &intervals,
-            &invalid::spans(self.pieces),
-            &hidden,
-            self.window,
-            drained,
-        )
+        sweep(&intervals, &invalid::spans(self.pieces), &hidden, self.window, drained)
     }
 
     fn reason(&self, reason: &str) -> u64 {
-        self.device
-            .unobserved_reason_ns
-            .get(reason)
-            .copied()
-            .unwrap_or(0)
+        self.device.unobserved_reason_ns.get(reason).copied().unwrap_or(0)
     }
 
     fn time(&self, verdict: &mut Verdict) {
@@ -213,27 +167,14 @@ impl<'a> DeviceJudge<'a> {
         let exclusive = |class: &str| self.device.exclusive_ns.get(class).copied().unwrap_or(0);
         let inclusive = |class: &str| self.device.inclusive_ns.get(class).copied().unwrap_or(0);
         for class in CLASSES {
-            let truth: u64 = Busy::ALL
-                .into_iter()
-                .filter(|busy| busy.class() == class)
-                .map(group)
-                .sum();
-            self.push(
-                verdict,
-                &format!("exclusive {class} ns"),
-                truth,
-                exclusive(class),
-            );
+            let truth: u64 =
+                Busy::ALL.into_iter().filter(|busy| busy.class() == class).map(group).sum();
+            self.push(verdict, &format!("exclusive {class} ns"), truth, exclusive(class));
             let truth = match class {
                 "other" => split.inclusive_other,
                 _ => Busy::of_class(class).map_or(0, |busy| split.inclusive[busy.index()]),
             };
-            self.push(
-                verdict,
-                &format!("inclusive {class} ns"),
-                truth,
-                inclusive(class),
-            );
+            self.push(verdict, &format!("inclusive {class} ns"), truth, inclusive(class));
         }
         self.push(
             verdict,
@@ -246,22 +187,12 @@ impl<'a> DeviceJudge<'a> {
         if dropped == 0 {
             self.push(verdict, "idle ns", split.idle, idle);
             self.push(verdict, "unobserved ns", split.unobserved(), unobserved);
-            self.push(
-                verdict,
-                "idle in which unrecorded work ran ns",
-                0,
-                split.idle_hidden,
-            );
+            self.push(verdict, "idle in which unrecorded work ran ns", 0, split.idle_hidden);
             self.push(verdict, "lost records", 0, self.device.records.lost);
         } else {
             let gaps = split.idle + split.unobserved();
             self.push(verdict, "idle and unobserved ns", gaps, idle + unobserved);
-            self.push(
-                verdict,
-                "losses noticed",
-                1,
-                u64::from(self.device.records.lost > 0),
-            );
+            self.push(verdict, "losses noticed", 1, u64::from(self.device.records.lost > 0));
             verdict.notes.push(format!(
                 "{}: {dropped} records in the window were dropped (the report counts {}): which gaps \
                  are unobserved for it is not judged, only their sum",
@@ -269,21 +200,11 @@ impl<'a> DeviceJudge<'a> {
             ));
         }
         let sum: u64 = self.device.exclusive_ns.values().sum();
-        self.push(
-            verdict,
-            "exclusive parts sum to the window ns",
-            self.device.window_ns,
-            sum,
-        );
+        self.push(verdict, "exclusive parts sum to the window ns", self.device.window_ns, sum);
         let causes: u64 = self.device.idle_cause_ns.values().sum();
         self.push(verdict, "idle causes sum to idle ns", idle, causes);
         let reasons: u64 = self.device.unobserved_reason_ns.values().sum();
-        self.push(
-            verdict,
-            "unobserved reasons sum to unobserved ns",
-            unobserved,
-            reasons,
-        );
+        self.push(verdict, "unobserved reasons sum to unobserved ns", unobserved, reasons);
         let invalid = self.count(Piece::invalid);
         if invalid > 0 {
             let noticed = u64::from(self.device.records.invalid > 0);
@@ -301,20 +222,13 @@ impl<'a> DeviceJudge<'a> {
 
     /// Pieces that overlap the window and match.
     fn count(&self, matches: impl Fn(&Piece) -> bool) -> u64 {
-        self.pieces
-            .iter()
-            .filter(|piece| self.in_window(piece) && matches(piece))
-            .count() as u64
+        self.pieces.iter().filter(|piece| self.in_window(piece) && matches(piece)).count() as u64
     }
 
     fn kernels(&self, verdict: &mut Verdict) {
         let mut kernels: BTreeMap<&str, Total> = BTreeMap::new();
         let mut copies = Total::default();
-        for piece in self
-            .pieces
-            .iter()
-            .filter(|piece| piece.visible() && self.in_window(piece))
-        {
+        for piece in self.pieces.iter().filter(|piece| piece.visible() && self.in_window(piece)) {
             let total = match self.name(piece) {
                 Some(name) => kernels.entry(name).or_default(),
                 None => &mut copies,
@@ -323,12 +237,7 @@ impl<'a> DeviceJudge<'a> {
             total.ns += u128::from(self.clipped(piece));
         }
         let count: u64 = kernels.values().map(|total| total.count).sum();
-        self.push(
-            verdict,
-            "something ran in the window",
-            1,
-            u64::from(count > 0),
-        );
+        self.push(verdict, "something ran in the window", 1, u64::from(count > 0));
         self.push(verdict, "kernels", count, self.device.kernels);
         if let Some(reported) = self.device.copies {
             self.push(verdict, "copies and sets", copies.count, reported);
@@ -336,12 +245,7 @@ impl<'a> DeviceJudge<'a> {
         // Records are counted from arming to the last mark, so there are a few more.
         let records = self.device.records;
         let enough = records.classified + records.unclassified >= count + copies.count;
-        self.push(
-            verdict,
-            "as many records as ran in the window",
-            1,
-            u64::from(enough),
-        );
+        self.push(verdict, "as many records as ran in the window", 1, u64::from(enough));
 
         let mut reported: BTreeMap<&str, Total> = BTreeMap::new();
         let mut reported_copies = Total::default();
@@ -367,26 +271,11 @@ impl<'a> DeviceJudge<'a> {
             let truth = kernels.get(name).copied().unwrap_or_default();
             let said = reported.get(name).copied().unwrap_or_default();
             let short = shorten(name);
-            self.push(
-                verdict,
-                &format!("count of `{short}`"),
-                truth.count,
-                said.count,
-            );
-            self.push(
-                verdict,
-                &format!("total ns of `{short}`"),
-                wide(truth.ns),
-                wide(said.ns),
-            );
+            self.push(verdict, &format!("count of `{short}`"), truth.count, said.count);
+            self.push(verdict, &format!("total ns of `{short}`"), wide(truth.ns), wide(said.ns));
         }
         if reported_copies.count > 0 {
-            self.push(
-                verdict,
-                "listed copies",
-                copies.count,
-                reported_copies.count,
-            );
+            self.push(verdict, "listed copies", copies.count, reported_copies.count);
             let (truth, said) = (wide(copies.ns), wide(reported_copies.ns));
             self.push(verdict, "total ns of copies", truth, said);
         }
@@ -394,10 +283,7 @@ impl<'a> DeviceJudge<'a> {
 
     fn workers(&self, verdict: &mut Verdict) {
         let mut kernels: BTreeMap<u32, u64> = BTreeMap::new();
-        let here = self
-            .pieces
-            .iter()
-            .filter(|piece| piece.visible() && self.in_window(piece));
+        let here = self.pieces.iter().filter(|piece| piece.visible() && self.in_window(piece));
         for piece in here.filter(|piece| matches!(piece.what, What::Kernel(_))) {
             *kernels.entry(piece.pid).or_default() += 1;
         }

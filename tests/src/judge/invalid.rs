@@ -11,14 +11,8 @@ use crate::judge::truth::Piece;
 /// The spans of all invalid records of one device. An open end is `u64::MAX`.
 pub fn spans(pieces: &[Piece]) -> Vec<(u64, u64)> {
     let mut streams: HashMap<(u32, u32, u32), Vec<&Piece>> = HashMap::new();
-    for piece in pieces
-        .iter()
-        .filter(|piece| piece.visible() || piece.invalid())
-    {
-        streams
-            .entry((piece.pid, piece.context, piece.stream))
-            .or_default()
-            .push(piece);
+    for piece in pieces.iter().filter(|piece| piece.visible() || piece.invalid()) {
+        streams.entry((piece.pid, piece.context, piece.stream)).or_default().push(piece);
     }
     let mut spans = Vec::new();
     for stream in streams.values_mut() {
@@ -31,11 +25,7 @@ pub fn spans(pieces: &[Piece]) -> Vec<(u64, u64)> {
 /// Spans of one stream whose pieces stand in order of correlation.
 fn stream_spans(stream: &[&Piece]) -> Vec<(u64, u64)> {
     let mut spans = Vec::new();
-    for (position, piece) in stream
-        .iter()
-        .enumerate()
-        .filter(|(_, piece)| piece.invalid())
-    {
+    for (position, piece) in stream.iter().enumerate().filter(|(_, piece)| piece.invalid()) {
         let before = stream[..position]
             .iter()
             .rev()
@@ -93,14 +83,8 @@ mod tests {
 
     #[test]
     fn without_neighbours_it_reaches_from_its_launch_on() {
-        assert_eq!(
-            spans(&[piece(2, 30, 40, Outcome::Incomplete)]),
-            [(25, u64::MAX)]
-        );
-        let dropped = [
-            piece(1, 26, 29, Outcome::Dropped),
-            piece(2, 30, 40, Outcome::Zeroed),
-        ];
+        assert_eq!(spans(&[piece(2, 30, 40, Outcome::Incomplete)]), [(25, u64::MAX)]);
+        let dropped = [piece(1, 26, 29, Outcome::Dropped), piece(2, 30, 40, Outcome::Zeroed)];
         assert_eq!(spans(&dropped), [(25, u64::MAX)]);
     }
 }

@@ -16,13 +16,8 @@ pub enum Busy {
 }
 
 impl Busy {
-    pub const ALL: [Self; 5] = [
-        Self::Attention,
-        Self::Gemm,
-        Self::Other,
-        Self::Communication,
-        Self::Copy,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Attention, Self::Gemm, Self::Other, Self::Communication, Self::Copy];
 
     /// The class of a kernel by its name in reports.
     pub fn of_class(text: &str) -> Option<Self> {
@@ -121,9 +116,6 @@ mod tests {
         let table = KernelTable::parse(good).unwrap();
         assert_eq!(table.class("void f<int>(int)"), Some(Busy::Gemm));
         assert_eq!(KernelTable::parse("k\tgem\tdense\t100\n").unwrap_err(), 1);
-        assert_eq!(
-            KernelTable::parse("a\tgemm\tdense\t1\nk\tgemm\tdense\n").unwrap_err(),
-            2
-        );
+        assert_eq!(KernelTable::parse("a\tgemm\tdense\t1\nk\tgemm\tdense\n").unwrap_err(), 2);
     }
 }

@@ -26,17 +26,9 @@ use crate::judge::truth::GroundTruth;
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
     #[error("read {what} {path}: check the path")]
-    Read {
-        what: &'static str,
-        path: std::path::PathBuf,
-        source: std::io::Error,
-    },
+    Read { what: &'static str, path: std::path::PathBuf, source: std::io::Error },
     #[error("parse {what} {path}: {message}")]
-    Parse {
-        what: &'static str,
-        path: std::path::PathBuf,
-        message: String,
-    },
+    Parse { what: &'static str, path: std::path::PathBuf, message: String },
     #[error("no truth file in {path}: start the worker with WARPLENS_SIM_TRUTH set to it")]
     NoTruth { path: std::path::PathBuf },
     #[error("read the ground truth")]

@@ -104,10 +104,7 @@ impl Report {
         };
         let report: Self = serde_json::from_str(&text).map_err(|error| parse(error.to_string()))?;
         if report.schema != "warplens.report/v1" {
-            return Err(parse(format!(
-                "schema `{}` is not warplens.report/v1",
-                report.schema
-            )));
+            return Err(parse(format!("schema `{}` is not warplens.report/v1", report.schema)));
         }
         Ok(report)
     }
@@ -127,12 +124,6 @@ impl Device {
 
 /// The hexadecimal digits of a UUID as reports write it.
 pub fn digits(uuid: &str) -> String {
-    let bare = uuid
-        .strip_prefix("SIM-")
-        .or_else(|| uuid.strip_prefix("GPU-"))
-        .unwrap_or(uuid);
-    bare.chars()
-        .filter(|&character| character != '-')
-        .collect::<String>()
-        .to_lowercase()
+    let bare = uuid.strip_prefix("SIM-").or_else(|| uuid.strip_prefix("GPU-")).unwrap_or(uuid);
+    bare.chars().filter(|&character| character != '-').collect::<String>().to_lowercase()
 }

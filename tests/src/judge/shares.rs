@@ -64,10 +64,7 @@ pub fn worker_output(path: &Path) -> Result<WorkerOutput, JudgeError> {
         path: path.to_owned(),
         source,
     })?;
-    let line = text
-        .lines()
-        .rfind(|line| line.contains("\"sites\""))
-        .unwrap_or_default();
+    let line = text.lines().rfind(|line| line.contains("\"sites\"")).unwrap_or_default();
     serde_json::from_str(line).map_err(|error| JudgeError::Parse {
         what: "the worker's output",
         path: path.to_owned(),
@@ -100,11 +97,7 @@ pub fn find(folded: &str, sites: &[Site]) -> Result<Shares, usize> {
     let mut found = vec![0_u64; sites.len()];
     let mut total = 0_u64;
     let mut unsampled = 0_u64;
-    for (index, line) in folded
-        .lines()
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-    {
+    for (index, line) in folded.lines().enumerate().filter(|(_, line)| !line.is_empty()) {
         let (stack, value) = line.rsplit_once(' ').ok_or(index + 1)?;
         let value: u64 = value.parse().map_err(|_not_a_number| index + 1)?;
         let frames: Vec<&str> = stack.split(';').collect();
@@ -115,9 +108,8 @@ pub fn find(folded: &str, sites: &[Site]) -> Result<Shares, usize> {
         if frames.contains(&UNSAMPLED) {
             unsampled += value;
         }
-        let site = sites
-            .iter()
-            .position(|site| frames.iter().any(|frame| names(frame, &site.site)));
+        let site =
+            sites.iter().position(|site| frames.iter().any(|frame| names(frame, &site.site)));
         if let Some(site) = site {
             found[site] += value;
         }
@@ -164,10 +156,7 @@ mod tests {
 
     #[test]
     fn sites_are_told_apart_and_idle_time_does_not_count() {
-        let site = |name: &str, share_percent| Site {
-            site: name.to_owned(),
-            share_percent,
-        };
+        let site = |name: &str, share_percent| Site { site: name.to_owned(), share_percent };
         let sites = [site("sampler", 50.0), site("draft_sampler", 25.0)];
         let folded = "GPU 0;main;w::Thread::sampler;w::launch;k<a, b> 50\n\
                       GPU 0;main;w::Thread::draft_sampler;k<a, b> 25\n\

@@ -157,13 +157,7 @@ mod tests {
             interval(60, 60, Busy::Attention),
             interval(90, 200, Busy::Other),
         ];
-        let split = sweep(
-            &intervals,
-            &[(50, 70), (80, u64::MAX)],
-            &[(44, 75)],
-            (10, 100),
-            10,
-        );
+        let split = sweep(&intervals, &[(50, 70), (80, u64::MAX)], &[(44, 75)], (10, 100), 10);
         assert_eq!(
             split,
             Split {
@@ -183,14 +177,7 @@ mod tests {
     fn arming_takes_the_gaps_before_the_drained_instant() {
         let intervals = [interval(5, 15, Busy::Gemm), interval(20, 30, Busy::Gemm)];
         let split = sweep(&intervals, &[(0, 50)], &[], (0, 40), 18);
-        assert_eq!(
-            (
-                split.unobserved_arming,
-                split.unobserved_invalid,
-                split.idle
-            ),
-            (8, 12, 0)
-        );
+        assert_eq!((split.unobserved_arming, split.unobserved_invalid, split.idle), (8, 12, 0));
         assert_eq!(instant_after_gaps(&intervals, (0, 40), 8), 18);
         assert_eq!(instant_after_gaps(&intervals, (0, 40), 0), 0);
         assert_eq!(instant_after_gaps(&intervals, (0, 40), 99), 40);
@@ -201,9 +188,7 @@ mod tests {
     fn agrees_with_looking_at_every_instant() {
         let mut state = 1_u64;
         let mut random = move |below: u64| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) % below
         };
         for _ in 0..300 {
@@ -214,9 +199,8 @@ mod tests {
                     interval(start, start + random(30), busy)
                 })
                 .collect();
-            let unknown: Vec<(u64, u64)> = (0..random(3))
-                .map(|_| (random(60), 40 + random(60)))
-                .collect();
+            let unknown: Vec<(u64, u64)> =
+                (0..random(3)).map(|_| (random(60), 40 + random(60))).collect();
             let hidden = [(random(60), 40 + random(60))];
             let window = (random(30), 60 + random(60));
             let drained = random(80);
@@ -234,10 +218,7 @@ mod tests {
                 running[ARMING] = i64::from(instant < drained);
                 expected.take(&running, 1);
             }
-            assert_eq!(
-                sweep(&intervals, &unknown, &hidden, window, drained),
-                expected
-            );
+            assert_eq!(sweep(&intervals, &unknown, &hidden, window, drained), expected);
         }
     }
 }

@@ -88,11 +88,7 @@ fn judged(report: Value) -> Verdict {
 #[test]
 fn a_right_report_is_exact() {
     let verdict = judged(report());
-    assert!(
-        verdict.exact(),
-        "{:#?}",
-        verdict.differences().collect::<Vec<_>>()
-    );
+    assert!(verdict.exact(), "{:#?}", verdict.differences().collect::<Vec<_>>());
     assert_eq!((verdict.devices, verdict.processes), (1, 1));
 }
 
@@ -157,10 +153,7 @@ fn work_that_ran_unrecorded_in_idle_time_shows() {
     pieces[0].end = 111;
     let report: Report = serde_json::from_value(report()).unwrap();
     let verdict = compare(&hidden, &report, &table());
-    let rows: Vec<_> = verdict
-        .differences()
-        .map(|row| (row.what.as_str(), row.truth))
-        .collect();
+    let rows: Vec<_> = verdict.differences().map(|row| (row.what.as_str(), row.truth)).collect();
     assert_eq!(rows, [("idle in which unrecorded work ran ns", 0)]);
 }
 
@@ -183,15 +176,8 @@ fn dropped_records_are_judged_by_their_sum() {
     report["workers"][0]["kernels"] = json!(3);
     let parsed: Report = serde_json::from_value(report.clone()).unwrap();
     let verdict = compare(&lossy, &parsed, &table());
-    assert!(
-        verdict.exact(),
-        "{:#?}",
-        verdict.differences().collect::<Vec<_>>()
-    );
+    assert!(verdict.exact(), "{:#?}", verdict.differences().collect::<Vec<_>>());
     report["devices"][0]["records"]["lost"] = json!(0);
     let parsed: Report = serde_json::from_value(report).unwrap();
-    assert!(
-        !compare(&lossy, &parsed, &table()).exact(),
-        "a loss that the report does not know"
-    );
+    assert!(!compare(&lossy, &parsed, &table()).exact(), "a loss that the report does not know");
 }

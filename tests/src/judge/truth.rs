@@ -70,31 +70,18 @@ impl GroundTruth {
         let mut found = false;
         for entry in std::fs::read_dir(directory).map_err(read)? {
             let path = entry.map_err(read)?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "truth")
-            {
+            if path.extension().is_some_and(|extension| extension == "truth") {
                 found = true;
                 truth.add(&Truth::read(&path)?);
             }
         }
-        if found {
-            Ok(truth)
-        } else {
-            Err(JudgeError::NoTruth {
-                path: directory.to_owned(),
-            })
-        }
+        if found { Ok(truth) } else { Err(JudgeError::NoTruth { path: directory.to_owned() }) }
     }
 
     /// Takes one process's truth in.
     pub fn add(&mut self, process: &Truth) {
-        let mut numbers: HashMap<&str, usize> = self
-            .names
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (name.as_str(), index))
-            .collect();
+        let mut numbers: HashMap<&str, usize> =
+            self.names.iter().enumerate().map(|(index, name)| (name.as_str(), index)).collect();
         let mut added: Vec<String> = Vec::new();
         let known = self.names.len();
         let mut by_id: HashMap<u32, usize> = HashMap::new();
@@ -153,11 +140,7 @@ fn extend(reference: Option<i64>, correlation: u32) -> i64 {
     let Some(reference) = reference else {
         return i64::from(correlation);
     };
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "low half wanted"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "low half wanted")]
     let low = reference as u32;
     reference + i64::from(correlation.wrapping_sub(low).cast_signed())
 }

@@ -51,13 +51,10 @@ pub(crate) fn compare(
     }
     let mut complaints = Vec::new();
     for (name, baseline, unit) in &baselines.rows {
-        let Some((_, median, _)) = medians
-            .iter()
-            .find(|(other, _, of)| other == name && of == unit)
+        let Some((_, median, _)) =
+            medians.iter().find(|(other, _, of)| other == name && of == unit)
         else {
-            complaints.push(format!(
-                "{name}: has a baseline in {unit}, and no bench measured it"
-            ));
+            complaints.push(format!("{name}: has a baseline in {unit}, and no bench measured it"));
             continue;
         };
         let ratio = if MORE_IS_BETTER.contains(&unit.as_str()) {
@@ -84,13 +81,9 @@ mod tests {
                         | `c` | not measured yet | ns | |\n";
 
     fn complaints(a: f64, b: f64) -> usize {
-        let medians = [
-            ("a".to_owned(), a, "ns".to_owned()),
-            ("b".to_owned(), b, "M records/s".to_owned()),
-        ];
-        compare(&parse(TEXT), &medians, "M, 2 CPUs", 10.0)
-            .unwrap()
-            .len()
+        let medians =
+            [("a".to_owned(), a, "ns".to_owned()), ("b".to_owned(), b, "M records/s".to_owned())];
+        compare(&parse(TEXT), &medians, "M, 2 CPUs", 10.0).unwrap().len()
     }
 
     #[test]
@@ -109,9 +102,6 @@ mod tests {
 
     #[test]
     fn a_baseline_without_a_measurement_is_a_complaint() {
-        assert_eq!(
-            compare(&parse(TEXT), &[], "M, 2 CPUs", 10.0).unwrap().len(),
-            2
-        );
+        assert_eq!(compare(&parse(TEXT), &[], "M, 2 CPUs", 10.0).unwrap().len(), 2);
     }
 }

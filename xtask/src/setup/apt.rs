@@ -34,12 +34,7 @@ impl Apt {
         }
         let sources: Vec<String> = suites
             .iter()
-            .map(|suite| {
-                format!(
-                    "deb [signed-by={keyring}] {mirror} {}",
-                    with_component(suite)
-                )
-            })
+            .map(|suite| format!("deb [signed-by={keyring}] {mirror} {}", with_component(suite)))
             .collect();
         let list = folder.join("sources.list");
         fs::write(&list, sources.join("\n") + "\n")
@@ -55,15 +50,8 @@ impl Apt {
         .into_iter()
         .flat_map(|option| ["-o".to_owned(), option])
         .collect();
-        let apt = Self {
-            folder: folder.to_owned(),
-            options,
-        };
-        child::run(
-            apt.command("apt-get").args(["-qq", "update"]),
-            "apt-get update",
-            LIMIT,
-        )?;
+        let apt = Self { folder: folder.to_owned(), options };
+        child::run(apt.command("apt-get").args(["-qq", "update"]), "apt-get update", LIMIT)?;
         Ok(apt)
     }
 
@@ -86,19 +74,12 @@ impl Apt {
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .find(|path| {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
+                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 name.starts_with(&format!("{package}_"))
                     && path.extension().is_some_and(|extension| extension == "deb")
             })
             .with_context(|| {
-                format!(
-                    "apt-get downloaded no {package} into {}",
-                    self.folder.display()
-                )
+                format!("apt-get downloaded no {package} into {}", self.folder.display())
             })?;
         let tree = self.folder.join(format!("tree-{package}"));
         let mut unpack = Command::new("dpkg-deb");
@@ -115,11 +96,7 @@ impl Apt {
 }
 
 fn with_component(suite: &str) -> String {
-    if suite.contains(' ') {
-        suite.to_owned()
-    } else {
-        format!("{suite} main")
-    }
+    if suite.contains(' ') { suite.to_owned() } else { format!("{suite} main") }
 }
 
 /// The machine's own Debian mirror; none is named here.
@@ -161,10 +138,7 @@ mod tests {
         let check = |text: &str, expected: Option<&str>| {
             assert_eq!(parse_mirror(text).as_deref(), expected);
         };
-        check(
-            "deb http://a.example/debian bookworm main",
-            Some("http://a.example/debian"),
-        );
+        check("deb http://a.example/debian bookworm main", Some("http://a.example/debian"));
         check(
             "deb [signed-by=/x] http://a.example/debian/ sid main",
             Some("http://a.example/debian/"),
@@ -174,10 +148,7 @@ mod tests {
             Some("http://b.example/debian"),
         );
         check("# deb http://a.example/debian bookworm main", None);
-        check(
-            "deb http://a.example/debian-security bookworm-security main",
-            None,
-        );
+        check("deb http://a.example/debian-security bookworm-security main", None);
         check("deb http://a.example/ubuntu noble main", None);
     }
 

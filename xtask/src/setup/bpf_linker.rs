@@ -26,10 +26,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
         Some(version) => say("replace", &format!("bpf-linker {version} by {VERSION}")),
         None => {}
     }
-    say(
-        "install",
-        &format!("bpf-linker {VERSION} (cargo install, about three minutes)"),
-    );
+    say("install", &format!("bpf-linker {VERSION} (cargo install, about three minutes)"));
     let mut command = workspace.cargo("install");
     command
         .args([&format!("bpf-linker@{VERSION}"), "--locked", "--force"])

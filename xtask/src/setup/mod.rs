@@ -19,10 +19,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     components()?;
     rust_src::install(workspace)?;
     bpf_linker::install(workspace)?;
-    say(
-        "ready",
-        "everything `cargo xtask build` and `cargo xtask test` need is here",
-    );
+    say("ready", "everything `cargo xtask build` and `cargo xtask test` need is here");
     Ok(())
 }
 
@@ -33,10 +30,7 @@ fn components() -> Result<()> {
             say("there", component);
             continue;
         }
-        say(
-            "install",
-            &format!("{component} (rustup component add {component})"),
-        );
+        say("install", &format!("{component} (rustup component add {component})"));
         let mut command = std::process::Command::new("rustup");
         command.args(["component", "add", component]);
         crate::child::run(&mut command, component, std::time::Duration::from_mins(5))?;

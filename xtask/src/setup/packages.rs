@@ -33,16 +33,8 @@ const NEEDS: [Need; 6] = [
         seen: Seen::File("/usr/include/stdio.h"),
         why: "headers for the C parts",
     },
-    Need {
-        package: "python3",
-        seen: Seen::Program("python3"),
-        why: "runs the simulated vLLM",
-    },
-    Need {
-        package: "git",
-        seen: Seen::Program("git"),
-        why: "lists the files `tidy` checks",
-    },
+    Need { package: "python3", seen: Seen::Program("python3"), why: "runs the simulated vLLM" },
+    Need { package: "git", seen: Seen::Program("git"), why: "lists the files `tidy` checks" },
     Need {
         package: "binutils",
         seen: Seen::Program("readelf"),
@@ -61,10 +53,7 @@ const INSTALL_LIMIT: Duration = Duration::from_mins(10);
 pub(crate) fn install() -> Result<()> {
     let missing: Vec<&Need> = NEEDS.iter().filter(|need| !is_met(&need.seen)).collect();
     if missing.is_empty() {
-        say(
-            "there",
-            "a C compiler, python3, git, binutils, certificates",
-        );
+        say("there", "a C compiler, python3, git, binutils, certificates");
         return Ok(());
     }
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
@@ -91,15 +80,9 @@ pub(crate) fn install() -> Result<()> {
 
 fn apt_get(arguments: &[&str]) -> Result<()> {
     let mut command = Command::new("apt-get");
-    command
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    child::run(
-        &mut command,
-        &format!("apt-get {}", arguments[0]),
-        INSTALL_LIMIT,
-    )
-    .context("is the machine online, and are its package sources right?")
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+    child::run(&mut command, &format!("apt-get {}", arguments[0]), INSTALL_LIMIT)
+        .context("is the machine online, and are its package sources right?")
 }
 
 fn is_met(seen: &Seen) -> bool {

@@ -32,15 +32,9 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let Err(first) = by_rustup else {
-        bail!(
-            "rustup added rust-src, but {} is not there",
-            place.display()
-        )
+        bail!("rustup added rust-src, but {} is not there", place.display())
     };
-    say(
-        "install",
-        &format!("rust-src from Debian's package instead ({first:#})"),
-    );
+    say("install", &format!("rust-src from Debian's package instead ({first:#})"));
     from_debian(workspace, &place).with_context(|| {
         format!("rust-src is in neither place: rustup said `{first:#}`; try `rustup component add rust-src`")
     })
@@ -59,33 +53,20 @@ fn from_debian(workspace: &Workspace, place: &Path) -> Result<()> {
         .into_iter()
         .find(|version| version.starts_with(&wanted))
         .with_context(|| format!("Debian has no rust-src {release}"))?;
-    let tree = apt
-        .unpack("rust-src", &version)?
-        .join(format!("usr/src/rustc-{release}"));
+    let tree = apt.unpack("rust-src", &version)?.join(format!("usr/src/rustc-{release}"));
     let parent = place.parent().context("the sources' place has no parent")?;
     fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
     let mut copy = Command::new("cp");
     copy.arg("-aT").arg(&tree).arg(place);
-    child::run(
-        &mut copy,
-        &format!("copy the sources to {}", place.display()),
-        ASK_RUSTUP,
-    )?;
+    child::run(&mut copy, &format!("copy the sources to {}", place.display()), ASK_RUSTUP)?;
     fs::remove_dir_all(&folder).with_context(|| format!("clear {}", folder.display()))?;
-    if is_complete(place) {
-        Ok(())
-    } else {
-        bail!("Debian's package has no library/Cargo.toml")
-    }
+    if is_complete(place) { Ok(()) } else { bail!("Debian's package has no library/Cargo.toml") }
 }
 
 /// Where `-Z build-std` looks.
 fn place() -> Result<PathBuf> {
-    let output = child::output(
-        Command::new("rustc").args(["--print", "sysroot"]),
-        "rustc",
-        ASK_RUSTUP,
-    )?;
+    let output =
+        child::output(Command::new("rustc").args(["--print", "sysroot"]), "rustc", ASK_RUSTUP)?;
     let sysroot = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if sysroot.is_empty() {
         bail!("`rustc --print sysroot` printed nothing: is a Rust toolchain installed?");

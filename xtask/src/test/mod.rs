@@ -30,11 +30,7 @@ pub(crate) struct Args {
 impl Args {
     /// Everything.
     pub(crate) fn everything() -> Self {
-        Self {
-            tiers: Vec::new(),
-            list: false,
-            no_setup: false,
-        }
+        Self { tiers: Vec::new(), list: false, no_setup: false }
     }
 }
 
@@ -50,11 +46,7 @@ struct Line {
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if args.list {
         for tier in TIERS {
-            let need = if tier.optional {
-                "optional"
-            } else {
-                "required"
-            };
+            let need = if tier.optional { "optional" } else { "required" };
             println!("{:<12} {need:<9} {}", tier.name, tier.about);
         }
         return Ok(());
@@ -70,12 +62,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         let began = Instant::now();
         let outcome = (tier.run)(workspace);
         let line = judge(tier, outcome, began.elapsed(), &mut total);
-        println!(
-            "=== {}: {} ({:.1} s)\n",
-            tier.name,
-            line.result,
-            line.took.as_secs_f64()
-        );
+        println!("=== {}: {} ({:.1} s)\n", tier.name, line.result, line.took.as_secs_f64());
         lines.push(line);
         if child::interrupted() {
             bail!("interrupted in tier `{}`", tier.name);
@@ -85,15 +72,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Tier>> {
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !TIERS.iter().any(|tier| tier.name == **name))
-    {
+    if let Some(unknown) = names.iter().find(|name| !TIERS.iter().any(|tier| tier.name == **name)) {
         let known: Vec<&str> = TIERS.iter().map(|tier| tier.name).collect();
-        bail!(
-            "there is no tier `{unknown}`; there are {}",
-            known.join(", ")
-        );
+        bail!("there is no tier `{unknown}`; there are {}", known.join(", "));
     }
     Ok(TIERS
         .iter()
@@ -134,12 +115,7 @@ fn judge(
             (format!("FAILED: {error:#}"), true)
         }
     };
-    Line {
-        tier,
-        took,
-        result,
-        failed,
-    }
+    Line { tier, took, result, failed }
 }
 
 fn summarise(lines: &[Line], total: Counts) -> Result<()> {
@@ -153,11 +129,8 @@ fn summarise(lines: &[Line], total: Counts) -> Result<()> {
             line.result
         );
     }
-    let failed: Vec<&str> = lines
-        .iter()
-        .filter(|line| line.failed)
-        .map(|line| line.tier.name)
-        .collect();
+    let failed: Vec<&str> =
+        lines.iter().filter(|line| line.failed).map(|line| line.tier.name).collect();
     if failed.is_empty() {
         println!("{total}");
         return Ok(());
@@ -175,18 +148,10 @@ fn summarise(lines: &[Line], total: Counts) -> Result<()> {
 mod tests {
     use super::*;
 
-    const REQUIRED: Tier = Tier {
-        name: "a",
-        about: "",
-        optional: false,
-        run: |_| Ok(Outcome::Passed),
-    };
-    const OPTIONAL: Tier = Tier {
-        name: "b",
-        about: "",
-        optional: true,
-        run: |_| Ok(Outcome::Passed),
-    };
+    const REQUIRED: Tier =
+        Tier { name: "a", about: "", optional: false, run: |_| Ok(Outcome::Passed) };
+    const OPTIONAL: Tier =
+        Tier { name: "b", about: "", optional: true, run: |_| Ok(Outcome::Passed) };
 
     #[test]
     fn a_skip_fails_a_required_tier_and_only_that() {
@@ -199,14 +164,7 @@ mod tests {
                 "{}",
                 tier.name
             );
-            assert_eq!(
-                total,
-                Counts {
-                    passed: 0,
-                    failed: 0,
-                    skipped: 1
-                }
-            );
+            assert_eq!(total, Counts { passed: 0, failed: 0, skipped: 1 });
         };
         check(&REQUIRED, true);
         check(&OPTIONAL, false);
@@ -215,9 +173,6 @@ mod tests {
     #[test]
     fn an_unknown_tier_is_refused_with_the_names_there_are() {
         let error = choose(&["unti".to_owned()]).unwrap_err().to_string();
-        assert!(
-            error.starts_with("there is no tier `unti`; there are fmt, "),
-            "{error}"
-        );
+        assert!(error.starts_with("there is no tier `unti`; there are fmt, "), "{error}");
     }
 }

@@ -69,11 +69,7 @@ fn parse_result(text: &str) -> Counts {
             .find_map(|part| part.trim().parse().ok())
             .unwrap_or(0)
     };
-    Counts {
-        passed: number("passed"),
-        failed: number("failed"),
-        skipped: number("ignored"),
-    }
+    Counts { passed: number("passed"), failed: number("failed"), skipped: number("ignored") }
 }
 
 #[cfg(test)]
@@ -91,14 +87,7 @@ mod tests {
         ] {
             tally.line(line);
         }
-        assert_eq!(
-            tally.counts(),
-            Counts {
-                passed: 4,
-                failed: 4,
-                skipped: 2
-            }
-        );
+        assert_eq!(tally.counts(), Counts { passed: 4, failed: 4, skipped: 2 });
         assert_eq!(tally.skips, ["real::cupti: no libraries"]);
     }
 }

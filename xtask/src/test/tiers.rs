@@ -50,48 +50,23 @@ enum Skips {
 
 /// In order of cost.
 pub(crate) const TIERS: &[Tier] = &[
-    Tier {
-        name: "fmt",
-        about: "rustfmt has nothing to change",
-        optional: false,
-        run: fmt,
-    },
-    Tier {
-        name: "tidy",
-        about: "rules of the house",
-        optional: false,
-        run: tidy_tier,
-    },
+    Tier { name: "fmt", about: "rustfmt has nothing to change", optional: false, run: fmt },
+    Tier { name: "tidy", about: "rules of the house", optional: false, run: tidy_tier },
     Tier {
         name: "build",
         about: "release agent, shim, kernel programs, simulator",
         optional: false,
         run: build_tier,
     },
-    Tier {
-        name: "clippy",
-        about: "no warning in any target",
-        optional: false,
-        run: clippy,
-    },
-    Tier {
-        name: "unit",
-        about: "unit and property tests",
-        optional: false,
-        run: unit,
-    },
+    Tier { name: "clippy", about: "no warning in any target", optional: false, run: clippy },
+    Tier { name: "unit", about: "unit and property tests", optional: false, run: unit },
     Tier {
         name: "golden",
         about: "outputs and recordings as they were",
         optional: false,
         run: golden,
     },
-    Tier {
-        name: "sim",
-        about: "the simulated CUDA itself",
-        optional: false,
-        run: sim,
-    },
+    Tier { name: "sim", about: "the simulated CUDA itself", optional: false, run: sim },
     Tier {
         name: "shim",
         about: "the shim under the simulated CUDA, hostile hosts",
@@ -104,36 +79,11 @@ pub(crate) const TIERS: &[Tier] = &[
         optional: true,
         run: real,
     },
-    Tier {
-        name: "cli",
-        about: "commands, bad input, exit codes",
-        optional: false,
-        run: cli,
-    },
-    Tier {
-        name: "bpf",
-        about: "kernel programs in this kernel (root)",
-        optional: false,
-        run: bpf,
-    },
-    Tier {
-        name: "e2e",
-        about: "record against ground truth (root)",
-        optional: false,
-        run: e2e,
-    },
-    Tier {
-        name: "gpu",
-        about: "a real NVIDIA GPU",
-        optional: true,
-        run: gpu,
-    },
-    Tier {
-        name: "vllm",
-        about: "a real vLLM server",
-        optional: true,
-        run: vllm,
-    },
+    Tier { name: "cli", about: "commands, bad input, exit codes", optional: false, run: cli },
+    Tier { name: "bpf", about: "kernel programs in this kernel (root)", optional: false, run: bpf },
+    Tier { name: "e2e", about: "record against ground truth (root)", optional: false, run: e2e },
+    Tier { name: "gpu", about: "a real NVIDIA GPU", optional: true, run: gpu },
+    Tier { name: "vllm", about: "a real vLLM server", optional: true, run: vllm },
 ];
 
 /// The agent's integration test of the kernel programs.
@@ -147,9 +97,7 @@ fn fmt(workspace: &Workspace) -> Result<Outcome> {
     command.args(["--all", "--check"]);
     child::run(&mut command, "cargo fmt --all --check", TEST_LIMIT)?;
     let mut command = workspace.cargo("fmt");
-    command
-        .args(["--check"])
-        .current_dir(workspace.root.join("ebpf"));
+    command.args(["--check"]).current_dir(workspace.root.join("ebpf"));
     child::run(&mut command, "cargo fmt --check in ebpf/", TEST_LIMIT)?;
     Ok(Outcome::Passed)
 }
@@ -164,14 +112,7 @@ fn build_tier(workspace: &Workspace) -> Result<Outcome> {
 
 fn clippy(workspace: &Workspace) -> Result<Outcome> {
     let mut command = workspace.cargo("clippy");
-    command.args([
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ]);
+    command.args(["--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     child::run(&mut command, "cargo clippy", TEST_LIMIT)?;
     let mut command = build::ebpf_cargo(workspace, "clippy");
     command.args(["--release", "--locked", "--", "-D", "warnings"]);
@@ -181,13 +122,7 @@ fn clippy(workspace: &Workspace) -> Result<Outcome> {
 
 fn unit(workspace: &Workspace) -> Result<Outcome> {
     let mut command = workspace.cargo("test");
-    command.args([
-        "--workspace",
-        "--lib",
-        "--bins",
-        "--locked",
-        "--no-fail-fast",
-    ]);
+    command.args(["--workspace", "--lib", "--bins", "--locked", "--no-fail-fast"]);
     run_all(vec![command], "unit", Skips::Count)
 }
 
@@ -195,20 +130,32 @@ fn unit(workspace: &Workspace) -> Result<Outcome> {
 fn golden(workspace: &Workspace) -> Result<Outcome> {
     let mut targets = test_targets(workspace, |folder| !folder.starts_with("tests"))?;
     // The kernel's tests are a tier of their own.
-    targets.retain(|target| target != KERNEL_TESTS);
+    targets.retain(|target| target.name != KERNEL_TESTS);
     if targets.is_empty() {
-        return Ok(Outcome::CannotRun(
-            "no crate has integration tests".to_owned(),
-        ));
+        return Ok(Outcome::CannotRun("no crate has integration tests".to_owned()));
     }
-    let mut command = workspace.cargo("test");
-    command.args(["--workspace", "--locked", "--no-fail-fast"]);
-    command.args(targets.iter().flat_map(|target| ["--test", target]));
-    run_all(vec![command], "golden", Skips::Count)
+    run_all(vec![only(workspace, &targets)], "golden", Skips::Count)
 }
 
-/// Names of the integration tests of the packages whose folder, relative to the root, is `wanted`.
-fn test_targets(workspace: &Workspace, wanted: impl Fn(&Path) -> bool) -> Result<Vec<String>> {
+/// An integration test of a package.
+#[derive(Debug, PartialEq, Eq)]
+struct Target {
+    package: String,
+    name: String,
+}
+
+/// `cargo test` of these alone. The packages are named too: two may have tests of one name.
+fn only(workspace: &Workspace, targets: &[Target]) -> Command {
+    let mut command = workspace.cargo("test");
+    command.args(["--locked", "--no-fail-fast"]);
+    for target in targets {
+        command.args(["-p", &target.package, "--test", &target.name]);
+    }
+    command
+}
+
+/// Integration tests of the packages whose folder, relative to the root, is `wanted`.
+fn test_targets(workspace: &Workspace, wanted: impl Fn(&Path) -> bool) -> Result<Vec<Target>> {
     let metadata = workspace.metadata(&["--no-deps"])?;
     Ok(targets_in(&metadata, |manifest| {
         manifest
@@ -218,18 +165,22 @@ fn test_targets(workspace: &Workspace, wanted: impl Fn(&Path) -> bool) -> Result
     }))
 }
 
-fn targets_in(metadata: &Value, wanted: impl Fn(&Path) -> bool) -> Vec<String> {
-    let packages = metadata["packages"].as_array().into_iter().flatten();
-    packages
-        .filter(|package| {
-            package["manifest_path"]
-                .as_str()
-                .is_some_and(|path| wanted(Path::new(path)))
-        })
-        .flat_map(|package| package["targets"].as_array().into_iter().flatten())
-        .filter(|target| target["kind"] == serde_json::json!(["test"]))
-        .filter_map(|target| target["name"].as_str().map(str::to_owned))
-        .collect()
+fn targets_in(metadata: &Value, wanted: impl Fn(&Path) -> bool) -> Vec<Target> {
+    let mut found = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        if !package["manifest_path"].as_str().is_some_and(|path| wanted(Path::new(path))) {
+            continue;
+        }
+        for target in package["targets"].as_array().into_iter().flatten() {
+            if target["kind"] == serde_json::json!(["test"]) {
+                found.push(Target {
+                    package: package["name"].as_str().unwrap_or_default().to_owned(),
+                    name: target["name"].as_str().unwrap_or_default().to_owned(),
+                });
+            }
+        }
+    }
+    found
 }
 
 /// The simulator's own tests, and the integration crate's tests on it.
@@ -238,11 +189,8 @@ fn sim(workspace: &Workspace) -> Result<Outcome> {
     let mut commands = vec![integration];
     let targets = test_targets(workspace, |folder| folder.starts_with("tests/sim-cuda"))?;
     if !targets.is_empty() {
-        let mut own = workspace.cargo("test");
-        own.args(["--workspace", "--locked", "--no-fail-fast"]);
-        own.args(targets.iter().flat_map(|target| ["--test", target]));
-        own.args(["--", "--test-threads", "1", "--show-output"])
-            .env("REQUIRE", "sim");
+        let mut own = only(workspace, &targets);
+        own.args(["--", "--test-threads", "1", "--show-output"]).env("REQUIRE", "sim");
         Artefacts::locate(workspace)?.describe_to(&mut own, workspace);
         commands.push(own);
     }
@@ -264,9 +212,9 @@ fn real(workspace: &Workspace) -> Result<Outcome> {
             command.env("WARPLENS_NVIDIA_DIR", folder);
             run_all(vec![command], "real", Skips::Fail)
         }
-        Err(error) => Ok(Outcome::CannotRun(format!(
-            "NVIDIA's libraries could not be fetched: {error:#}"
-        ))),
+        Err(error) => {
+            Ok(Outcome::CannotRun(format!("NVIDIA's libraries could not be fetched: {error:#}")))
+        }
     }
 }
 
@@ -277,14 +225,8 @@ fn bpf(workspace: &Workspace) -> Result<Outcome> {
     build::ebpf(workspace)?;
     let mut agent = workspace.cargo("test");
     agent.args(["-p", "warplens", "--locked", "--test", KERNEL_TESTS, "--"]);
-    agent
-        .args(["--test-threads", "1", "--show-output"])
-        .env("REQUIRE", "bpf");
-    run_all(
-        vec![agent, integration_command(workspace, "bpf")?],
-        "bpf",
-        Skips::Fail,
-    )
+    agent.args(["--test-threads", "1", "--show-output"]).env("REQUIRE", "bpf");
+    run_all(vec![agent, integration_command(workspace, "bpf")?], "bpf", Skips::Fail)
 }
 
 fn e2e(workspace: &Workspace) -> Result<Outcome> {
@@ -296,9 +238,7 @@ fn e2e(workspace: &Workspace) -> Result<Outcome> {
 
 fn gpu(workspace: &Workspace) -> Result<Outcome> {
     if !Path::new("/dev/nvidiactl").exists() {
-        return Ok(Outcome::CannotRun(
-            "no NVIDIA GPU on this machine".to_owned(),
-        ));
+        return Ok(Outcome::CannotRun("no NVIDIA GPU on this machine".to_owned()));
     }
     integration(workspace, "gpu")
 }
@@ -306,9 +246,9 @@ fn gpu(workspace: &Workspace) -> Result<Outcome> {
 fn vllm(workspace: &Workspace) -> Result<Outcome> {
     match std::env::var_os("WARPLENS_VLLM") {
         Some(_) => integration(workspace, "vllm"),
-        None => Ok(Outcome::CannotRun(
-            "WARPLENS_VLLM names no Python with vLLM installed".to_owned(),
-        )),
+        None => {
+            Ok(Outcome::CannotRun("WARPLENS_VLLM names no Python with vLLM installed".to_owned()))
+        }
     }
 }
 
@@ -319,29 +259,15 @@ fn without_kernel_programs() -> Option<String> {
 }
 
 fn integration(workspace: &Workspace, module: &'static str) -> Result<Outcome> {
-    run_all(
-        vec![integration_command(workspace, module)?],
-        module,
-        Skips::Fail,
-    )
+    run_all(vec![integration_command(workspace, module)?], module, Skips::Fail)
 }
 
 /// The integration crate's tests of one module, one after the other: they measure processes.
 fn integration_command(workspace: &Workspace, module: &str) -> Result<Command> {
     let artefacts = Artefacts::locate(workspace).or_else(|_| build::everything(workspace))?;
     let mut command = workspace.cargo("test");
-    command.args([
-        "-p",
-        TESTS_PACKAGE,
-        "--locked",
-        "--test",
-        "it",
-        "--",
-        &format!("{module}::"),
-    ]);
-    command
-        .args(["--test-threads", "1", "--show-output"])
-        .env("REQUIRE", module);
+    command.args(["-p", TESTS_PACKAGE, "--locked", "--test", "it", "--", &format!("{module}::")]);
+    command.args(["--test-threads", "1", "--show-output"]).env("REQUIRE", module);
     artefacts.describe_to(&mut command, workspace);
     Ok(command)
 }
@@ -393,13 +319,7 @@ mod tests {
     }
 
     fn spoiled(scripts: &[&str], skips: Skips) -> Option<String> {
-        match run_all(
-            scripts.iter().map(|script| shell(script)).collect(),
-            "x",
-            skips,
-        )
-        .unwrap()
-        {
+        match run_all(scripts.iter().map(|script| shell(script)).collect(), "x", skips).unwrap() {
             Outcome::Spoiled(_, why) => Some(why),
             _ => None,
         }
@@ -415,21 +335,17 @@ mod tests {
         assert!(spoiled(&[&format!("{ONE}; exit 1")], Skips::Fail).is_some());
         assert!(spoiled(&[&format!("{ONE}; echo SKIP a: b")], Skips::Fail).is_some());
         assert!(spoiled(&[&format!("{ONE}; echo SKIP a: b >&2")], Skips::Fail).is_some());
-        assert_eq!(
-            spoiled(&[&format!("{ONE}; echo SKIP a: b")], Skips::Count),
-            None
-        );
+        assert_eq!(spoiled(&[&format!("{ONE}; echo SKIP a: b")], Skips::Count), None);
     }
 
     #[test]
     fn test_targets_are_those_of_the_packages_asked_for() {
         let metadata = serde_json::json!({"packages": [
-            {"manifest_path": "/x/a/Cargo.toml",
+            {"name": "a", "manifest_path": "/x/a/Cargo.toml",
              "targets": [{"name": "t", "kind": ["test"]}, {"name": "a", "kind": ["lib"]}]},
-            {"manifest_path": "/x/b/Cargo.toml", "targets": [{"name": "u", "kind": ["test"]}]}]});
-        assert_eq!(
-            targets_in(&metadata, |path| path.starts_with("/x/a")),
-            ["t"]
-        );
+            {"name": "b", "manifest_path": "/x/b/Cargo.toml",
+             "targets": [{"name": "u", "kind": ["test"]}]}]});
+        let found = targets_in(&metadata, |path| path.starts_with("/x/a"));
+        assert_eq!(found, [Target { package: "a".to_owned(), name: "t".to_owned() }]);
     }
 }

@@ -14,25 +14,13 @@ const OURS: [(&str, &[&str]); 6] = [
     ("warplens-analysis", &["warplens-wire"]),
     ("warplens", &["warplens-analysis", "warplens-wire"]),
     ("warplens-cupti-sys", &[]),
-    (
-        "warplens-cuda-shim",
-        &["warplens-wire", "warplens-cupti-sys"],
-    ),
+    ("warplens-cuda-shim", &["warplens-wire", "warplens-cupti-sys"]),
     ("xtask", &[]),
 ];
 
 /// What a pure package must not depend on: it does no IO, reads no clock and spawns nothing.
-const IMPURE: [&str; 9] = [
-    "tokio",
-    "aya",
-    "libc",
-    "rustix",
-    "nix",
-    "crossbeam-channel",
-    "axum",
-    "rusqlite",
-    "reqwest",
-];
+const IMPURE: [&str; 9] =
+    ["tokio", "aya", "libc", "rustix", "nix", "crossbeam-channel", "axum", "rusqlite", "reqwest"];
 
 /// Names that only one place may use: `(crate, folder it holds for, the place)`.
 const ONE_PLACE: [(&str, &str, &str); 3] = [
@@ -114,34 +102,18 @@ mod tests {
         let package = |kind: Value, dependency: &str| serde_json::json!({"name": "warplens-analysis", "dependencies": [{"name": dependency, "kind": kind}]});
         assert_eq!(package_findings(&package(Value::Null, "tokio")).len(), 1);
         assert_eq!(package_findings(&package(Value::Null, "warplens")).len(), 1);
-        assert_eq!(
-            package_findings(&package(Value::Null, "warplens-wire")).len(),
-            0
-        );
+        assert_eq!(package_findings(&package(Value::Null, "warplens-wire")).len(), 0);
         assert_eq!(package_findings(&package("dev".into(), "tokio")).len(), 0);
     }
 
     #[test]
     fn a_name_stays_in_its_place() {
         let found = |name: &str, content: &str| {
-            place_findings(&Text {
-                path: name.into(),
-                content: content.to_owned(),
-            })
-            .len()
+            place_findings(&Text { path: name.into(), content: content.to_owned() }).len()
         };
         assert_eq!(found("agent/src/pipeline.rs", "use aya::Ebpf;"), 1);
         assert_eq!(found("agent/src/bpf/load.rs", "use aya::Ebpf;"), 0);
-        assert_eq!(
-            found("agent/analysis/src/session.rs", "use wire::shim::Payload;"),
-            1
-        );
-        assert_eq!(
-            found(
-                "agent/analysis/src/session.rs",
-                "use crate::wire::x; // wire::shim"
-            ),
-            0
-        );
+        assert_eq!(found("agent/analysis/src/session.rs", "use wire::shim::Payload;"), 1);
+        assert_eq!(found("agent/analysis/src/session.rs", "use crate::wire::x; // wire::shim"), 0);
     }
 }

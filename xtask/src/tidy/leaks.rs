@@ -5,13 +5,8 @@ use std::iter;
 use crate::tidy::{Finding, Text};
 
 /// Folders that exist on one machine only. In two parts, so that this file keeps its own rule.
-const FOLDERS: [(&str, &str); 5] = [
-    ("/ro", "ot/"),
-    ("/ho", "me/"),
-    ("/wo", "rk/"),
-    ("/fa", "rm/"),
-    ("/Us", "ers/"),
-];
+const FOLDERS: [(&str, &str); 5] =
+    [("/ro", "ot/"), ("/ho", "me/"), ("/wo", "rk/"), ("/fa", "rm/"), ("/Us", "ers/")];
 
 /// Hosts of package registries.
 const HOSTS: [(&str, &str); 6] = [
@@ -26,11 +21,10 @@ const HOSTS: [(&str, &str); 6] = [
 pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
     let mut findings = Vec::new();
     // Lock files name the registry; cargo writes them.
-    for text in texts.iter().filter(|text| {
-        text.path
-            .extension()
-            .is_none_or(|extension| extension != "lock")
-    }) {
+    for text in texts
+        .iter()
+        .filter(|text| text.path.extension().is_none_or(|extension| extension != "lock"))
+    {
         for (index, line) in text.content.lines().enumerate() {
             findings.extend(
                 leaks(line).map(|what| Finding::at(text, index + 1, format!("names `{what}`"))),
@@ -41,12 +35,9 @@ pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
 }
 
 fn leaks(line: &str) -> impl Iterator<Item = String> {
-    let folders = FOLDERS
-        .iter()
-        .map(|(first, second)| format!("{first}{second}"))
-        .filter(|folder| {
-            line.match_indices(folder.as_str())
-                .any(|(at, _)| begins_a_path(&line[..at]))
+    let folders =
+        FOLDERS.iter().map(|(first, second)| format!("{first}{second}")).filter(|folder| {
+            line.match_indices(folder.as_str()).any(|(at, _)| begins_a_path(&line[..at]))
         });
     let hosts = HOSTS
         .iter()

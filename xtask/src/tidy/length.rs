@@ -27,11 +27,9 @@ pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
 }
 
 fn is_source(text: &Text) -> bool {
-    text.path.extension().is_some_and(|extension| {
-        ["rs", "py", "c", "sh"]
-            .iter()
-            .any(|kind| extension == *kind)
-    })
+    text.path
+        .extension()
+        .is_some_and(|extension| ["rs", "py", "c", "sh"].iter().any(|kind| extension == *kind))
 }
 
 #[cfg(test)]
@@ -39,19 +37,12 @@ mod tests {
     use super::*;
 
     fn source(name: &str, lines: usize) -> Text {
-        Text {
-            path: name.into(),
-            content: "x\n".repeat(lines),
-        }
+        Text { path: name.into(), content: "x\n".repeat(lines) }
     }
 
     #[test]
     fn the_limit_holds_for_sources_only() {
-        let texts = [
-            source("a.rs", 600),
-            source("b.rs", 601),
-            source("c.md", 5000),
-        ];
+        let texts = [source("a.rs", 600), source("b.rs", 601), source("c.md", 5000)];
         let findings = check(&texts);
         assert_eq!(findings.len(), 1);
         assert_eq!(findings[0].file, std::path::Path::new("b.rs"));

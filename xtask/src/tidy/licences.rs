@@ -47,10 +47,7 @@ pub(crate) fn check(workspace: &Workspace, _: &[Text]) -> Result<Vec<Finding>> {
 
 /// SPDX expressions as crates write them: AND binds stronger than OR, parentheses, the old `/`.
 fn is_accepted(expression: &str) -> bool {
-    let spaced = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let spaced = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let mut at = 0;
     any(&words, &mut at) && at == words.len()

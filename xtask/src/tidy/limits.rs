@@ -7,11 +7,9 @@ const REASON_WORDS: usize = 6;
 
 pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for text in texts.iter().filter(|text| {
-        text.path
-            .file_name()
-            .is_some_and(|name| name == "limits.rs")
-    }) {
+    for text in
+        texts.iter().filter(|text| text.path.file_name().is_some_and(|name| name == "limits.rs"))
+    {
         let mut words = 0;
         for (index, line) in text.content.lines().map(str::trim).enumerate() {
             if let Some(doc) = line.strip_prefix("///") {
@@ -40,10 +38,7 @@ mod tests {
     #[test]
     fn a_limit_needs_a_reason() {
         let found = |content: &str| {
-            let text = Text {
-                path: "x/src/limits.rs".into(),
-                content: content.to_owned(),
-            };
+            let text = Text { path: "x/src/limits.rs".into(), content: content.to_owned() };
             check(&[text]).len()
         };
         assert_eq!(

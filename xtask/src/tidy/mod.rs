@@ -31,19 +31,11 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn at(file: &Text, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            file: file.path.clone(),
-            line: Some(line),
-            what: what.into(),
-        }
+        Self { file: file.path.clone(), line: Some(line), what: what.into() }
     }
 
     pub(crate) fn of(path: impl Into<PathBuf>, what: impl Into<String>) -> Self {
-        Self {
-            file: path.into(),
-            line: None,
-            what: what.into(),
-        }
+        Self { file: path.into(), line: None, what: what.into() }
     }
 }
 
@@ -67,9 +59,7 @@ pub(crate) struct Text {
 
 impl Text {
     pub(crate) fn is_rust(&self) -> bool {
-        self.path
-            .extension()
-            .is_some_and(|extension| extension == "rs")
+        self.path.extension().is_some_and(|extension| extension == "rs")
     }
 
     /// Its path with `/`, for comparing with prefixes.
@@ -94,10 +84,7 @@ const RULES: [(&str, Rule); 10] = [
     ("words", Rule::Texts(words::check)),
     ("limits", Rule::Texts(limits::check)),
     ("wire", Rule::Texts(wire::check)),
-    (
-        "environment keys",
-        Rule::Texts(documented::check_environment),
-    ),
+    ("environment keys", Rule::Texts(documented::check_environment)),
     ("metric names", Rule::Texts(documented::check_metrics)),
     ("paths and hosts", Rule::Texts(leaks::check)),
     ("licences", Rule::Packages(licences::check)),

@@ -48,11 +48,7 @@ pub(crate) fn split(text: &str) -> Vec<Line> {
             }
             State::BlockComment(depth) => {
                 if rest.starts_with(&['*', '/']) {
-                    state = if depth == 1 {
-                        State::Code
-                    } else {
-                        State::BlockComment(depth - 1)
-                    };
+                    state = if depth == 1 { State::Code } else { State::BlockComment(depth - 1) };
                     2
                 } else if rest.starts_with(&['/', '*']) {
                     state = State::BlockComment(depth + 1);
@@ -145,10 +141,9 @@ fn in_code(characters: &[char], at: usize, code: &mut String) -> (State, usize) 
     // A character literal, so that '"' opens no string; a lifetime has no closing quote.
     if rest[0] == '\'' {
         let length = match rest {
-            ['\'', '\\', _, tail @ ..] => tail
-                .iter()
-                .position(|&mark| mark == '\'')
-                .map(|found| found + 4),
+            ['\'', '\\', _, tail @ ..] => {
+                tail.iter().position(|&mark| mark == '\'').map(|found| found + 4)
+            }
             ['\'', _, '\'', ..] => Some(3),
             _ => None,
         };
@@ -184,25 +179,10 @@ mod tests {
     #[test]
     fn code_comments_and_strings_come_apart() {
         check("let a = 1; // why", "let a = 1;", "why", &[]);
-        check(
-            "let a = \"// no\"; // yes",
-            "let a = \"\";",
-            "yes",
-            &["// no"],
-        );
-        check(
-            "f(r#\"a \" b\"#, '\"', b'\\'') // c",
-            "f(\"\", ' ', b' ')",
-            "c",
-            &["a \" b"],
-        );
+        check("let a = \"// no\"; // yes", "let a = \"\";", "yes", &["// no"]);
+        check("f(r#\"a \" b\"#, '\"', b'\\'') // c", "f(\"\", ' ', b' ')", "c", &["a \" b"]);
         check("a /* b /* c */ d */ e", "a  e", "b  c  d", &[]);
-        check(
-            "fn f<'a>(x: &'a str) {}",
-            "fn f<'a>(x: &'a str) {}",
-            "",
-            &[],
-        );
+        check("fn f<'a>(x: &'a str) {}", "fn f<'a>(x: &'a str) {}", "", &[]);
         check("let s = \"one\ntwo\";", "\";", "", &["onetwo"]);
         check("\"a \\\" b\"", "\"\"", "", &["a \" b"]);
     }

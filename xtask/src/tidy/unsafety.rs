@@ -31,10 +31,8 @@ pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
         let name = text.name();
         let allowed = ALLOWED.iter().any(|prefix| name.starts_with(prefix));
         let lines = split(&text.content);
-        for (index, line) in lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| has_word(&line.code, "unsafe"))
+        for (index, line) in
+            lines.iter().enumerate().filter(|(_, line)| has_word(&line.code, "unsafe"))
         {
             if !allowed {
                 let what = "`unsafe` outside the folders that may have it (xtask/src/tidy/unsafety.rs lists them)";
@@ -61,27 +59,18 @@ mod tests {
     #[test]
     fn only_the_listed_folders_may_write_it() {
         let found = |name: &str, content: &str| {
-            let text = Text {
-                path: name.into(),
-                content: content.to_owned(),
-            };
+            let text = Text { path: name.into(), content: content.to_owned() };
             check(&[text]).len()
         };
         assert_eq!(found("agent/src/pipeline.rs", "unsafe { f() }"), 1);
         assert_eq!(
-            found(
-                "agent/src/pipeline.rs",
-                "#![deny(unsafe_code)] // unsafe\n\"unsafe\""
-            ),
+            found("agent/src/pipeline.rs", "#![deny(unsafe_code)] // unsafe\n\"unsafe\""),
             0
         );
         assert_eq!(found("cuda-shim/src/lib.rs", "unsafe { f() }"), 0);
         assert_eq!(found("ebpf/src/main.rs", "unsafe { f() }"), 1);
         assert_eq!(
-            found(
-                "ebpf/src/main.rs",
-                "// SAFETY: the kernel checks it.\nunsafe { f() }"
-            ),
+            found("ebpf/src/main.rs", "// SAFETY: the kernel checks it.\nunsafe { f() }"),
             0
         );
     }

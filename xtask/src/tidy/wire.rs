@@ -15,10 +15,8 @@ pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
         return vec![Finding::of("wire/src/lib.rs", "names no WIRE_VERSION")];
     };
     let entry = format!("| {version} | `{:016x}` |", fingerprint(&sources));
-    let document = texts
-        .iter()
-        .find(|text| text.name() == DOCUMENT)
-        .map_or("", |text| &text.content);
+    let document =
+        texts.iter().find(|text| text.name() == DOCUMENT).map_or("", |text| &text.content);
     if document.lines().any(|line| line.starts_with(&entry)) {
         return Vec::new();
     }
@@ -30,15 +28,8 @@ pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
 }
 
 fn version(source: &str) -> Option<u32> {
-    let line = source
-        .lines()
-        .find(|line| line.starts_with("pub const WIRE_VERSION"))?;
-    line.split('=')
-        .nth(1)?
-        .trim()
-        .trim_end_matches(';')
-        .parse()
-        .ok()
+    let line = source.lines().find(|line| line.starts_with("pub const WIRE_VERSION"))?;
+    line.split('=').nth(1)?.trim().trim_end_matches(';').parse().ok()
 }
 
 /// FNV-1a over names and code: no secret to keep, only a change to notice. Comments, tests and what
@@ -56,12 +47,8 @@ fn fingerprint(sources: &[&Text]) -> u64 {
             if line.code.trim() == "#[cfg(test)]" {
                 break;
             }
-            line.code
-                .split_whitespace()
-                .for_each(|word| feed(word.as_bytes()));
-            line.strings
-                .iter()
-                .for_each(|string| feed(string.as_bytes()));
+            line.code.split_whitespace().for_each(|word| feed(word.as_bytes()));
+            line.strings.iter().for_each(|string| feed(string.as_bytes()));
         }
     }
     hash
@@ -72,10 +59,7 @@ mod tests {
     use super::*;
 
     fn text(content: &str) -> Text {
-        Text {
-            path: "wire/src/lib.rs".into(),
-            content: content.to_owned(),
-        }
+        Text { path: "wire/src/lib.rs".into(), content: content.to_owned() }
     }
 
     #[test]
@@ -88,10 +72,7 @@ mod tests {
 
     #[test]
     fn the_version_is_read_from_the_source() {
-        assert_eq!(
-            version("/// doc\npub const WIRE_VERSION: u32 = 7;"),
-            Some(7)
-        );
+        assert_eq!(version("/// doc\npub const WIRE_VERSION: u32 = 7;"), Some(7));
         assert_eq!(version("const OTHER: u32 = 7;"), None);
     }
 }

@@ -23,18 +23,13 @@ pub(crate) fn check(texts: &[Text]) -> Vec<Finding> {
     for text in texts.iter().filter(|text| text.is_rust()) {
         for (index, line) in split(&text.content).iter().enumerate() {
             let comment = without_quotes(&line.comment).to_lowercase();
-            findings.extend(
-                WORDS
-                    .iter()
-                    .filter(|word| has_word(&comment, word))
-                    .map(|word| {
-                        Finding::at(
-                            text,
-                            index + 1,
-                            format!("`{word}` in a comment: say what is, not what was or will be"),
-                        )
-                    }),
-            );
+            findings.extend(WORDS.iter().filter(|word| has_word(&comment, word)).map(|word| {
+                Finding::at(
+                    text,
+                    index + 1,
+                    format!("`{word}` in a comment: say what is, not what was or will be"),
+                )
+            }));
             for name in ["todo!(", "unimplemented!("] {
                 if line.code.contains(name) {
                     findings.push(Finding::at(
@@ -61,10 +56,7 @@ mod tests {
     #[test]
     fn history_is_found_in_comments_only() {
         let found = |content: &str| {
-            let text = Text {
-                path: "a.rs".into(),
-                content: content.to_owned(),
-            };
+            let text = Text { path: "a.rs".into(), content: content.to_owned() };
             check(&[text]).len()
         };
         assert_eq!(found("// The shim No Longer does this."), 1);

@@ -13,12 +13,7 @@ pub enum Class {
 }
 
 impl Class {
-    pub const ALL: [Self; 4] = [
-        Self::Attention,
-        Self::Gemm,
-        Self::Communication,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 4] = [Self::Attention, Self::Gemm, Self::Communication, Self::Other];
 
     /// The spelling in reports, metrics and the rule file.
     pub const fn as_str(self) -> &'static str {
@@ -113,10 +108,7 @@ kinds! {
 impl Kind {
     /// The kind spelled `text` within `class`.
     pub fn parse(class: Class, text: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.class() == class && kind.as_str() == text)
+        Self::ALL.iter().copied().find(|kind| kind.class() == class && kind.as_str() == text)
     }
 }
 
@@ -135,11 +127,7 @@ mod tests {
         for &kind in Kind::ALL {
             for class in Class::ALL {
                 let expected = (kind.class() == class).then_some(kind);
-                assert_eq!(
-                    Kind::parse(class, kind.as_str()),
-                    expected,
-                    "{class}/{kind}"
-                );
+                assert_eq!(Kind::parse(class, kind.as_str()), expected, "{class}/{kind}");
             }
         }
     }

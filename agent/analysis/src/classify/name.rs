@@ -25,17 +25,9 @@ impl Parsed {
             Some(mangled) => mangled_parts(mangled),
             None => (plain_path(text), text.to_owned()),
         };
-        let path = if path.is_empty() {
-            text.to_owned()
-        } else {
-            path
-        };
+        let path = if path.is_empty() { text.to_owned() } else { path };
         let function = path.rsplit("::").next().unwrap_or(&path).to_lowercase();
-        Self {
-            function,
-            path: path.to_lowercase(),
-            name: name.to_lowercase(),
-        }
+        Self { function, path: path.to_lowercase(), name: name.to_lowercase() }
     }
 }
 
@@ -47,10 +39,7 @@ fn plain_path(text: &str) -> String {
     let mut path = String::new();
     let mut rest = text;
     while let Some(next) = rest.chars().next() {
-        if let Some(after) = ANONYMOUS
-            .iter()
-            .find_map(|anonymous| rest.strip_prefix(anonymous))
-        {
+        if let Some(after) = ANONYMOUS.iter().find_map(|anonymous| rest.strip_prefix(anonymous)) {
             rest = after.strip_prefix("::").unwrap_or(after);
             continue;
         }
@@ -175,10 +164,7 @@ mod tests {
                 "flash::flash_fwd_kernel",
             ),
             ("(anonymous namespace)::topk(int*, long)", "topk"),
-            (
-                "void at::native::<unnamed>::cunn<(int)4, f>(T1 *)",
-                "at::native::cunn",
-            ),
+            ("void at::native::<unnamed>::cunn<(int)4, f>(T1 *)", "at::native::cunn"),
             (
                 "std::enable_if<((0)==(0))||(!vllm::_t<float>::exists), void>::type vllm::norm<f>(f*)",
                 "vllm::norm",
@@ -189,14 +175,8 @@ mod tests {
             ),
             ("void cut::off<cute::tuple<int, i", "cut::off"),
             ("void f<&(a* g<a>(b*))>(int)", "f"),
-            (
-                "_ZN4vllm3moe10moeSigmoidILi256EfEEvPKT0_PKbPfi",
-                "vllm::moe::moesigmoid",
-            ),
-            (
-                "_Z13gemv2N_kernelIiiddddLi128ELi2EE18cublasGemvParams",
-                "gemv2n_kernel",
-            ),
+            ("_ZN4vllm3moe10moeSigmoidILi256EfEEvPKT0_PKbPfi", "vllm::moe::moesigmoid"),
+            ("_Z13gemv2N_kernelIiiddddLi128ELi2EE18cublasGemvParams", "gemv2n_kernel"),
             (
                 "_ZN52_GLOBAL__N__9abdf36f_19_hisparse_kernels_cu_097d723513some_kernel_xIiEEvPT_",
                 "some_kernel_x",

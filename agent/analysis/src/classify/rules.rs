@@ -59,9 +59,7 @@ pub struct Classifier {
 impl Default for Classifier {
     fn default() -> Self {
         // A line that cannot be read is left out; a test holds the file to having none.
-        Self {
-            rules: read(RULES).into_iter().filter_map(Result::ok).collect(),
-        }
+        Self { rules: read(RULES).into_iter().filter_map(Result::ok).collect() }
     }
 }
 
@@ -70,19 +68,13 @@ impl Classifier {
     pub fn classify(&self, name: &str) -> Option<Matched> {
         let parsed = Parsed::new(name);
         let rule = self.rules.iter().find(|rule| rule.matches(&parsed))?;
-        Some(Matched {
-            rule: rule.line,
-            class: rule.kind.class(),
-            kind: rule.kind,
-        })
+        Some(Matched { rule: rule.line, class: rule.kind.class(), kind: rule.kind })
     }
 }
 
 impl Rule {
     fn matches(&self, parsed: &Parsed) -> bool {
-        self.conditions
-            .iter()
-            .all(|condition| condition.holds(parsed))
+        self.conditions.iter().all(|condition| condition.holds(parsed))
     }
 }
 
@@ -93,16 +85,13 @@ impl Condition {
             Field::Path => &parsed.path,
             Field::Name => &parsed.name,
         };
-        let any = self
-            .alternatives
-            .iter()
-            .any(|&alternative| match self.test {
-                Test::Is => text == alternative,
-                Test::Starts => text.starts_with(alternative),
-                Test::Ends => text.ends_with(alternative),
-                Test::Has => text.contains(alternative),
-                Test::Word => has_word(text, alternative),
-            });
+        let any = self.alternatives.iter().any(|&alternative| match self.test {
+            Test::Is => text == alternative,
+            Test::Starts => text.starts_with(alternative),
+            Test::Ends => text.ends_with(alternative),
+            Test::Has => text.contains(alternative),
+            Test::Word => has_word(text, alternative),
+        });
         any != self.negated
     }
 }
@@ -111,10 +100,8 @@ fn has_word(text: &str, word: &str) -> bool {
     let free = |c: Option<char>| c.is_none_or(|c| !c.is_alphanumeric());
     text.match_indices(word).any(|(index, _)| {
         let after = text.get(index + word.len()..).unwrap_or("");
-        free(
-            text.get(..index)
-                .and_then(|before| before.chars().next_back()),
-        ) && free(after.chars().next())
+        free(text.get(..index).and_then(|before| before.chars().next_back()))
+            && free(after.chars().next())
     })
 }
 
@@ -130,10 +117,7 @@ fn read(text: &'static str) -> Vec<Result<Rule, String>> {
 fn rule(line: usize, text: &'static str) -> Result<Rule, String> {
     let mut words = text.split_whitespace();
     let class = words.next().and_then(Class::parse).ok_or("unknown class")?;
-    let kind = words
-        .next()
-        .and_then(|kind| Kind::parse(class, kind))
-        .ok_or("unknown kind")?;
+    let kind = words.next().and_then(|kind| Kind::parse(class, kind)).ok_or("unknown kind")?;
     if matches!(kind, Kind::Memcpy | Kind::Memset) {
         return Err("this kind is for copy records, not for kernels".to_owned());
     }
@@ -162,21 +146,12 @@ fn rule(line: usize, text: &'static str) -> Result<Rule, String> {
         if alternatives.iter().any(|alternative| bad(alternative)) {
             return Err("an alternative is empty or not in lower case".to_owned());
         }
-        conditions.push(Condition {
-            negated,
-            field,
-            test,
-            alternatives,
-        });
+        conditions.push(Condition { negated, field, test, alternatives });
     }
     if conditions.is_empty() {
         return Err("no condition".to_owned());
     }
-    Ok(Rule {
-        line,
-        kind,
-        conditions,
-    })
+    Ok(Rule { line, kind, conditions })
 }
 
 #[cfg(test)]
@@ -195,28 +170,15 @@ mod tests {
         let cases = [
             ("idle dense name has x", "unknown class"),
             ("gemm mla name has x", "unknown kind"),
-            (
-                "other memset name has x",
-                "this kind is for copy records, not for kernels",
-            ),
+            ("other memset name has x", "this kind is for copy records, not for kernels"),
             ("gemm dense", "no condition"),
             ("gemm dense nam has x", "unknown field `nam`"),
             ("gemm dense name like x", "unknown test `like`"),
-            (
-                "gemm dense name has a||b",
-                "an alternative is empty or not in lower case",
-            ),
-            (
-                "gemm dense name has A",
-                "an alternative is empty or not in lower case",
-            ),
+            ("gemm dense name has a||b", "an alternative is empty or not in lower case"),
+            ("gemm dense name has A", "an alternative is empty or not in lower case"),
         ];
         for (line, expected) in cases {
-            assert_eq!(
-                rule(1, line).map(|_| ()),
-                Err(expected.to_owned()),
-                "{line}"
-            );
+            assert_eq!(rule(1, line).map(|_| ()), Err(expected.to_owned()), "{line}");
         }
     }
 
@@ -242,48 +204,21 @@ mod tests {
         };
         let cases = [
             ("_gemma_rmsnorm_kernel", NormAct),
-            (
-                "void vllm::reshape_and_cache_flash_kernel<float>(float*)",
-                KvCache,
-            ),
+            ("void vllm::reshape_and_cache_flash_kernel<float>(float*)", KvCache),
             ("BatchDecodeWithPagedKVCacheKernel", Decode),
             ("BatchPrefillWithPagedKVCacheKernel", Prefill),
-            (
-                "void flashinfer::norm::RMSNormKernel<8u, __half>(T2*)",
-                NormAct,
-            ),
+            ("void flashinfer::norm::RMSNormKernel<8u, __half>(T2*)", NormAct),
             ("void cublasLt::splitKreduce_kernel<8, 32, int>(int)", Dense),
             ("reduce_segments", Combine),
-            (
-                "void vllm::cross_device_reduce_1stage<float, 4>(vllm::RankData*)",
-                CustomAllReduce,
-            ),
-            (
-                "ncclDevKernel_AllReduce_bf16_RING(ncclDevKernelArgsStorage<4096ul>)",
-                Nccl,
-            ),
-            (
-                "ncclSymkDevKernel_AllGather_ST(ncclSymkDevWorkArgs4K)",
-                Nccl,
-            ),
-            (
-                "void deep_ep::internode_ll::dispatch<true, 3>(void*)",
-                ExpertParallel,
-            ),
-            (
-                "triton_red_fused__to_copy_add_marlin_gemm_mean_mul_pow_rsqrt_0",
-                NormAct,
-            ),
-            (
-                "triton_poi_fused_add_all_reduce_bitwise_and_embedding_3",
-                Elementwise,
-            ),
+            ("void vllm::cross_device_reduce_1stage<float, 4>(vllm::RankData*)", CustomAllReduce),
+            ("ncclDevKernel_AllReduce_bf16_RING(ncclDevKernelArgsStorage<4096ul>)", Nccl),
+            ("ncclSymkDevKernel_AllGather_ST(ncclSymkDevWorkArgs4K)", Nccl),
+            ("void deep_ep::internode_ll::dispatch<true, 3>(void*)", ExpertParallel),
+            ("triton_red_fused__to_copy_add_marlin_gemm_mean_mul_pow_rsqrt_0", NormAct),
+            ("triton_poi_fused_add_all_reduce_bitwise_and_embedding_3", Elementwise),
             ("triton_poi_fused_3", Elementwise),
             ("void vllm::moe::topkGating<2, 2>(float const*)", Routing),
-            (
-                "void vllm::topKPerRowDecode<1024, true>(float const*)",
-                Indexer,
-            ),
+            ("void vllm::topKPerRowDecode<1024, true>(float const*)", Indexer),
             ("_topk_topp_kernel", Sampling),
             ("_bmm_chunk_fwd_kernel", LinearSsm),
             ("bmm_kernel", Dense),
@@ -293,10 +228,7 @@ mod tests {
             ("void smxx::decode::flash_fwd_mla_combine_kernel<f>(S)", Mla),
             ("nvjet_sm100_tst_256x40_64x5_4x1_v_bz_TNT", Dense),
             ("silu_mul_fp8_quant_deep_gemm_kernel", NormAct),
-            (
-                "deep_gemm::sm90_fp8_mqa_logits<64u, 128u, false>(int)",
-                Indexer,
-            ),
+            ("deep_gemm::sm90_fp8_mqa_logits<64u, 128u, false>(int)", Indexer),
         ];
         for (name, kind) in cases {
             check(name, Some(kind));
@@ -308,9 +240,7 @@ mod tests {
     #[test]
     fn the_class_follows_from_the_kind() {
         assert_eq!(
-            Classifier::default()
-                .classify("fused_moe_kernel")
-                .map(|m| m.class),
+            Classifier::default().classify("fused_moe_kernel").map(|m| m.class),
             Some(Class::Gemm)
         );
     }

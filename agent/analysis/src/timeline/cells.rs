@@ -46,9 +46,7 @@ impl Cell {
 
 /// `total` in proportion to `weights`; `None` when they sum to 0.
 fn share(total: u64, weights: &[u128]) -> Option<Vec<u64>> {
-    let sum = weights
-        .iter()
-        .fold(0_u128, |sum, &weight| sum.saturating_add(weight));
+    let sum = weights.iter().fold(0_u128, |sum, &weight| sum.saturating_add(weight));
     if sum == 0 {
         return None;
     }
@@ -106,15 +104,7 @@ impl Cells {
         };
         let cell = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
         self.index.insert((worker, name, graph), cell);
-        self.list.push(Cell {
-            worker,
-            name,
-            kind,
-            graph,
-            total: 0,
-            count: 0,
-            stacks: Vec::new(),
-        });
+        self.list.push(Cell { worker, name, kind, graph, total: 0, count: 0, stacks: Vec::new() });
         cell
     }
 
@@ -131,10 +121,7 @@ impl Cells {
         let Some(cell) = self.list.get_mut(cell as usize) else {
             return;
         };
-        match cell
-            .stacks
-            .binary_search_by_key(&stack, |&(stack, _)| stack)
-        {
+        match cell.stacks.binary_search_by_key(&stack, |&(stack, _)| stack) {
             Ok(index) => cell.stacks[index].1 = cell.stacks[index].1.saturating_add(weighted),
             Err(_) if cell.stacks.len() >= STACKS => self.stacks_refused += 1,
             Err(index) => cell.stacks.insert(index, (stack, weighted)),

@@ -105,11 +105,7 @@ impl Device {
     /// A worker for `process`. What is final already was not observed for it.
     pub(crate) fn attach(&mut self, process: usize) -> u16 {
         let worker = u16::try_from(self.workers.len()).unwrap_or(u16::MAX);
-        self.workers.push(Worker {
-            process,
-            used: false,
-            kernels: 0,
-        });
+        self.workers.push(Worker { process, used: false, kernels: 0 });
         let mut split = Split::default();
         if let Some(start) = self.start {
             split.unobserved[UnobservedReason::NotArmed as usize] = self.done - start;
@@ -142,11 +138,7 @@ impl Device {
 
     /// Forgets what the streams of `worker` showed since an earlier arming.
     pub(crate) fn rearm(&mut self, worker: u16) {
-        for stream in self
-            .streams
-            .iter_mut()
-            .filter(|stream| stream.worker == worker)
-        {
+        for stream in self.streams.iter_mut().filter(|stream| stream.worker == worker) {
             stream.first = None;
             stream.first_launched = None;
         }
@@ -236,10 +228,7 @@ impl Device {
         let mut streams: Vec<u32> = self.invalid.iter().map(|record| record.stream).collect();
         streams.sort_unstable();
         streams.dedup();
-        let valid = self
-            .pending
-            .iter()
-            .filter(|work| streams.binary_search(&work.stream).is_ok());
+        let valid = self.pending.iter().filter(|work| streams.binary_search(&work.stream).is_ok());
         let bounds = Bounds::new(
             valid
                 .map(|work| Valid {
@@ -252,9 +241,7 @@ impl Device {
         );
         let (streams, sweep) = (&self.streams, &mut self.sweep);
         self.invalid.retain(|record| {
-            let passed = streams
-                .get(record.stream as usize)
-                .and_then(|stream| stream.passed);
+            let passed = streams.get(record.stream as usize).and_then(|stream| stream.passed);
             if passed.is_some_and(|passed| passed > record.last) {
                 return false;
             }
@@ -295,9 +282,6 @@ impl Device {
 
     /// Unobserved time with its reasons, ns.
     pub(crate) fn unobserved(&self) -> impl Iterator<Item = (UnobservedReason, u64)> {
-        REASONS
-            .into_iter()
-            .zip(self.totals.split.unobserved)
-            .filter(|&(_, ns)| ns > 0)
+        REASONS.into_iter().zip(self.totals.split.unobserved).filter(|&(_, ns)| ns > 0)
     }
 }

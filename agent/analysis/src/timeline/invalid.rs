@@ -53,10 +53,7 @@ impl Bounds {
                 starts[index - 1] = starts[index - 1].min(starts[index]);
             }
         }
-        Self {
-            ordered: valid,
-            starts,
-        }
+        Self { ordered: valid, starts }
     }
 
     /// `[max(e, enter), s)`, with `u64::MAX` for an s that was not seen yet.
@@ -112,11 +109,7 @@ mod tests {
     }
 
     fn equation(valid: &[Valid], invalid: &Invalid) -> (u64, u64) {
-        let stream = || {
-            valid
-                .iter()
-                .filter(|record| record.stream == invalid.stream)
-        };
+        let stream = || valid.iter().filter(|record| record.stream == invalid.stream);
         let e = stream()
             .filter(|record| record.correlation < invalid.first)
             .map(|record| record.end)

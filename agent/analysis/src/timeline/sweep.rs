@@ -144,11 +144,7 @@ impl Sweep {
     /// Time about which nothing is known for `worker`, and for the device if `device_too`.
     pub(crate) fn gap(&mut self, gap: &Gap) {
         let lane = REASON_LANES + gap.reason as u32;
-        let device = if gap.scope == Scope::Device {
-            DEVICE_TOO
-        } else {
-            0
-        };
+        let device = if gap.scope == Scope::Device { DEVICE_TOO } else { 0 };
         self.span(gap.start, gap.end, gap.worker, lane, device);
     }
 
@@ -157,10 +153,7 @@ impl Sweep {
         if start < end {
             let code = u32::from(worker) << 16 | lane << 8 | device;
             self.edges.push(Edge { at: start, code });
-            self.edges.push(Edge {
-                at: end,
-                code: code | END,
-            });
+            self.edges.push(Edge { at: end, code: code | END });
         }
     }
 
@@ -205,16 +198,10 @@ impl Running {
         let count = if lane >= REASON_LANES {
             self.reasons.get_mut((lane - REASON_LANES) as usize)
         } else {
-            Kind::ALL
-                .get(lane as usize)
-                .map(|&kind| &mut self.groups[Group::of(kind) as usize])
+            Kind::ALL.get(lane as usize).map(|&kind| &mut self.groups[Group::of(kind) as usize])
         };
         if let Some(count) = count {
-            *count = if code & END != 0 {
-                count.wrapping_sub(1)
-            } else {
-                count.wrapping_add(1)
-            };
+            *count = if code & END != 0 { count.wrapping_sub(1) } else { count.wrapping_add(1) };
         }
     }
 }
@@ -228,10 +215,7 @@ impl Totals {
         add(gemm, &mut self.inclusive.gemm);
         add(communication, &mut self.inclusive.communication);
         add(other || copies, &mut self.inclusive.other);
-        add(
-            (attention || gemm || other) && communication,
-            &mut self.overlap,
-        );
+        add((attention || gemm || other) && communication, &mut self.overlap);
     }
 
     fn step(&mut self, lanes: &mut [(u32, u64); KINDS], lane: u32, edge: &Edge) {

@@ -49,19 +49,10 @@ pub(crate) fn split(all: &[Ran], from: u64, to: u64, process: Option<u32>) -> Tr
         .collect();
     let mut truth = Truth::default();
     for t in from..to {
-        let runs = |what| {
-            valid
-                .iter()
-                .any(|ran| ran.what == what && (ran.start..ran.end).contains(&t))
-        };
-        let [attention, gemm, norm, nccl, copy] = [
-            What::Attention,
-            What::Gemm,
-            What::Norm,
-            What::Nccl,
-            What::Copy,
-        ]
-        .map(runs);
+        let runs =
+            |what| valid.iter().any(|ran| ran.what == what && (ran.start..ran.end).contains(&t));
+        let [attention, gemm, norm, nccl, copy] =
+            [What::Attention, What::Gemm, What::Norm, What::Nccl, What::Copy].map(runs);
         let sum = &mut truth.exclusive;
         let taker = if attention {
             &mut sum.attention
@@ -79,11 +70,7 @@ pub(crate) fn split(all: &[Ran], from: u64, to: u64, process: Option<u32>) -> Tr
             &mut sum.idle
         };
         *taker += 1;
-        for (sum, runs) in truth
-            .inclusive
-            .iter_mut()
-            .zip([attention, gemm, nccl, norm || copy])
-        {
+        for (sum, runs) in truth.inclusive.iter_mut().zip([attention, gemm, nccl, norm || copy]) {
             *sum += u64::from(runs);
         }
         truth.overlap += u64::from((attention || gemm || norm) && nccl);
@@ -109,13 +96,7 @@ fn may_have_run(all: &[Ran], invalid: &Ran) -> (u64, u64) {
             !ran.invalid && (ran.process, ran.stream) == (invalid.process, invalid.stream)
         })
     };
-    let e = neighbours()
-        .filter(|ran| ran.launch < invalid.launch)
-        .map(|ran| ran.end)
-        .max();
-    let s = neighbours()
-        .filter(|ran| ran.launch > invalid.launch)
-        .map(|ran| ran.start)
-        .min();
+    let e = neighbours().filter(|ran| ran.launch < invalid.launch).map(|ran| ran.end).max();
+    let s = neighbours().filter(|ran| ran.launch > invalid.launch).map(|ran| ran.start).min();
     (e.unwrap_or(0).max(invalid.enter), s.unwrap_or(u64::MAX))
 }

@@ -19,10 +19,7 @@ fn a_disarmed_time_is_unobserved_and_the_next_arming_must_drain_again() {
     let report = report(&session);
     assert_eq!(
         unobserved(&report),
-        [
-            (UnobservedReason::Arming, 10 * MS),
-            (UnobservedReason::NotArmed, 300 * MS)
-        ]
+        [(UnobservedReason::Arming, 10 * MS), (UnobservedReason::NotArmed, 300 * MS)]
     );
     assert_eq!(only(&report).exclusive.idle, 190 * MS);
 }
@@ -32,20 +29,11 @@ fn an_ended_process_leaves_its_device_at_its_last_mark() {
     let session = drained([
         mark(0, ARMED, at(100)),
         Event::Launch(launch(0, 1, at(120))),
-        Event::Ended {
-            process: ProcessKey(0),
-            at: Ns(at(150)),
-        },
+        Event::Ended { process: ProcessKey(0), at: Ns(at(150)) },
     ]);
     let report = report(&session);
     assert_eq!(only(&report).window.end, Ns(at(100)));
-    assert_eq!(
-        report.defects,
-        [Defect::UnfinishedLaunch {
-            pid: 1000,
-            count: 1
-        }]
-    );
+    assert_eq!(report.defects, [Defect::UnfinishedLaunch { pid: 1000, count: 1 }]);
 }
 
 #[test]
@@ -58,19 +46,13 @@ fn after_a_process_ended_another_on_its_device_covers_the_time() {
     }
     events.push(mark(0, ARMED, at(100)));
     events.push(mark(1, ARMED, at(110)));
-    events.push(Event::Ended {
-        process: ProcessKey(0),
-        at: Ns(at(150)),
-    });
+    events.push(Event::Ended { process: ProcessKey(0), at: Ns(at(150)) });
     events.push(mark(1, ARMED, at(300)));
     let report = report(&fed(events));
     // From its last mark to its end it may have run something; after its end it cannot.
     assert_eq!(unobserved(&report), [(UnobservedReason::NotArmed, 50 * MS)]);
-    let splits: Vec<(u64, u64)> = report
-        .workers
-        .iter()
-        .map(|w| (w.exclusive.gemm, w.exclusive.unobserved))
-        .collect();
+    let splits: Vec<(u64, u64)> =
+        report.workers.iter().map(|w| (w.exclusive.gemm, w.exclusive.unobserved)).collect();
     assert_eq!(splits, [(10 * MS, 200 * MS), (10 * MS, 0)]);
 }
 
@@ -90,17 +72,8 @@ fn two_processes_on_one_device_are_merged_and_split_apart() {
     session.ingest(mark(1, ARMED + 1, at(90)));
     let report = report(&session);
     let device = only(&report);
-    assert_eq!(
-        device.window,
-        Window {
-            start: Ns(ARMED + 1),
-            end: Ns(at(90))
-        }
-    );
-    assert_eq!(
-        (device.exclusive.gemm, device.exclusive.communication),
-        (20 * MS, 20 * MS)
-    );
+    assert_eq!(device.window, Window { start: Ns(ARMED + 1), end: Ns(at(90)) });
+    assert_eq!((device.exclusive.gemm, device.exclusive.communication), (20 * MS, 20 * MS));
     assert_eq!(device.inclusive.communication, 30 * MS);
     assert_eq!(device.compute_communication_overlap, 10 * MS);
     let apart: Vec<_> = report
@@ -122,11 +95,5 @@ fn a_process_whose_mark_never_comes_is_not_awaited_for_ever() {
     assert_eq!(session.watermark(), None);
     session.ingest(mark(0, ARMED, at(5011)));
     assert_eq!(session.watermark(), Some(Ns(at(5011))));
-    assert_eq!(
-        report(&session).defects,
-        [Defect::NoMark {
-            pid: 1001,
-            count: 1
-        }]
-    );
+    assert_eq!(report(&session).defects, [Defect::NoMark { pid: 1001, count: 1 }]);
 }

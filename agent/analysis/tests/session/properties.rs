@@ -49,14 +49,7 @@ struct Draw {
 
 fn draw() -> impl Strategy<Value = Draw> {
     (
-        (
-            0..PROCESSES,
-            0..STREAMS,
-            0_u64..12,
-            0_u64..10,
-            0_u64..25,
-            what(),
-        ),
+        (0..PROCESSES, 0..STREAMS, 0_u64..12, 0_u64..10, 0_u64..25, what()),
         (0_u8..8, 0_usize..3, any::<Option<u8>>(), 1_u32..5),
     )
         .prop_map(|((process, stream, think, queued, length, what), rest)| {
@@ -65,18 +58,7 @@ fn draw() -> impl Strategy<Value = Draw> {
             // Half of the launches are no graphs.
             let nodes = if delay == 0 { 1 } else { nodes };
             let invalid = invalid == 0;
-            Draw {
-                process,
-                stream,
-                think,
-                queued,
-                length,
-                what,
-                invalid,
-                delay,
-                sampled,
-                nodes,
-            }
+            Draw { process, stream, think, queued, length, what, invalid, delay, sampled, nodes }
         })
 }
 
@@ -113,19 +95,12 @@ fn run(draws: &[Draw]) -> Vec<Ran> {
 fn work(ran: &Ran, base: u32) -> Event {
     let correlation = base.wrapping_add(ran.launch);
     let name = ran.what as u32 + 1;
-    let (start, end) = if ran.invalid {
-        (0, 0)
-    } else {
-        (ran.start, ran.end)
-    };
+    let (start, end) = if ran.invalid { (0, 0) } else { (ran.start, ran.end) };
     let mut work = kernel(ran.process, correlation, name, start, end);
     work.stream = ran.stream;
     work.graph = ran.graph;
     if ran.what == What::Copy {
-        work.kind = WorkKind::Memcpy {
-            bytes: 1,
-            copy_kind: 8,
-        };
+        work.kind = WorkKind::Memcpy { bytes: 1, copy_kind: 8 };
     }
     Event::Work(work)
 }
@@ -133,11 +108,7 @@ fn work(ran: &Ran, base: u32) -> Event {
 /// The stream of events, cut at marks every `period`. Within a cut the order is free.
 fn cuts(draws: &[Draw], base: u32, period: u64) -> Vec<Vec<Event>> {
     let all = run(draws);
-    let last = all
-        .iter()
-        .map(|ran| ran.end.max(ran.enter))
-        .max()
-        .unwrap_or(ARMED);
+    let last = all.iter().map(|ran| ran.end.max(ran.enter)).max().unwrap_or(ARMED);
     // Enough marks after the last record for its delay and for a graph to settle.
     let marks = usize::try_from((last - ARMED) / period).unwrap() + 8;
     let flush = |cut: usize| ARMED + period * (cut as u64 + 1);
@@ -191,12 +162,7 @@ fn introduced() -> Session {
 }
 
 fn truth_of(device: &DeviceReport) -> Truth {
-    let Inclusive {
-        attention,
-        gemm,
-        communication,
-        other,
-    } = device.inclusive;
+    let Inclusive { attention, gemm, communication, other } = device.inclusive;
     Truth {
         exclusive: device.exclusive,
         inclusive: [attention, gemm, communication, other],
@@ -211,23 +177,11 @@ fn counters(report: &Report) -> Vec<u64> {
     let mut counters = Vec::new();
     for device in &report.devices {
         let e = device.exclusive;
-        counters.extend([
-            e.attention,
-            e.gemm,
-            e.communication,
-            e.other,
-            e.idle,
-            e.unobserved,
-        ]);
+        counters.extend([e.attention, e.gemm, e.communication, e.other, e.idle, e.unobserved]);
         counters.extend(truth_of(device).inclusive);
         counters.extend([device.kernels, device.copies, device.window.end.0]);
         let records = device.records;
-        counters.extend([
-            records.classified,
-            records.unclassified,
-            records.invalid,
-            records.lost,
-        ]);
+        counters.extend([records.classified, records.unclassified, records.invalid, records.lost]);
     }
     counters
 }
@@ -379,19 +333,11 @@ fn by_name(mut report: Report) -> Report {
         analysis::ids::NameId(u32::try_from(at).unwrap())
     };
     for device in &mut report.devices {
-        device
-            .totals
-            .iter_mut()
-            .for_each(|total| total.name = renamed(total.name));
+        device.totals.iter_mut().for_each(|total| total.name = renamed(total.name));
         device.totals.sort_by_key(|total| total.name);
     }
-    report
-        .stacks
-        .iter_mut()
-        .for_each(|time| time.name = renamed(time.name));
-    report
-        .stacks
-        .sort_by_key(|time| (time.process, time.name, time.stack));
+    report.stacks.iter_mut().for_each(|time| time.name = renamed(time.name));
+    report.stacks.sort_by_key(|time| (time.process, time.name, time.stack));
     report.names = names;
     report
 }
@@ -407,26 +353,17 @@ fn hostile(limit: u64) -> impl Strategy<Value = Event> {
         ]
     };
     let id = || prop_oneof![3 => 0_u32..6, 1 => any::<u32>()];
-    let work = (
-        id(),
-        0_u32..4,
-        0_u32..7,
-        time(),
-        time(),
-        (0_u32..3, 0_u8..12),
-    )
-        .prop_map(|(correlation, process, name, start, end, (stream, copy))| {
+    let work = (id(), 0_u32..4, 0_u32..7, time(), time(), (0_u32..3, 0_u8..12)).prop_map(
+        |(correlation, process, name, start, end, (stream, copy))| {
             let mut work = kernel(process, correlation, name, start, end);
             work.stream = stream;
             work.graph = stream;
             if copy > 8 {
-                work.kind = WorkKind::Memcpy {
-                    bytes: u64::MAX,
-                    copy_kind: copy,
-                };
+                work.kind = WorkKind::Memcpy { bytes: u64::MAX, copy_kind: copy };
             }
             Event::Work(work)
-        });
+        },
+    );
     let launched = (id(), 0_u32..4, time(), 0_u8..3, any::<Option<u32>>()).prop_map(
         |(correlation, process, enter, kind, sampled)| {
             let mut launch = launch(process, correlation, enter);

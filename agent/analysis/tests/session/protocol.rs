@@ -17,18 +17,8 @@ fn the_window_runs_from_arming_to_the_last_mark() {
     events.push(mark(0, ARMED, at(100)));
     let report = report(&drained(events));
     let device = only(&report);
-    assert_eq!(
-        device.window,
-        Window {
-            start: Ns(ARMED),
-            end: Ns(at(100))
-        }
-    );
-    let expected = Exclusive {
-        gemm: 20 * MS,
-        idle: 80 * MS,
-        ..Exclusive::default()
-    };
+    assert_eq!(device.window, Window { start: Ns(ARMED), end: Ns(at(100)) });
+    let expected = Exclusive { gemm: 20 * MS, idle: 80 * MS, ..Exclusive::default() };
     assert_eq!(device.exclusive, expected);
     assert_eq!((device.kernels, device.records.classified), (1, 1));
     assert_eq!(report.defects, []);
@@ -66,17 +56,8 @@ fn a_launch_holds_for_five_seconds_then_its_gaps_are_unobserved() {
     session.ingest(mark(0, ARMED, at(5041)));
     let report = report(&session);
     assert_eq!(session.watermark(), Some(Ns(at(5041))));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::Unfinished, 5001 * MS)]
-    );
-    assert_eq!(
-        report.defects,
-        [Defect::UnfinishedLaunch {
-            pid: 1000,
-            count: 1
-        }]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::Unfinished, 5001 * MS)]);
+    assert_eq!(report.defects, [Defect::UnfinishedLaunch { pid: 1000, count: 1 }]);
 }
 
 #[test]
@@ -86,10 +67,7 @@ fn an_unfinished_launch_ends_where_every_stream_is_past_it() {
     events.extend(ran(0, 3, GEMM, at(50), at(60), at(70)));
     events.push(mark(0, ARMED, at(6000)));
     let report = report(&drained(events));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::Unfinished, 20 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::Unfinished, 20 * MS)]);
 }
 
 #[test]
@@ -99,10 +77,7 @@ fn an_unfinished_launch_ends_at_a_later_context_synchronisation() {
         context_sync(0, at(50), at(90)),
         mark(0, ARMED, at(6000)),
     ]));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::Unfinished, 50 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::Unfinished, 50 * MS)]);
 }
 
 #[test]
@@ -116,20 +91,10 @@ fn the_late_record_of_an_unfinished_launch_is_used_from_the_watermark_on() {
     let first = report(&session);
     let device = only(&first);
     assert_eq!(device.exclusive.attention, 50 * MS);
-    assert_eq!(
-        unobserved(&first),
-        [(UnobservedReason::Unfinished, 5060 * MS)]
-    );
-    assert!(first.defects.contains(&Defect::LateRecord {
-        pid: 1000,
-        count: 1,
-        lost_ns: 100 * MS
-    }));
+    assert_eq!(unobserved(&first), [(UnobservedReason::Unfinished, 5060 * MS)]);
+    assert!(first.defects.contains(&Defect::LateRecord { pid: 1000, count: 1, lost_ns: 100 * MS }));
     session.ingest(mark(0, ARMED, at(5300)));
-    assert_eq!(
-        only(&report(&session)).exclusive.idle,
-        device.exclusive.idle + 100 * MS
-    );
+    assert_eq!(only(&report(&session)).exclusive.idle, device.exclusive.idle + 100 * MS);
 }
 
 #[test]
@@ -161,14 +126,7 @@ fn a_stream_that_never_shows_a_launch_makes_the_drain_assumed() {
     session.ingest(mark(0, ARMED, at(5001)));
     let report = report(&session);
     assert_eq!(unobserved(&report), [(UnobservedReason::Arming, 4995 * MS)]);
-    assert_eq!(
-        report.defects,
-        [Defect::DrainAssumed {
-            pid: 1000,
-            device: 0,
-            count: 1
-        }]
-    );
+    assert_eq!(report.defects, [Defect::DrainAssumed { pid: 1000, device: 0, count: 1 }]);
 }
 
 #[test]
@@ -201,18 +159,9 @@ fn an_invalid_record_hides_the_gaps_between_its_neighbours() {
     events.extend([Event::Launch(launch(0, 4, at(14))), Event::Work(other)]);
     events.push(mark(0, ARMED, at(100)));
     let report = report(&drained(events));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::InvalidRecord, 15 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::InvalidRecord, 15 * MS)]);
     assert_eq!(only(&report).records.invalid, 1);
-    assert_eq!(
-        report.defects,
-        [Defect::InvalidRecord {
-            pid: 1000,
-            count: 1
-        }]
-    );
+    assert_eq!(report.defects, [Defect::InvalidRecord { pid: 1000, count: 1 }]);
 }
 
 #[test]
@@ -221,18 +170,12 @@ fn an_invalid_record_is_bounded_by_its_launch_and_stays_open_without_a_successor
     events.extend(ran(0, 2, GEMM, at(30), at(60), at(50)));
     events.push(mark(0, ARMED, at(100)));
     let mut session = drained(events);
-    assert_eq!(
-        unobserved(&report(&session)),
-        [(UnobservedReason::InvalidRecord, 70 * MS)]
-    );
+    assert_eq!(unobserved(&report(&session)), [(UnobservedReason::InvalidRecord, 70 * MS)]);
     for event in ran(0, 3, GEMM, at(120), at(130), at(140)) {
         session.ingest(event);
     }
     session.ingest(mark(0, ARMED, at(200)));
-    assert_eq!(
-        unobserved(&report(&session)),
-        [(UnobservedReason::InvalidRecord, 100 * MS)]
-    );
+    assert_eq!(unobserved(&report(&session)), [(UnobservedReason::InvalidRecord, 100 * MS)]);
 }
 
 #[test]
@@ -248,10 +191,7 @@ fn records_of_the_same_launch_do_not_bound_an_invalid_one() {
         events.push(mark(0, ARMED, at(flush)));
     }
     let report = report(&drained(events));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::InvalidRecord, 35 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::InvalidRecord, 35 * MS)]);
 }
 
 #[test]
@@ -261,35 +201,17 @@ fn lost_records_hide_the_gaps_between_their_marks() {
     events.push(mark_with(0, ARMED, at(200), 4, false));
     events.push(mark_with(0, ARMED, at(300), 4, false));
     let report = report(&drained(events));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::LostRecord, 70 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::LostRecord, 70 * MS)]);
     assert_eq!(only(&report).records.lost, 4);
-    assert_eq!(
-        report.defects,
-        [Defect::LostRecord {
-            pid: 1000,
-            count: 4
-        }]
-    );
+    assert_eq!(report.defects, [Defect::LostRecord { pid: 1000, count: 4 }]);
 }
 
 #[test]
 fn losses_before_the_first_mark_are_told_but_not_counted_as_ours() {
     let report = report(&drained([mark_with(0, ARMED, at(100), 9, false)]));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::LostRecord, 100 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::LostRecord, 100 * MS)]);
     assert_eq!(only(&report).records.lost, 0);
-    assert_eq!(
-        report.defects,
-        [Defect::LostBefore {
-            pid: 1000,
-            count: 9
-        }]
-    );
+    assert_eq!(report.defects, [Defect::LostBefore { pid: 1000, count: 9 }]);
 }
 
 #[test]
@@ -328,31 +250,15 @@ fn the_window_ends_at_the_limit_and_counts_what_straddles_it() {
     let mut events = ran(0, 1, GEMM, at(1), at(10), at(30)).to_vec();
     events.extend(ran(0, 2, NORM, at(2), at(30), at(40)));
     events.push(mark(0, ARMED, at(100)));
-    let mut session = Session::new(Options {
-        start: Some(Ns(at(20))),
-        ..Options::MARKED
-    });
+    let mut session = Session::new(Options { start: Some(Ns(at(20))), ..Options::MARKED });
     session.limit_end(Ns(at(35)));
-    for event in introduce(0)
-        .into_iter()
-        .chain([context_sync(0, ARMED, ARMED)])
-        .chain(events)
-    {
+    for event in introduce(0).into_iter().chain([context_sync(0, ARMED, ARMED)]).chain(events) {
         session.ingest(event);
     }
     let report = report(&session);
     let device = only(&report);
-    assert_eq!(
-        device.window,
-        Window {
-            start: Ns(at(20)),
-            end: Ns(at(35))
-        }
-    );
-    assert_eq!(
-        (device.exclusive.gemm, device.exclusive.other),
-        (10 * MS, 5 * MS)
-    );
+    assert_eq!(device.window, Window { start: Ns(at(20)), end: Ns(at(35)) });
+    assert_eq!((device.exclusive.gemm, device.exclusive.other), (10 * MS, 5 * MS));
     assert_eq!(device.kernels, 2);
 }
 
@@ -363,13 +269,7 @@ fn a_limit_that_is_passed_already_is_a_defect() {
     session.ingest(mark(0, ARMED, at(200)));
     let report = report(&session);
     assert_eq!(only(&report).window.end, Ns(at(100)));
-    assert_eq!(
-        report.defects,
-        [Defect::LimitPassed {
-            by_ns: 40 * MS,
-            count: 1
-        }]
-    );
+    assert_eq!(report.defects, [Defect::LimitPassed { by_ns: 40 * MS, count: 1 }]);
 }
 
 #[test]
@@ -380,10 +280,7 @@ fn correlation_ids_that_wrap_keep_their_order_for_invalid_records() {
     events.extend(ran(0, ids[2], GEMM, at(3), at(40), at(50)));
     events.push(mark(0, ARMED, at(100)));
     let report = report(&drained(events));
-    assert_eq!(
-        unobserved(&report),
-        [(UnobservedReason::InvalidRecord, 20 * MS)]
-    );
+    assert_eq!(unobserved(&report), [(UnobservedReason::InvalidRecord, 20 * MS)]);
 }
 
 #[test]
@@ -392,31 +289,17 @@ fn what_was_never_introduced_is_counted() {
     session.ingest(mark(4, 1, 2));
     session.ingest(Event::Process {
         process: ProcessKey(0),
-        info: ProcessInfo {
-            pid: 5,
-            ..ProcessInfo::default()
-        },
+        info: ProcessInfo { pid: 5, ..ProcessInfo::default() },
     });
     session.ingest(Event::Work(kernel(0, 1, GEMM, 1, 2)));
-    session.ingest(Event::Device {
-        device: DeviceKey(3),
-        info: DeviceInfo::default(),
-    });
-    session.ingest(Event::Ordinal {
-        process: ProcessKey(0),
-        ordinal: 0,
-        device: DeviceKey(3),
-    });
+    session.ingest(Event::Device { device: DeviceKey(3), info: DeviceInfo::default() });
+    session.ingest(Event::Ordinal { process: ProcessKey(0), ordinal: 0, device: DeviceKey(3) });
     session.ingest(Event::Work(kernel(0, 1, 77, 1, 2)));
     assert_eq!(
         session.report().defects,
         [
             Defect::UnknownProcess { count: 1 },
-            Defect::UnknownDevice {
-                pid: 5,
-                ordinal: 0,
-                count: 1
-            },
+            Defect::UnknownDevice { pid: 5, ordinal: 0, count: 1 },
             Defect::UnnamedKernel { pid: 5, count: 1 },
         ]
     );
@@ -427,11 +310,5 @@ fn a_mark_that_goes_backwards_is_ignored() {
     let session = drained([mark(0, ARMED, at(100)), mark(0, ARMED, at(90))]);
     let report = report(&session);
     assert_eq!(only(&report).window.end, Ns(at(100)));
-    assert_eq!(
-        report.defects,
-        [Defect::MarkBackwards {
-            pid: 1000,
-            count: 1
-        }]
-    );
+    assert_eq!(report.defects, [Defect::MarkBackwards { pid: 1000, count: 1 }]);
 }

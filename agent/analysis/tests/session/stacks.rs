@@ -21,19 +21,9 @@ fn stacks_share_a_kernels_total_by_weight_and_time() {
     session.ingest(stack(0, 2, 22));
     session.ingest(mark(0, ARMED, at(200)));
     let report = report(&session);
-    let parts: Vec<(Option<StackId>, u64)> = report
-        .stacks
-        .iter()
-        .map(|time| (time.stack, time.total))
-        .collect();
-    assert_eq!(
-        parts,
-        [
-            (Some(StackId(11)), 35 * MS),
-            (Some(StackId(22)), 35 * MS),
-            (None, 5 * MS)
-        ]
-    );
+    let parts: Vec<(Option<StackId>, u64)> =
+        report.stacks.iter().map(|time| (time.stack, time.total)).collect();
+    assert_eq!(parts, [(Some(StackId(11)), 35 * MS), (Some(StackId(22)), 35 * MS), (None, 5 * MS)]);
     assert_eq!(report.workers[0].stacks_sampled, 2);
 }
 
@@ -52,14 +42,8 @@ fn a_stack_that_never_comes_is_counted() {
     assert_eq!(
         report.defects,
         [
-            Defect::StackMissing {
-                pid: 1000,
-                count: 1
-            },
-            Defect::StackUnmatched {
-                pid: 1000,
-                count: 1
-            }
+            Defect::StackMissing { pid: 1000, count: 1 },
+            Defect::StackUnmatched { pid: 1000, count: 1 }
         ]
     );
 }

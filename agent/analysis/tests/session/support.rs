@@ -26,32 +26,17 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 /// Introduces `process` on ordinal 0 = [`DEVICE`].
 pub(crate) fn introduce(process: u32) -> Vec<Event> {
     let key = ProcessKey(process);
-    let info = ProcessInfo {
-        pid: 1000 + process,
-        ..ProcessInfo::default()
-    };
+    let info = ProcessInfo { pid: 1000 + process, ..ProcessInfo::default() };
     let mut events = vec![
         Event::Device {
             device: DEVICE,
-            info: DeviceInfo {
-                index: 0,
-                uuid: Some("SIM-0".to_owned()),
-                simulated: true,
-            },
+            info: DeviceInfo { index: 0, uuid: Some("SIM-0".to_owned()), simulated: true },
         },
         Event::Process { process: key, info },
-        Event::Ordinal {
-            process: key,
-            ordinal: 0,
-            device: DEVICE,
-        },
+        Event::Ordinal { process: key, ordinal: 0, device: DEVICE },
     ];
     for (id, name) in (1..).zip(NAMES) {
-        events.push(Event::Name {
-            process: key,
-            id,
-            name: name.to_owned(),
-        });
+        events.push(Event::Name { process: key, id, name: name.to_owned() });
     }
     events
 }
@@ -83,17 +68,11 @@ pub(crate) fn launch(process: u32, correlation: u32, enter: u64) -> Launch {
 }
 
 pub(crate) fn sampled(process: u32, correlation: u32, enter: u64, weight: u32) -> Event {
-    Event::Launch(Launch {
-        sampled: Some(weight),
-        ..launch(process, correlation, enter)
-    })
+    Event::Launch(Launch { sampled: Some(weight), ..launch(process, correlation, enter) })
 }
 
 pub(crate) fn graph_launch(process: u32, correlation: u32, enter: u64) -> Event {
-    Event::Launch(Launch {
-        kind: LaunchKind::Graph,
-        ..launch(process, correlation, enter)
-    })
+    Event::Launch(Launch { kind: LaunchKind::Graph, ..launch(process, correlation, enter) })
 }
 
 pub(crate) fn stack(process: u32, correlation: u32, stack: u32) -> Event {
@@ -151,44 +130,20 @@ pub(crate) fn check_sums(report: &Report) {
     for device in &report.devices {
         let window = device.window.end.0 - device.window.start.0;
         assert_eq!(sum(&device.exclusive), window, "device {device:?}");
-        assert_eq!(
-            device.idle_cause.values().sum::<u64>(),
-            device.exclusive.idle
-        );
-        assert_eq!(
-            device.unobserved.values().sum::<u64>(),
-            device.exclusive.unobserved
-        );
-        assert_eq!(
-            device.totals.iter().map(|t| t.count).sum::<u64>(),
-            device.kernels
-        );
+        assert_eq!(device.idle_cause.values().sum::<u64>(), device.exclusive.idle);
+        assert_eq!(device.unobserved.values().sum::<u64>(), device.exclusive.unobserved);
+        assert_eq!(device.totals.iter().map(|t| t.count).sum::<u64>(), device.kernels);
     }
     for worker in &report.workers {
         let window = report.devices[worker.device].window;
-        assert_eq!(
-            sum(&worker.exclusive),
-            window.end.0 - window.start.0,
-            "worker {worker:?}"
-        );
+        assert_eq!(sum(&worker.exclusive), window.end.0 - window.start.0, "worker {worker:?}");
     }
     for (position, device) in report.devices.iter().enumerate() {
-        let of_device = || {
-            report
-                .stacks
-                .iter()
-                .filter(move |time| time.device == position)
-        };
+        let of_device = || report.stacks.iter().filter(move |time| time.device == position);
         for total in &device.totals {
-            let hanging: u64 = of_device()
-                .filter(|time| time.name == total.name)
-                .map(|time| time.total)
-                .sum();
-            assert_eq!(
-                hanging, total.total,
-                "{}",
-                report.names[total.name.0 as usize]
-            );
+            let hanging: u64 =
+                of_device().filter(|time| time.name == total.name).map(|time| time.total).sum();
+            assert_eq!(hanging, total.total, "{}", report.names[total.name.0 as usize]);
         }
         let kernels: u64 = report
             .workers
@@ -201,14 +156,7 @@ pub(crate) fn check_sums(report: &Report) {
 }
 
 pub(crate) fn sum(exclusive: &Exclusive) -> u64 {
-    let Exclusive {
-        attention,
-        gemm,
-        communication,
-        other,
-        idle,
-        unobserved,
-    } = *exclusive;
+    let Exclusive { attention, gemm, communication, other, idle, unobserved } = *exclusive;
     attention + gemm + communication + other + idle + unobserved
 }
 
@@ -237,9 +185,7 @@ pub(crate) fn report(session: &Session) -> Report {
 
 /// `events` of process 0 after arming, drained at once.
 pub(crate) fn drained(events: impl IntoIterator<Item = Event>) -> Session {
-    let start = introduce(0)
-        .into_iter()
-        .chain([context_sync(0, ARMED, ARMED)]);
+    let start = introduce(0).into_iter().chain([context_sync(0, ARMED, ARMED)]);
     fed(start.chain(events))
 }
 
@@ -248,9 +194,5 @@ pub(crate) fn at(ms: u64) -> u64 {
 }
 
 pub(crate) fn unobserved(report: &Report) -> Vec<(UnobservedReason, u64)> {
-    only(report)
-        .unobserved
-        .iter()
-        .map(|(&reason, &ns)| (reason, ns))
-        .collect()
+    only(report).unobserved.iter().map(|(&reason, &ns)| (reason, ns)).collect()
 }

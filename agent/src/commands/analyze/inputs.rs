@@ -24,10 +24,8 @@ pub enum InputsError {
 pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
     let mut files = Vec::new();
     for path in paths {
-        let metadata = std::fs::metadata(path).map_err(|source| InputsError::Open {
-            path: path.clone(),
-            source,
-        })?;
+        let metadata = std::fs::metadata(path)
+            .map_err(|source| InputsError::Open { path: path.clone(), source })?;
         if !metadata.is_dir() {
             files.push(path.clone());
             continue;
@@ -50,9 +48,8 @@ fn recordings_in(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
     Ok(entries(folder)?
         .into_iter()
         .filter(|entry| {
-            let hidden = entry
-                .file_name()
-                .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+            let hidden =
+                entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             let extension = entry.extension().and_then(|extension| extension.to_str());
             !hidden && matches!(extension, Some("warplens" | "sqlite")) && entry.is_file()
         })
@@ -60,15 +57,10 @@ fn recordings_in(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
-    let open = |source| InputsError::Open {
-        path: folder.to_owned(),
-        source,
-    };
+    let open = |source| InputsError::Open { path: folder.to_owned(), source };
     let mut entries = std::fs::read_dir(folder)
         .and_then(|entries| {
-            entries
-                .map(|entry| entry.map(|entry| entry.path()))
-                .collect::<io::Result<Vec<_>>>()
+            entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()
         })
         .map_err(open)?;
     entries.sort();

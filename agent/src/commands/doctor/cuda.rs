@@ -53,15 +53,8 @@ pub(super) fn check() -> Driver {
             };
         }
     };
-    let place = answer
-        .library
-        .clone()
-        .unwrap_or_else(|| "place unknown".to_owned());
-    let simulated = if answer.simulated {
-        "SIMULATED driver, "
-    } else {
-        ""
-    };
+    let place = answer.library.clone().unwrap_or_else(|| "place unknown".to_owned());
+    let simulated = if answer.simulated { "SIMULATED driver, " } else { "" };
     let mut checks = vec![match &answer.error {
         None => Check::ok(
             "CUDA driver",
@@ -79,10 +72,7 @@ pub(super) fn check() -> Driver {
             .iter()
             .map(|device| Check::ok("GPU", format!("{} {}", device.name, device.uuid))),
     );
-    Driver {
-        checks,
-        simulated: answer.simulated,
-    }
+    Driver { checks, simulated: answer.simulated }
 }
 
 fn ask() -> Result<Answer, String> {
@@ -160,15 +150,8 @@ fn devices() -> Result<Vec<Device>, cudarc::driver::DriverError> {
         .map(|ordinal| {
             let device = result::device::get(ordinal)?;
             let uuid = result::device::get_uuid(device)?;
-            let hex: Vec<String> = uuid
-                .bytes
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
-            Ok(Device {
-                name: result::device::get_name(device)?,
-                uuid: hex.concat(),
-            })
+            let hex: Vec<String> = uuid.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            Ok(Device { name: result::device::get_name(device)?, uuid: hex.concat() })
         })
         .collect()
 }

@@ -31,29 +31,20 @@ pub(super) fn checks() -> Vec<Check> {
         capabilities(&host),
     ];
     checks.extend(
-        host.perf_event_paranoid
-            .map(|level| Check::info("perf_event_paranoid", level.to_string())),
+        host.perf_event_paranoid.map(|level| Check::info("perf_event_paranoid", level.to_string())),
     );
     checks.extend(
         host.perf_event_max_stack
             .map(|frames| Check::info("perf_event_max_stack", format!("{frames} frames"))),
     );
-    checks.extend(
-        host.lockdown
-            .clone()
-            .map(|mode| Check::info("lockdown", mode)),
-    );
-    checks.extend(
-        host.features()
-            .into_iter()
-            .map(|feature| match feature.obstacle {
-                None => Check::ok(feature.name, "available"),
-                Some(obstacle) => match obstacle.split_once("; ") {
-                    Some((why, advice)) => Check::missing(feature.name, why, advice),
-                    None => Check::missing(feature.name, obstacle, "see the checks above"),
-                },
-            }),
-    );
+    checks.extend(host.lockdown.clone().map(|mode| Check::info("lockdown", mode)));
+    checks.extend(host.features().into_iter().map(|feature| match feature.obstacle {
+        None => Check::ok(feature.name, "available"),
+        Some(obstacle) => match obstacle.split_once("; ") {
+            Some((why, advice)) => Check::missing(feature.name, why, advice),
+            None => Check::missing(feature.name, obstacle, "see the checks above"),
+        },
+    }));
     checks
 }
 

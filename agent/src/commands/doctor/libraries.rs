@@ -32,22 +32,14 @@ fn cupti_places() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = std::env::var_os("LD_LIBRARY_PATH")
         .map(|paths| std::env::split_paths(&paths).collect())
         .unwrap_or_default();
-    let cuda = [
-        "lib64",
-        "extras/CUPTI/lib64",
-        "targets/x86_64-linux/lib",
-        "targets/sbsa-linux/lib",
-    ];
+    let cuda =
+        ["lib64", "extras/CUPTI/lib64", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"];
     for home in matching(Path::new("/usr/local"), "cuda") {
         folders.extend(cuda.iter().map(|folder| home.join(folder)));
     }
     folders.extend(
-        [
-            "/usr/lib/x86_64-linux-gnu",
-            "/usr/lib/aarch64-linux-gnu",
-            "/usr/lib64",
-        ]
-        .map(PathBuf::from),
+        ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"]
+            .map(PathBuf::from),
     );
     for root in ["/usr/lib", "/usr/local/lib"] {
         for python in matching(Path::new(root), "python3") {
@@ -76,12 +68,7 @@ fn matching(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     };
     let mut found: Vec<PathBuf> = entries
         .flatten()
-        .filter(|entry| {
-            entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(prefix.as_bytes())
-        })
+        .filter(|entry| entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()))
         .map(|entry| entry.path())
         .collect();
     found.sort();
@@ -89,9 +76,6 @@ fn matching(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 }
 
 fn list(places: &[PathBuf]) -> String {
-    let texts: Vec<String> = places
-        .iter()
-        .map(|place| place.display().to_string())
-        .collect();
+    let texts: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
     texts.join(", ")
 }

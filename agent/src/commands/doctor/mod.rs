@@ -40,21 +40,11 @@ pub(crate) struct Check {
 
 impl Check {
     pub(crate) fn ok(name: &'static str, found: impl Into<String>) -> Self {
-        Self {
-            name,
-            state: State::Ok,
-            found: found.into(),
-            advice: None,
-        }
+        Self { name, state: State::Ok, found: found.into(), advice: None }
     }
 
     pub(crate) fn info(name: &'static str, found: impl Into<String>) -> Self {
-        Self {
-            name,
-            state: State::Info,
-            found: found.into(),
-            advice: None,
-        }
+        Self { name, state: State::Info, found: found.into(), advice: None }
     }
 
     pub(crate) fn missing(
@@ -62,12 +52,7 @@ impl Check {
         found: impl Into<String>,
         advice: impl Into<String>,
     ) -> Self {
-        Self {
-            name,
-            state: State::Missing,
-            found: found.into(),
-            advice: Some(advice.into()),
-        }
+        Self { name, state: State::Missing, found: found.into(), advice: Some(advice.into()) }
     }
 }
 
@@ -86,10 +71,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
     checks.extend(driver.checks);
     checks.extend(libraries::checks());
     checks.extend(workers::checks());
-    let missing = checks
-        .iter()
-        .filter(|check| check.state == State::Missing)
-        .count();
+    let missing = checks.iter().filter(|check| check.state == State::Missing).count();
     let mark = if simulated { "SIMULATED: " } else { "" };
     let verdict = match missing {
         0 => format!("{mark}everything is there. Next: `warplens record --all -d 30s`"),
@@ -122,11 +104,7 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
 }
 
 fn render(checks: &[Check]) -> String {
-    let width = checks
-        .iter()
-        .map(|check| check.name.len())
-        .max()
-        .unwrap_or(0);
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for check in checks {
         let mark = match check.state {
@@ -140,13 +118,7 @@ fn render(checks: &[Check]) -> String {
             .map(|advice| format!("\n{:1$}to do: {advice}", "", width + 11))
             .unwrap_or_default();
         // Writing to a String does not fail.
-        if writeln!(
-            text,
-            "{mark}  {:<width$}  {}{advice}",
-            check.name, check.found
-        )
-        .is_err()
-        {
+        if writeln!(text, "{mark}  {:<width$}  {}{advice}", check.name, check.found).is_err() {
             break;
         }
     }
@@ -162,11 +134,7 @@ mod tests {
     fn checks_line_up_and_missing_ones_say_what_to_do() {
         let checks = [
             Check::ok("kernel", "6.18"),
-            Check::missing(
-                "CUDA driver",
-                "libcuda.so.1 is not there",
-                "install the NVIDIA driver",
-            ),
+            Check::missing("CUDA driver", "libcuda.so.1 is not there", "install the NVIDIA driver"),
             Check::info("lockdown", "integrity"),
         ];
         assert_eq!(

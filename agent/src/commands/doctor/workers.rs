@@ -27,10 +27,7 @@ pub(super) fn checks() -> Vec<Check> {
         })
         .collect();
     if found.len() > LISTED {
-        checks.push(Check::info(
-            "workers",
-            format!("{} more", found.len() - LISTED),
-        ));
+        checks.push(Check::info("workers", format!("{} more", found.len() - LISTED)));
     }
     checks
 }

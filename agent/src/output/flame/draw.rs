@@ -41,9 +41,8 @@ pub(super) fn colour(tint: Tint) -> [u8; 3] {
 
 /// The colour of one name: shades of its tint, so that neighbours are told apart.
 pub(super) fn shade(tint: Tint, name: &str) -> [u8; 3] {
-    let hash = name.bytes().fold(0u16, |hash, byte| {
-        hash.wrapping_mul(31).wrapping_add(byte.into())
-    });
+    let hash =
+        name.bytes().fold(0u16, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     // 92 to 100 per cent.
     let share = 92 + hash % 9;
     colour(tint).map(|part| u8::try_from(u16::from(part) * share / 100).unwrap_or(part))
@@ -78,10 +77,7 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
     options.title.clone_from(&picture.title);
     options.subtitle = Some(match tree.threshold {
         0 => picture.subtitle.clone(),
-        least => format!(
-            "{}; frames under {least} {} not drawn",
-            picture.subtitle, picture.unit
-        ),
+        least => format!("{}; frames under {least} {} not drawn", picture.subtitle, picture.unit),
     });
     options.count_name.clone_from(&picture.unit);
     "Frame:".clone_into(&mut options.name_type);
@@ -92,9 +88,7 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
     options.text_truncate_direction = TextTruncateDirection::Right;
     options.min_width = 0.0;
     options.palette_map = Some(&mut palette);
-    options.bgcolors = Some(flamegraph::color::BackgroundColor::Flat(
-        [255, 255, 255].into(),
-    ));
+    options.bgcolors = Some(flamegraph::color::BackgroundColor::Flat([255, 255, 255].into()));
     // Its only effects are that lines come in reverse and keep our order; sorted text would split
     // a frame that has children and time of its own.
     options.flame_chart = true;
@@ -125,9 +119,7 @@ fn walk(tree: &Tree, node: u32, path: &mut String, lines: &mut Vec<String>) {
         .children
         .iter()
         .filter_map(|&child| {
-            let name = tree
-                .names
-                .get(tree.nodes.get(child as usize)?.name as usize)?;
+            let name = tree.names.get(tree.nodes.get(child as usize)?.name as usize)?;
             let late = name.starts_with("[idle") || name.starts_with("[unobserved");
             Some((late, name.as_str(), child))
         })
@@ -163,9 +155,7 @@ fn frame_text(name: &str, out: &mut String) {
     }
     let last = text.rsplit(' ').next().unwrap_or_default();
     if text.contains(' ')
-        && last
-            .chars()
-            .all(|character| character.is_ascii_digit() || character == '.')
+        && last.chars().all(|character| character.is_ascii_digit() || character == '.')
     {
         text = text.replace(' ', "\u{a0}");
     }
@@ -188,11 +178,7 @@ fn insert_legend(svg: &mut Vec<u8>) {
     };
     let taller = height + STRIP;
     let mut text = text
-        .replacen(
-            &format!(" height=\"{height}\""),
-            &format!(" height=\"{taller}\""),
-            1,
-        )
+        .replacen(&format!(" height=\"{height}\""), &format!(" height=\"{taller}\""), 1)
         .replacen(&format!(" {height}\""), &format!(" {taller}\""), 1);
     let top = height + 4;
     let mut legend = format!(
@@ -222,10 +208,7 @@ fn insert_legend(svg: &mut Vec<u8>) {
 
 fn empty(picture: &Picture) -> Vec<u8> {
     let mut escaped = [String::new(), String::new()];
-    for (text, out) in [&picture.title, &picture.empty]
-        .into_iter()
-        .zip(&mut escaped)
-    {
+    for (text, out) in [&picture.title, &picture.empty].into_iter().zip(&mut escaped) {
         sanitize(text, out);
         *out = out.replace('&', "&amp;").replace('<', "&lt;");
     }

@@ -19,12 +19,7 @@ pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
     let titles = Titles::of(capture);
     let source = Rows::new(capture, &titles, Which::Gpu);
     let report = &capture.report;
-    let window = report
-        .devices
-        .iter()
-        .map(words::window_ns)
-        .max()
-        .unwrap_or(0);
+    let window = report.devices.iter().map(words::window_ns).max().unwrap_or(0);
     render(
         &source,
         &Picture {
@@ -65,11 +60,7 @@ pub fn cpu(capture: &Capture) -> io::Result<Vec<u8>> {
 }
 
 fn title(capture: &Capture, what: &str) -> String {
-    let mark = if capture.simulated() {
-        " (SIMULATED)"
-    } else {
-        ""
-    };
+    let mark = if capture.simulated() { " (SIMULATED)" } else { "" };
     format!("Warplens: {what}{mark}")
 }
 
@@ -90,12 +81,7 @@ struct Rows<'c> {
 
 impl<'c> Rows<'c> {
     fn new(capture: &'c Capture, titles: &'c Titles, which: Which) -> Self {
-        let mut rows = Self {
-            capture,
-            titles,
-            which,
-            tints: HashMap::new(),
-        };
+        let mut rows = Self { capture, titles, which, tints: HashMap::new() };
         let mut tints = HashMap::new();
         rows.each(|row| {
             for frame in row.frames.iter().filter(|frame| frame.tint != Tint::Host) {

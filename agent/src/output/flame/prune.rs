@@ -61,21 +61,14 @@ pub(super) fn prune(source: &dyn Source) -> io::Result<Tree> {
             }
         }
     })?;
-    let threshold = if frames <= KEEP_ALL {
-        0
-    } else {
-        visible(total)
-    };
+    let threshold = if frames <= KEEP_ALL { 0 } else { visible(total) };
     let mut builder = Builder::new(total);
     source.visit(&mut |stack, value| {
         let mut hash = SEED;
         let mut node = 0;
         for frame in stack {
             hash = extend(hash, frame);
-            if cells
-                .get(cell_of(hash))
-                .is_some_and(|&cell| cell < threshold)
-            {
+            if cells.get(cell_of(hash)).is_some_and(|&cell| cell < threshold) {
                 break;
             }
             node = builder.child_at(node, frame, hash);
@@ -107,11 +100,7 @@ struct Builder {
 impl Builder {
     fn new(total: u64) -> Self {
         Self {
-            nodes: vec![Node {
-                name: u32::MAX,
-                total,
-                children: Vec::new(),
-            }],
+            nodes: vec![Node { name: u32::MAX, total, children: Vec::new() }],
             names: Vec::new(),
             name_ids: HashMap::default(),
             child_ids: HashMap::default(),
@@ -147,11 +136,7 @@ impl Builder {
         };
         *self.child_ids.entry((parent, name)).or_insert_with(|| {
             let node = id(self.nodes.len());
-            self.nodes.push(Node {
-                name,
-                total: 0,
-                children: Vec::new(),
-            });
+            self.nodes.push(Node { name, total: 0, children: Vec::new() });
             if let Some(parent) = self.nodes.get_mut(parent as usize) {
                 parent.children.push(node);
             }
@@ -166,22 +151,14 @@ impl Builder {
     }
 
     fn finish(self, threshold: u64) -> Tree {
-        let Self {
-            mut nodes, names, ..
-        } = self;
+        let Self { mut nodes, names, .. } = self;
         let totals: Vec<u64> = nodes.iter().map(|node| node.total).collect();
         for node in &mut nodes {
             node.children.retain(|&child| {
-                totals
-                    .get(child as usize)
-                    .is_some_and(|&total| total >= threshold)
+                totals.get(child as usize).is_some_and(|&total| total >= threshold)
             });
         }
-        Tree {
-            nodes,
-            names,
-            threshold,
-        }
+        Tree { nodes, names, threshold }
     }
 }
 
@@ -235,10 +212,7 @@ fn fold(bytes: [u8; 16], key: u64) -> u64 {
     low_half(product) ^ low_half(product >> 64)
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the low half is what is asked for"
-)]
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
 fn low_half(number: u128) -> u64 {
     number as u64
 }
@@ -316,11 +290,7 @@ mod tests {
             for &child in &tree.nodes[node as usize].children {
                 let node = &tree.nodes[child as usize];
                 let name = &tree.names[node.name as usize];
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path};{name}")
-                };
+                let path = if path.is_empty() { name.clone() } else { format!("{path};{name}") };
                 paths.insert(path.clone(), node.total);
                 open.push((child, path));
             }
@@ -349,28 +319,22 @@ mod tests {
         // A fixed pseudo-random walk: deep, skewed, with a long tail of narrow stacks.
         let mut state = 7u64;
         let mut next = || {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 33) as usize
         };
         let list = List(
             (0..20_000)
                 .map(|_| {
                     let depth = 3 + next() % 9;
-                    let stack = (0..depth)
-                        .map(|_| NAMES[next() % (1 + next() % 12)])
-                        .collect();
+                    let stack = (0..depth).map(|_| NAMES[next() % (1 + next() % 12)]).collect();
                     (stack, 1 + (next() % 1_000) as u64)
                 })
                 .collect(),
         );
         let tree = prune(&list).unwrap();
         assert!(tree.threshold > 0, "the list is long enough to be pruned");
-        let expected: BTreeMap<String, u64> = brute_force(&list)
-            .into_iter()
-            .filter(|&(_, total)| total >= tree.threshold)
-            .collect();
+        let expected: BTreeMap<String, u64> =
+            brute_force(&list).into_iter().filter(|&(_, total)| total >= tree.threshold).collect();
         assert_eq!(paths(&tree), expected);
     }
 }

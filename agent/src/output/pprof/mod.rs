@@ -17,13 +17,7 @@ pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
     let titles = Titles::of(capture);
     let mut builder = Builder::new(capture, &[("gpu_time", "nanoseconds")]);
     rows::gpu(capture, &titles, |row| builder.add(&row, &[row.value]));
-    let duration = capture
-        .report
-        .devices
-        .iter()
-        .map(super::words::window_ns)
-        .max()
-        .unwrap_or(0);
+    let duration = capture.report.devices.iter().map(super::words::window_ns).max().unwrap_or(0);
     builder.profile.duration_nanos = signed(duration);
     builder.gzip()
 }
@@ -62,10 +56,8 @@ impl Builder {
             locations: HashMap::new(),
         };
         builder.string("");
-        builder.profile.sample_type = types
-            .iter()
-            .map(|(name, unit)| builder.value_type(name, unit))
-            .collect();
+        builder.profile.sample_type =
+            types.iter().map(|(name, unit)| builder.value_type(name, unit)).collect();
         let started = capture.info.started_unix.unwrap_or(0);
         builder.profile.time_nanos = signed(started.saturating_mul(1_000_000_000));
         let mut comments = vec![format!("warplens {}", env!("CARGO_PKG_VERSION"))];
@@ -79,12 +71,7 @@ impl Builder {
 
     fn add(&mut self, row: &Row<'_, '_>, values: &[u64]) {
         // Leaf first.
-        let location_id = row
-            .frames
-            .iter()
-            .rev()
-            .map(|frame| self.location(frame))
-            .collect();
+        let location_id = row.frames.iter().rev().map(|frame| self.location(frame)).collect();
         let mut label = vec![self.text_label("class", row.tint.as_str())];
         if let Some(kind) = row.kind {
             label.push(self.text_label("kind", kind.as_str()));
@@ -105,19 +92,10 @@ impl Builder {
         }
         if row.graph != 0 {
             let key = self.string("graph");
-            label.push(proto::Label {
-                key,
-                str: 0,
-                num: i64::from(row.graph),
-                num_unit: 0,
-            });
+            label.push(proto::Label { key, str: 0, num: i64::from(row.graph), num_unit: 0 });
         }
         let value = values.iter().map(|&value| signed(value)).collect();
-        self.profile.sample.push(proto::Sample {
-            location_id,
-            value,
-            label,
-        });
+        self.profile.sample.push(proto::Sample { location_id, value, label });
     }
 
     fn location(&mut self, frame: &RowFrame<'_>) -> u64 {
@@ -141,19 +119,13 @@ impl Builder {
         }
         let line = line.map_or(0, i64::from);
         let next = self.profile.location.len() as u64 + 1;
-        let location = *self
-            .locations
-            .entry((function, mapping, line))
-            .or_insert(next);
+        let location = *self.locations.entry((function, mapping, line)).or_insert(next);
         if location == next {
             self.profile.location.push(proto::Location {
                 id: next,
                 mapping_id: mapping,
                 address: 0,
-                line: vec![proto::Line {
-                    function_id: function,
-                    line,
-                }],
+                line: vec![proto::Line { function_id: function, line }],
                 is_folded: false,
             });
         }
@@ -181,19 +153,11 @@ impl Builder {
     }
 
     fn value_type(&mut self, name: &str, unit: &str) -> proto::ValueType {
-        proto::ValueType {
-            r#type: self.string(name),
-            unit: self.string(unit),
-        }
+        proto::ValueType { r#type: self.string(name), unit: self.string(unit) }
     }
 
     fn text_label(&mut self, key: &str, text: &str) -> proto::Label {
-        proto::Label {
-            key: self.string(key),
-            str: self.string(text),
-            num: 0,
-            num_unit: 0,
-        }
+        proto::Label { key: self.string(key), str: self.string(text), num: 0, num_unit: 0 }
     }
 
     fn string(&mut self, text: &str) -> i64 {

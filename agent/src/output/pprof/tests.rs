@@ -86,17 +86,8 @@ fn gpu_profile_has_the_rows_of_the_report() {
         labels(&profile, graph),
         expected.map(|(key, value)| (key, value.to_owned())).into()
     );
-    let comments: Vec<&str> = profile
-        .comment
-        .iter()
-        .map(|&id| text(&profile, id))
-        .collect();
-    assert!(
-        comments
-            .iter()
-            .any(|comment| comment.starts_with("SIMULATED")),
-        "{comments:?}"
-    );
+    let comments: Vec<&str> = profile.comment.iter().map(|&id| text(&profile, id)).collect();
+    assert!(comments.iter().any(|comment| comment.starts_with("SIMULATED")), "{comments:?}");
 }
 
 #[test]
@@ -104,11 +95,7 @@ fn cpu_profile_counts_samples_and_their_time() {
     let profile = decode(&cpu(&fixture::capture()).unwrap());
     let period = 1_000_000_000 / 99;
     assert_eq!(profile.period, period);
-    let values: Vec<&[i64]> = profile
-        .sample
-        .iter()
-        .map(|sample| sample.value.as_slice())
-        .collect();
+    let values: Vec<&[i64]> = profile.sample.iter().map(|sample| sample.value.as_slice()).collect();
     assert_eq!(values, [&[40, 40 * period][..], &[2, 2 * period]]);
 }
 

@@ -50,10 +50,7 @@ pub(super) fn of(
                 .flat_map(|device| {
                     words::IDLE_CAUSES.map(|cause| {
                         let ns = device.idle_cause.get(&cause).copied().unwrap_or(0);
-                        (
-                            gpu_labels(device, [("cause", words::idle_cause(cause))]),
-                            seconds(ns),
-                        )
+                        (gpu_labels(device, [("cause", words::idle_cause(cause))]), seconds(ns))
                     })
                 })
                 .collect(),
@@ -105,10 +102,7 @@ pub(super) fn of(
                 .collectors
                 .iter()
                 .map(|&(collector, succeeded)| {
-                    (
-                        vec![("collector", collector.to_owned())],
-                        f64::from(u8::from(succeeded)),
-                    )
+                    (vec![("collector", collector.to_owned())], f64::from(u8::from(succeeded)))
                 })
                 .collect(),
         },
@@ -152,28 +146,15 @@ fn worker_seconds(capture: &Capture) -> Family {
         name: "warplens_worker_gpu_seconds",
         help: "Time of each worker's own records on its GPU by class.",
         kind: FamilyKind::Counter,
-        series: sums
-            .into_iter()
-            .map(|(labels, ns)| (labels, seconds(ns)))
-            .collect(),
+        series: sums.into_iter().map(|(labels, ns)| (labels, seconds(ns))).collect(),
     }
 }
 
 fn records(capture: &Capture) -> Family {
-    let mut sums = [
-        ("classified", 0u64),
-        ("unclassified", 0),
-        ("invalid", 0),
-        ("lost", 0),
-    ];
+    let mut sums = [("classified", 0u64), ("unclassified", 0), ("invalid", 0), ("lost", 0)];
     for device in &capture.report.devices {
         let records = &device.records;
-        let counts = [
-            records.classified,
-            records.unclassified,
-            records.invalid,
-            records.lost,
-        ];
+        let counts = [records.classified, records.unclassified, records.invalid, records.lost];
         for ((_, sum), count) in sums.iter_mut().zip(counts) {
             *sum = sum.saturating_add(count);
         }
@@ -196,17 +177,8 @@ fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, f64)> {
         .workers
         .iter()
         .map(|worker| {
-            let WorkerLabels {
-                namespace,
-                pod,
-                container,
-                model_name,
-                engine,
-            } = health
-                .workers
-                .get(&worker.process)
-                .unwrap_or(&unknown)
-                .clone();
+            let WorkerLabels { namespace, pod, container, model_name, engine } =
+                health.workers.get(&worker.process).unwrap_or(&unknown).clone();
             vec![
                 ("UUID", uuid(capture.report.devices.get(worker.device))),
                 ("namespace", namespace),
@@ -225,18 +197,13 @@ fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, f64)> {
 }
 
 fn gpu_labels<const N: usize>(device: &DeviceReport, more: [(&'static str, &str); N]) -> Labels {
-    let mut labels = vec![
-        ("gpu", device.info.index.to_string()),
-        ("UUID", uuid(Some(device))),
-    ];
+    let mut labels = vec![("gpu", device.info.index.to_string()), ("UUID", uuid(Some(device)))];
     labels.extend(more.map(|(key, value)| (key, value.to_owned())));
     labels
 }
 
 fn uuid(device: Option<&DeviceReport>) -> String {
-    device
-        .and_then(|device| device.info.uuid.clone())
-        .unwrap_or_default()
+    device.and_then(|device| device.info.uuid.clone()).unwrap_or_default()
 }
 
 fn place_name(place: Dropped) -> &'static str {
@@ -249,10 +216,7 @@ fn place_name(place: Dropped) -> &'static str {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "exact up to 2^53 ns, 104 days; then to the us"
-)]
+#[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 ns, 104 days; then to the us")]
 fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }

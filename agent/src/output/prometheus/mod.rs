@@ -97,10 +97,7 @@ impl Exporter {
     pub fn render(&mut self, capture: &Capture, health: &Health) -> Result<String, fmt::Error> {
         self.update_ratios(capture);
         let mut families = families::of(capture, health, &self.ratios);
-        for family in families
-            .iter_mut()
-            .filter(|family| family.kind == FamilyKind::Counter)
-        {
+        for family in families.iter_mut().filter(|family| family.kind == FamilyKind::Counter) {
             for (labels, value) in &mut family.series {
                 let told = self.told.entry((family.name, labels.clone())).or_default();
                 // A lower value would read as a restart and be counted again.

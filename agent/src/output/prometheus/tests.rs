@@ -6,17 +6,10 @@ use crate::output::fixture;
 fn health() -> Health {
     Health {
         collectors: vec![("bpf", true), ("shim", false)],
-        dropped: vec![
-            (Dropped::BpfRing, 3),
-            (Dropped::ShimRing, 0),
-            (Dropped::Cupti, 4),
-        ],
+        dropped: vec![(Dropped::BpfRing, 3), (Dropped::ShimRing, 0), (Dropped::Cupti, 4)],
         workers: HashMap::from([(
             ProcessKey(0),
-            WorkerLabels {
-                model_name: "a \"model\"\\".to_owned(),
-                ..WorkerLabels::default()
-            },
+            WorkerLabels { model_name: "a \"model\"\\".to_owned(), ..WorkerLabels::default() },
         )]),
     }
 }
@@ -30,9 +23,7 @@ fn value(text: &str, series: &str) -> f64 {
 
 #[test]
 fn a_scrape() {
-    let text = Exporter::new()
-        .render(&fixture::capture(), &health())
-        .unwrap();
+    let text = Exporter::new().render(&fixture::capture(), &health()).unwrap();
     insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "[version]"));
 }
 
@@ -68,10 +59,7 @@ fn the_ratio_is_of_the_time_since_the_last_scrape() {
     assert!((ratio("idle") - 0.25).abs() < 1e-12);
     let again = exporter.render(&capture, &health()).unwrap();
     assert!(
-        (value(
-            &again,
-            "warplens_gpu_time_ratio{gpu=\"0\",UUID=\"SIM-0\",class=\"gemm\"}"
-        ) - 0.75)
+        (value(&again, "warplens_gpu_time_ratio{gpu=\"0\",UUID=\"SIM-0\",class=\"gemm\"}") - 0.75)
             .abs()
             < 1e-12
     );

@@ -49,23 +49,13 @@ impl Client {
             .context("load the kernels' PTX")?;
         let mut functions = HashMap::new();
         for site in SITES {
-            let name = if simulated {
-                site.simulated_name()
-            } else {
-                site.kernel.to_owned()
-            };
-            let function = module
-                .load_function(&name)
-                .with_context(|| format!("find kernel `{name}`"))?;
+            let name = if simulated { site.simulated_name() } else { site.kernel.to_owned() };
+            let function =
+                module.load_function(&name).with_context(|| format!("find kernel `{name}`"))?;
             functions.insert(site.name, function);
         }
         let uuid = context.uuid().context("read the device's UUID")?;
-        Ok(Self {
-            context,
-            functions,
-            simulated,
-            uuid: hexadecimal(&uuid.bytes),
-        })
+        Ok(Self { context, functions, simulated, uuid: hexadecimal(&uuid.bytes) })
     }
 
     pub(crate) fn context(&self) -> &Arc<CudaContext> {
@@ -96,10 +86,8 @@ impl Client {
 
 /// Every name the module needs: plain for a GPU, with the duration for the simulator.
 fn names() -> Vec<String> {
-    let mut names: Vec<String> = SITES
-        .iter()
-        .flat_map(|site| [site.kernel.to_owned(), site.simulated_name()])
-        .collect();
+    let mut names: Vec<String> =
+        SITES.iter().flat_map(|site| [site.kernel.to_owned(), site.simulated_name()]).collect();
     names.sort();
     names.dedup();
     names

@@ -17,10 +17,7 @@ pub(crate) struct Child {
 
 /// Forks; the child asks CUDA for memory and exits. Waits for it.
 pub(crate) fn child_launch(client: &Client) -> Result<Child> {
-    client
-        .context()
-        .bind_to_thread()
-        .context("bind the context before the fork")?;
+    client.context().bind_to_thread().context("bind the context before the fork")?;
     // SAFETY: no thread of this program exists yet; the child makes CUDA calls, which the
     // driver must refuse, and leaves by `_exit`.
     let pid = unsafe { libc::fork() };
@@ -37,19 +34,7 @@ pub(crate) fn child_launch(client: &Client) -> Result<Child> {
     let mut status = 0;
     // SAFETY: `pid` is our child, `status` a live local.
     let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    anyhow::ensure!(
-        waited == pid,
-        "wait for the child: {}",
-        std::io::Error::last_os_error()
-    );
-    let exit_status = if libc::WIFEXITED(status) {
-        libc::WEXITSTATUS(status)
-    } else {
-        -status
-    };
-    Ok(Child {
-        pid,
-        refused: exit_status == 0,
-        exit_status,
-    })
+    anyhow::ensure!(waited == pid, "wait for the child: {}", std::io::Error::last_os_error());
+    let exit_status = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -status };
+    Ok(Child { pid, refused: exit_status == 0, exit_status })
 }

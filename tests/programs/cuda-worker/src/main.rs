@@ -65,11 +65,7 @@ fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(report) => {
             report.print();
-            if report.as_expected {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            if report.as_expected { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             report::complain(&error);
@@ -85,11 +81,7 @@ fn run(options: &Options) -> Result<Report> {
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
     let client = Client::open(options.device, options.fail_every).context("open the device")?;
-    let child = if options.fork {
-        Some(fork::child_launch(&client)?)
-    } else {
-        None
-    };
+    let child = if options.fork { Some(fork::child_launch(&client)?) } else { None };
     report::ready(&client);
 
     let started = Instant::now();
@@ -109,17 +101,8 @@ fn run(options: &Options) -> Result<Report> {
             })
             .collect()
     })?;
-    client
-        .context()
-        .synchronize()
-        .context("wait for the device at the end")?;
-    Ok(Report::new(
-        options,
-        &client,
-        &threads,
-        child,
-        started.elapsed(),
-    ))
+    client.context().synchronize().context("wait for the device at the end")?;
+    Ok(Report::new(options, &client, &threads, child, started.elapsed()))
 }
 
 /// What one thread does until the time is up.

@@ -108,11 +108,7 @@ impl Report {
                 .iter()
                 .map(|thread| {
                     thread.replays.ok
-                        * thread
-                            .counts
-                            .iter()
-                            .map(|count| count.captured)
-                            .sum::<u64>()
+                        * thread.counts.iter().map(|count| count.captured).sum::<u64>()
                 })
                 .sum(),
             copies: total(&|thread| thread.copies),

@@ -40,30 +40,10 @@ pub(crate) const SITES: [Site; 5] = [
         duration_ns: 50_000,
         per_cycle: 10,
     },
-    Site {
-        name: "mlp_up",
-        kernel: GEMM,
-        duration_ns: 60_000,
-        per_cycle: 5,
-    },
-    Site {
-        name: "mlp_down",
-        kernel: GEMM,
-        duration_ns: 30_000,
-        per_cycle: 5,
-    },
-    Site {
-        name: "sampler",
-        kernel: "_topk_topp_kernel",
-        duration_ns: 10_000,
-        per_cycle: 3,
-    },
-    Site {
-        name: "draft_sampler",
-        kernel: "_topk_topp_kernel",
-        duration_ns: 10_000,
-        per_cycle: 2,
-    },
+    Site { name: "mlp_up", kernel: GEMM, duration_ns: 60_000, per_cycle: 5 },
+    Site { name: "mlp_down", kernel: GEMM, duration_ns: 30_000, per_cycle: 5 },
+    Site { name: "sampler", kernel: "_topk_topp_kernel", duration_ns: 10_000, per_cycle: 3 },
+    Site { name: "draft_sampler", kernel: "_topk_topp_kernel", duration_ns: 10_000, per_cycle: 2 },
 ];
 
 /// What became of a site's launches.
@@ -89,10 +69,7 @@ impl Order {
             .flat_map(|(index, site)| std::iter::repeat_n(index, site.per_cycle as usize))
             .collect();
         // xorshift must not start at 0; the multiplier spreads small seeds.
-        Self {
-            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
-            cycle,
-        }
+        Self { state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1, cycle }
     }
 
     /// Site positions of the next cycle.
@@ -146,20 +123,11 @@ impl std::fmt::Debug for GraphHandle {
 
 impl<'c> Thread<'c> {
     pub(crate) fn new(client: &'c Client, fail_every: u32) -> Result<Self> {
-        client
-            .context()
-            .bind_to_thread()
-            .context("bind the context to a thread")?;
+        client.context().bind_to_thread().context("bind the context to a thread")?;
         Ok(Self {
             client,
-            stream: client
-                .context()
-                .new_stream()
-                .context("create the launch stream")?,
-            copies: client
-                .context()
-                .new_stream()
-                .context("create the copy stream")?,
+            stream: client.context().new_stream().context("create the launch stream")?,
+            copies: client.context().new_stream().context("create the copy stream")?,
             graph: None,
             fail_every,
             launches: 0,
@@ -214,12 +182,8 @@ impl<'c> Thread<'c> {
 
     /// Waits for this thread's streams.
     pub(crate) fn finish(self) -> Result<Done> {
-        self.stream
-            .synchronize()
-            .context("wait for the launch stream")?;
-        self.copies
-            .synchronize()
-            .context("wait for the copy stream")?;
+        self.stream.synchronize().context("wait for the launch stream")?;
+        self.copies.synchronize().context("wait for the copy stream")?;
         Ok(self.done)
     }
 
@@ -276,11 +240,8 @@ impl<'c> Thread<'c> {
         };
         let block = self.client.block(self.launches, self.fail_every);
         self.launches += 1;
-        let config = LaunchConfig {
-            grid_dim: (1, 1, 1),
-            block_dim: (block, 1, 1),
-            shared_mem_bytes: 0,
-        };
+        let config =
+            LaunchConfig { grid_dim: (1, 1, 1), block_dim: (block, 1, 1), shared_mem_bytes: 0 };
         let mut builder = self.stream.launch_builder(function);
         builder.arg(&site.duration_ns);
         // SAFETY: the kernel takes one 64-bit argument, which is what was pushed, and touches no
@@ -297,18 +258,9 @@ impl<'c> Thread<'c> {
     #[inline(never)]
     fn copy_in_and_out(&mut self) -> Result<()> {
         let input = [7_u8; 4096];
-        let device = self
-            .copies
-            .clone_htod(&input)
-            .context("copy to the device")?;
-        let output = self
-            .copies
-            .clone_dtoh(&device)
-            .context("copy from the device")?;
-        anyhow::ensure!(
-            output == input,
-            "what was copied to the device came back different"
-        );
+        let device = self.copies.clone_htod(&input).context("copy to the device")?;
+        let output = self.copies.clone_dtoh(&device).context("copy from the device")?;
+        anyhow::ensure!(output == input, "what was copied to the device came back different");
         self.done.copies += 2;
         Ok(())
     }

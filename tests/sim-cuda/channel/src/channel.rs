@@ -96,10 +96,7 @@ impl Channel {
 
     /// Whether a callback is wanted.
     pub fn wants(&self, domain: u32, cbid: u32) -> bool {
-        let word = self
-            .enabled
-            .get(domain as usize)
-            .and_then(|ids| ids.get(cbid as usize / 64));
+        let word = self.enabled.get(domain as usize).and_then(|ids| ids.get(cbid as usize / 64));
         word.is_some_and(|word| word.load(Ordering::Relaxed) >> (cbid % 64) & 1 == 1)
     }
 

@@ -39,8 +39,5 @@ fn read(clock: libc::clockid_t) -> u64 {
 }
 
 fn timespec(tv_sec: libc::time_t, nanoseconds: u64) -> libc::timespec {
-    libc::timespec {
-        tv_sec,
-        tv_nsec: i64::try_from(nanoseconds).unwrap_or(0),
-    }
+    libc::timespec { tv_sec, tv_nsec: i64::try_from(nanoseconds).unwrap_or(0) }
 }

@@ -79,15 +79,7 @@ pub struct Frame {
 
 impl Frame {
     pub fn new(site: &'static Site, params: *const c_void, symbol: *const c_char) -> Self {
-        Self {
-            site,
-            params,
-            symbol,
-            data: 0,
-            result: 0,
-            correlation: 0,
-            record_enter: 0,
-        }
+        Self { site, params, symbol, data: 0, result: 0, correlation: 0, record_enter: 0 }
     }
 
     /// The function that was called.

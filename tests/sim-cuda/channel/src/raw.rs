@@ -100,9 +100,7 @@ impl<T: Copy> In<T> {
             return Vec::new();
         }
         // The C caller guarantees `count` elements, so every address is one `get` may read.
-        (0..count)
-            .filter_map(|index| In(self.0.wrapping_add(index)).get())
-            .collect()
+        (0..count).filter_map(|index| In(self.0.wrapping_add(index)).get()).collect()
     }
 }
 

@@ -1,9 +1,6 @@
 //! Checks of the simulated CUDA: where its libraries are, and how to run a program on them.
 
-#![expect(
-    clippy::expect_used,
-    reason = "failing loudly is what a test harness is for"
-)]
+#![expect(clippy::expect_used, reason = "failing loudly is what a test harness is for")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,11 +41,7 @@ pub fn library_folder() -> &'static Path {
 fn artifacts() -> PathBuf {
     let test = std::env::current_exe().expect("the test's own path");
     let deps = test.parent().expect("a test lies in a folder");
-    if deps.ends_with("deps") {
-        deps.parent().unwrap_or(deps).to_owned()
-    } else {
-        deps.to_owned()
-    }
+    if deps.ends_with("deps") { deps.parent().unwrap_or(deps).to_owned() } else { deps.to_owned() }
 }
 
 /// cdylibs are no dependencies that cargo would build for a test, so it is asked to, with the profile and
@@ -74,16 +67,11 @@ fn build(artifacts: &Path) {
 /// its output when it fails.
 pub fn run(program: &str, arguments: &[&str], settings: &[(&str, &str)]) {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env("LD_LIBRARY_PATH", library_folder());
+    command.args(arguments).env("LD_LIBRARY_PATH", library_folder());
     for key in ["CUDA_VISIBLE_DEVICES", "CUDA_INJECTION64_PATH"] {
         command.env_remove(key);
     }
-    let output = command
-        .envs(settings.iter().copied())
-        .output()
-        .expect("run the program");
+    let output = command.envs(settings.iter().copied()).output().expect("run the program");
     assert!(
         output.status.success(),
         "{program} {arguments:?} with {settings:?}: {}\n{}{}",

@@ -18,10 +18,7 @@ fn callbacks() {
     probe("nesting", &[]);
     probe("only-what-is-enabled", &[]);
     probe("external-correlation", &[]);
-    probe(
-        "correlation-wraps",
-        &[("WARPLENS_SIM_CORRELATION_START", "4294967280")],
-    );
+    probe("correlation-wraps", &[("WARPLENS_SIM_CORRELATION_START", "4294967280")]);
     probe("resources", &[]);
 }
 
@@ -72,13 +69,7 @@ fn device() {
     probe("numbers", &[]);
     probe("waiting", &[]);
     probe("host-function", &[]);
-    probe(
-        "devices",
-        &[
-            ("WARPLENS_SIM_DEVICES", "4"),
-            ("CUDA_VISIBLE_DEVICES", "2,0"),
-        ],
-    );
+    probe("devices", &[("WARPLENS_SIM_DEVICES", "4"), ("CUDA_VISIBLE_DEVICES", "2,0")]);
     probe("prescribed", &[]);
     probe("proc-address", &[]);
 }
@@ -93,22 +84,13 @@ fn memory() {
 fn faults() {
     probe("second-subscriber", &[]);
     for error in ["15", "39", "999"] {
-        probe(
-            "subscribe-error",
-            &[("WARPLENS_SIM_ERROR_SUBSCRIBE", error)],
-        );
+        probe("subscribe-error", &[("WARPLENS_SIM_ERROR_SUBSCRIBE", error)]);
     }
     for error in ["35", "15", "999"] {
         probe("enable-error", &[("WARPLENS_SIM_ERROR_ENABLE", error)]);
     }
     for version in ["12.9", "13.5"] {
-        probe(
-            "no-device",
-            &[
-                ("WARPLENS_SIM_DEVICES", "0"),
-                ("WARPLENS_SIM_CUPTI", version),
-            ],
-        );
+        probe("no-device", &[("WARPLENS_SIM_DEVICES", "0"), ("WARPLENS_SIM_CUPTI", version)]);
     }
     probe("failing-launches", &[("WARPLENS_SIM_FAIL_EVERY", "5")]);
     probe("fork", &[]);
@@ -133,19 +115,10 @@ fn injection_is_the_real_drivers() {
     // Also as a bare name on the loader's path.
     probe(
         "injection",
-        &[
-            ("CUDA_INJECTION64_PATH", "libsim_injected.so"),
-            ("SIM_INJECTED_ANSWER", "1"),
-        ],
+        &[("CUDA_INJECTION64_PATH", "libsim_injected.so"), ("SIM_INJECTED_ANSWER", "1")],
     );
-    probe(
-        "injection-missing",
-        &[("CUDA_INJECTION64_PATH", "/nonexistent/library.so")],
-    );
-    probe(
-        "injection-missing",
-        &[("CUDA_INJECTION64_PATH", "libc.so.6")],
-    );
+    probe("injection-missing", &[("CUDA_INJECTION64_PATH", "/nonexistent/library.so")]);
+    probe("injection-missing", &[("CUDA_INJECTION64_PATH", "libc.so.6")]);
 }
 
 #[test]
@@ -155,9 +128,5 @@ fn launches_are_all_accounted_for() {
 
 #[test]
 fn cudarc_runs_on_it() {
-    run(
-        env!("CARGO_BIN_EXE_cudarc-client"),
-        &[],
-        &[("WARPLENS_SIM_DEVICES", "2")],
-    );
+    run(env!("CARGO_BIN_EXE_cudarc-client"), &[], &[("WARPLENS_SIM_DEVICES", "2")]);
 }

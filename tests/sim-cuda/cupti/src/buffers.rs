@@ -31,14 +31,8 @@ pub(crate) struct CompleteInfo {
 /// Who gives and takes buffers.
 #[derive(Clone, Copy)]
 pub(crate) enum Owner {
-    First {
-        request: Request,
-        complete: Complete,
-    },
-    PerSubscriber {
-        request: RequestV2,
-        complete: CompleteV2,
-    },
+    First { request: Request, complete: Complete },
+    PerSubscriber { request: RequestV2, complete: CompleteV2 },
 }
 
 /// A buffer of the profiler, while CUPTI has it.
@@ -113,12 +107,7 @@ fn request() -> Option<Buffer> {
         Owner::First { request, .. } => request(&raw mut start, &raw mut size, &raw mut most),
         Owner::PerSubscriber { request, .. } => {
             let info = size_of::<usize>();
-            request(
-                &raw mut start,
-                &raw mut size,
-                &raw mut most,
-                &raw const info,
-            );
+            request(&raw mut start, &raw mut size, &raw mut most, &raw const info);
         }
     }
     // Real CUPTI needs records aligned to 8; a buffer that is not cannot hold any.
@@ -167,12 +156,7 @@ impl Buffer {
 
     /// Notes what became of the work behind the last record.
     pub(crate) fn note(&mut self, work: u64, clock_offset: i64, outcome: Outcome, module: usize) {
-        self.contents.settlements.push(Settlement {
-            work,
-            clock_offset,
-            outcome,
-            padding: 0,
-        });
+        self.contents.settlements.push(Settlement { work, clock_offset, outcome, padding: 0 });
         if module == 0 {
             return;
         }

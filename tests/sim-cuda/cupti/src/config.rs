@@ -28,9 +28,7 @@ pub(crate) fn get() -> &'static Config {
 
 fn parse(look_up: impl Fn(&str) -> Option<String>) -> Config {
     let number = |key: &str, default: u64| {
-        look_up(key)
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(default)
+        look_up(key).and_then(|text| text.trim().parse().ok()).unwrap_or(default)
     };
     let error = |key: &str| i32::try_from(number(key, 0)).unwrap_or(0);
     let late = look_up("WARPLENS_SIM_LATE").unwrap_or_default();

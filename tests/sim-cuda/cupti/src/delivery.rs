@@ -74,12 +74,7 @@ pub(crate) fn finish() -> Cupti {
     DELIVERING.set(true);
     let mut state = lock(&DELIVERY);
     let state = state.get_or_insert_default();
-    for buffer in state
-        .current
-        .take()
-        .into_iter()
-        .chain(buffers::take_spare())
-    {
+    for buffer in state.current.take().into_iter().chain(buffers::take_spare()) {
         hand_back(buffer);
     }
     DELIVERING.set(false);
@@ -89,12 +84,7 @@ pub(crate) fn finish() -> Cupti {
 fn fill(state: &mut State, extent: Extent) {
     let now = device_clock::now();
     let forced = extent == Extent::Forced;
-    let mut filler = Filler {
-        state,
-        offset: clock::offset(),
-        now,
-        refused: false,
-    };
+    let mut filler = Filler { state, offset: clock::offset(), now, refused: false };
     let records = std::mem::take(&mut *lock(&IMMEDIATE));
     for record in records {
         filler.immediate(&record);
@@ -128,10 +118,7 @@ impl Filler<'_> {
     /// Held-back records that may go.
     fn take_due(&mut self, everything: bool) -> Vec<Queued> {
         let now = self.now;
-        self.state
-            .held
-            .extract_if(.., |queued| everything || queued.held_until <= now)
-            .collect()
+        self.state.held.extract_if(.., |queued| everything || queued.held_until <= now).collect()
     }
 
     fn stamp(&self, time: u64) -> u64 {
@@ -166,11 +153,8 @@ impl Filler<'_> {
         } else {
             (0, 0, Outcome::Zeroed)
         };
-        let record = if queued.whole_graph {
-            Record::GraphTrace(*work)
-        } else {
-            Record::Work(*work)
-        };
+        let record =
+            if queued.whole_graph { Record::GraphTrace(*work) } else { Record::Work(*work) };
         let bytes = encode(version::current(), &record, start, end);
         let offset = self.offset;
         let bytes = bytes.filter(|_| queued.fate != Fate::Drop);
@@ -195,11 +179,7 @@ impl Filler<'_> {
     /// A buffer with room; a full one is handed back first. `None` when the profiler refuses one, and
     /// for the rest of this delivery then.
     fn buffer(&mut self, bytes: usize) -> Option<&mut Buffer> {
-        let fits = self
-            .state
-            .current
-            .as_ref()
-            .is_some_and(|buffer| buffer.has_room(bytes));
+        let fits = self.state.current.as_ref().is_some_and(|buffer| buffer.has_room(bytes));
         if !fits {
             if let Some(full) = self.state.current.take() {
                 hand_back(full);
@@ -209,10 +189,7 @@ impl Filler<'_> {
                 self.refused = self.state.current.is_none();
             }
         }
-        self.state
-            .current
-            .as_mut()
-            .filter(|buffer| buffer.has_room(bytes))
+        self.state.current.as_mut().filter(|buffer| buffer.has_room(bytes))
     }
 }
 
@@ -222,7 +199,7 @@ fn hand_back(buffer: Buffer) {
     }
 }
 
-/// Tells libcuda what became of work, and that names are no longer needed.
+/// Tells libcuda what became of work, and that names are free to be used again.
 fn settle(contents: &Contents) {
     let Some(channel) = profiler::channel() else {
         return;

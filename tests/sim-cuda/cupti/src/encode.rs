@@ -35,10 +35,7 @@ impl Bytes {
     }
 
     fn new(version: Version, kind: u32) -> Option<Self> {
-        let mut record = Self {
-            bytes: [0; LONGEST],
-            length: stride(version, kind)?,
-        };
+        let mut record = Self { bytes: [0; LONGEST], length: stride(version, kind)? };
         record.word(0, kind);
         Some(record)
     }
@@ -79,11 +76,7 @@ pub(crate) fn encode(version: Version, record: &Record, start: u64, end: u64) ->
         Record::Api(api) => api_record(version, api, start, end),
         Record::Memory(memory) => memory_record(version, memory, start),
         Record::Sync(sync) => sync_record(version, sync, start, end),
-        Record::External {
-            kind,
-            id,
-            correlation,
-        } => {
+        Record::External { kind, id, correlation } => {
             let mut bytes = Bytes::new(version, kind::EXTERNAL_CORRELATION)?;
             bytes.word(4, *kind);
             bytes.long(8, *id);
@@ -229,19 +222,10 @@ mod tests {
         for version in VERSIONS {
             let bytes = encode(version, &Record::Work(work), 5, 9).unwrap();
             let bytes = bytes.as_slice();
-            assert_eq!(
-                bytes.len(),
-                stride(version, kind::CONCURRENT_KERNEL).unwrap()
-            );
+            assert_eq!(bytes.len(), stride(version, kind::CONCURRENT_KERNEL).unwrap());
             assert_eq!(bytes[16], 5);
-            assert_eq!(
-                bytes.get(216).is_some_and(|&b| b == 0xff),
-                version.number() >= (13, 1)
-            );
-            assert_eq!(
-                bytes.get(240).is_some_and(|&b| b == 0xff),
-                version.number() >= (13, 4)
-            );
+            assert_eq!(bytes.get(216).is_some_and(|&b| b == 0xff), version.number() >= (13, 1));
+            assert_eq!(bytes.get(240).is_some_and(|&b| b == 0xff), version.number() >= (13, 4));
         }
     }
 

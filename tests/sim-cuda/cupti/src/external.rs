@@ -22,11 +22,7 @@ pub(crate) fn push(kind: u32, id: u64) -> Cupti {
 
 pub(crate) fn pop(kind: u32) -> Cupti<u64> {
     let kind = valid(kind)?;
-    STACKS
-        .try_with(|stacks| stacks.borrow_mut()[kind].pop())
-        .ok()
-        .flatten()
-        .ok_or(QUEUE_EMPTY)
+    STACKS.try_with(|stacks| stacks.borrow_mut()[kind].pop()).ok().flatten().ok_or(QUEUE_EMPTY)
 }
 
 /// The top of every stack of this thread: kind and id.
@@ -34,17 +30,12 @@ pub(crate) fn tops() -> Vec<(u32, u64)> {
     let tops = STACKS.try_with(|stacks| {
         let stacks = stacks.borrow();
         let tops = (0..).zip(stacks.iter());
-        tops.filter_map(|(kind, stack)| Some((kind, *stack.last()?)))
-            .collect()
+        tops.filter_map(|(kind, stack)| Some((kind, *stack.last()?))).collect()
     });
     tops.unwrap_or_default()
 }
 
 fn valid(kind: u32) -> Cupti<usize> {
     let kind = kind as usize;
-    if (1..KINDS).contains(&kind) {
-        Ok(kind)
-    } else {
-        Err(INVALID_PARAMETER)
-    }
+    if (1..KINDS).contains(&kind) { Ok(kind) } else { Err(INVALID_PARAMETER) }
 }

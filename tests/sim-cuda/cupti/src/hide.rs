@@ -49,11 +49,8 @@ struct Symbols {
 /// Hides what is newer than the simulated version.
 pub(crate) fn hide_newer() {
     let number = version::current().number();
-    let newer: Vec<&CStr> = SINCE
-        .iter()
-        .filter(|(since, _)| *since > number)
-        .map(|(_, name)| *name)
-        .collect();
+    let newer: Vec<&CStr> =
+        SINCE.iter().filter(|(since, _)| *since > number).map(|(_, name)| *name).collect();
     if newer.is_empty() {
         return;
     }
@@ -94,11 +91,7 @@ fn symbols() -> Option<Symbols> {
     }
     // SAFETY: dladdr1 stored the link map of this loaded library, which begins like `LinkMap`.
     let map = unsafe { &*map.cast::<LinkMap>() };
-    let mut symbols = Symbols {
-        table: std::ptr::null_mut(),
-        strings: std::ptr::null(),
-        count: 0,
-    };
+    let mut symbols = Symbols { table: std::ptr::null_mut(), strings: std::ptr::null(), count: 0 };
     let mut entry = map.dynamic;
     loop {
         // SAFETY: the dynamic section ends with a DT_NULL entry, where the loop stops.

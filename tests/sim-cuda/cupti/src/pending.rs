@@ -91,10 +91,7 @@ pub(crate) fn push(works: &[Work], whole_graph: bool) -> bool {
 
 /// Notes when a call returned.
 pub(crate) fn call_exit(sequence: u64, time: u64) {
-    if let Some(exit) = lock(&EXITS)
-        .as_mut()
-        .and_then(|exits| exits.get_mut(&sequence))
-    {
+    if let Some(exit) = lock(&EXITS).as_mut().and_then(|exits| exits.get_mut(&sequence)) {
         *exit = Some(time);
     }
 }
@@ -104,10 +101,7 @@ pub(crate) fn keeps_times(queued: &Queued) -> bool {
     let Fate::ZeroAfter { previous_end } = queued.fate else {
         return true;
     };
-    let exit = lock(&EXITS)
-        .as_mut()
-        .and_then(|exits| exits.remove(&queued.work.call))
-        .flatten();
+    let exit = lock(&EXITS).as_mut().and_then(|exits| exits.remove(&queued.work.call)).flatten();
     // Without an exit the call is still open although the work, and so the previous launch, is over.
     exit.is_none_or(|exit| previous_end <= exit)
 }
@@ -121,16 +115,8 @@ pub(crate) fn take(now: u64, everything: bool) -> Vec<Queued> {
             continue;
         };
         for stream in shard.streams.values_mut() {
-            let ended = stream
-                .waiting
-                .iter()
-                .take_while(|queued| queued.work.end <= now)
-                .count();
-            let count = if everything {
-                stream.waiting.len()
-            } else {
-                ended
-            };
+            let ended = stream.waiting.iter().take_while(|queued| queued.work.end <= now).count();
+            let count = if everything { stream.waiting.len() } else { ended };
             taken.extend(stream.waiting.drain(..count));
         }
     }
@@ -147,10 +133,7 @@ impl Stream {
         random: Option<&mut Random>,
         one_already: bool,
     ) -> Queued {
-        if self
-            .last
-            .is_none_or(|last| last.correlation != work.correlation)
-        {
+        if self.last.is_none_or(|last| last.correlation != work.correlation) {
             self.before = self.last.take();
         }
         let last = self.last.get_or_insert(Previous {
@@ -159,17 +142,10 @@ impl Stream {
             sound: true,
         });
         last.end = last.end.max(work.end);
-        let mut queued = Queued {
-            work: *work,
-            fate: Fate::Plain,
-            held_until: 0,
-            whole_graph,
-        };
+        let mut queued = Queued { work: *work, fate: Fate::Plain, held_until: 0, whole_graph };
         let Some(random) = random else { return queued };
         let config = config::get();
-        let previous = self
-            .before
-            .filter(|before| before.sound && before.end > work.launched);
+        let previous = self.before.filter(|before| before.sound && before.end > work.launched);
         if random.chance(config.drop_permille) {
             queued.fate = Fate::Drop;
             last.sound = false;
@@ -177,9 +153,7 @@ impl Stream {
             && !one_already
             && let Some(previous) = previous
         {
-            queued.fate = Fate::ZeroAfter {
-                previous_end: previous.end,
-            };
+            queued.fate = Fate::ZeroAfter { previous_end: previous.end };
             last.sound = false;
         }
         if random.chance(config.late_permille) {

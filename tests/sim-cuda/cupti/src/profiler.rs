@@ -9,15 +9,8 @@ use sim_channel::{Channel, Profiler, Work, find};
 use crate::encode::Record;
 use crate::{buffers, delivery, external, pending, settings, subscriber, worker};
 
-static PROFILER: Profiler = Profiler {
-    callback: subscriber::deliver,
-    prepare,
-    submit,
-    call_exit,
-    api,
-    memory,
-    sync,
-};
+static PROFILER: Profiler =
+    Profiler { callback: subscriber::deliver, prepare, submit, call_exit, api, memory, sync };
 
 /// The channel to the simulated libcuda of this process, once that is loaded. Makes this library its
 /// profiler.
@@ -27,10 +20,9 @@ pub(crate) fn channel() -> Option<&'static Channel> {
         return Some(channel);
     }
     let channel = find::channel()?;
-    channel.profiler.store(
-        std::ptr::from_ref(&PROFILER).cast_mut(),
-        std::sync::atomic::Ordering::Release,
-    );
+    channel
+        .profiler
+        .store(std::ptr::from_ref(&PROFILER).cast_mut(), std::sync::atomic::Ordering::Release);
     Some(CHANNEL.get_or_init(|| channel))
 }
 
@@ -46,11 +38,7 @@ extern "C" fn submit(work: *const Work, count: usize) -> u32 {
     let by_graph = channel.is_some_and(|channel| channel.records(kind::GRAPH_TRACE));
     let wants_exit = if first.graph != 0 && by_graph {
         let mut whole = *first;
-        whole.start = works
-            .iter()
-            .map(|work| work.start)
-            .min()
-            .unwrap_or(first.start);
+        whole.start = works.iter().map(|work| work.start).min().unwrap_or(first.start);
         whole.end = works.iter().map(|work| work.end).max().unwrap_or(first.end);
         pending::push(&[whole], true)
     } else {
@@ -67,21 +55,13 @@ extern "C" fn call_exit(sequence: u64, time: u64) {
 extern "C" fn api(record: *const ApiRecord) {
     // SAFETY: libcuda passes a record of its own stack.
     let record = unsafe { *record };
-    let domain = if record.kind == kind::RUNTIME {
-        RUNTIME
-    } else {
-        DRIVER
-    };
+    let domain = if record.kind == kind::RUNTIME { RUNTIME } else { DRIVER };
     if !settings::api_enabled(domain, record.cbid) {
         return;
     }
     if channel().is_some_and(|channel| channel.records(kind::EXTERNAL_CORRELATION)) {
         for (kind, id) in external::tops() {
-            delivery::add(Record::External {
-                kind,
-                id,
-                correlation: record.correlation,
-            });
+            delivery::add(Record::External { kind, id, correlation: record.correlation });
         }
     }
     delivery::add(Record::Api(record));

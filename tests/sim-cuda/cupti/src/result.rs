@@ -35,11 +35,7 @@ pub(crate) fn code(result: Cupti) -> i32 {
 /// The channel to a driver that has devices. Without one, most functions of the real libraries answer
 /// 15 in CUDA 12 and 999 in CUDA 13.
 pub(crate) fn ready() -> Cupti<&'static Channel> {
-    let refusal = if version::current().major == 12 {
-        NOT_INITIALIZED
-    } else {
-        UNKNOWN
-    };
+    let refusal = if version::current().major == 12 { NOT_INITIALIZED } else { UNKNOWN };
     let channel = profiler::channel().ok_or(refusal)?;
     match (channel.host.state)() {
         State::Before | State::Injecting | State::Ready => Ok(channel),
@@ -50,11 +46,7 @@ pub(crate) fn ready() -> Cupti<&'static Channel> {
 /// From 13.3 on, not even versions and records are answered when there is no libcuda in the process.
 pub(crate) fn loaded() -> Cupti {
     let version = version::current();
-    if version.number() >= (13, 3) && profiler::channel().is_none() {
-        Err(UNKNOWN)
-    } else {
-        Ok(())
-    }
+    if version.number() >= (13, 3) && profiler::channel().is_none() { Err(UNKNOWN) } else { Ok(()) }
 }
 
 /// Name of a result.

@@ -51,46 +51,32 @@ pub(crate) fn set(attribute: u32, size: Out<usize>, value: Out<c_void>) -> Cupti
         value.cast::<u64>().get()
     };
     let word = word.ok_or(INVALID_PARAMETER)?;
-    lock(&VALUES)
-        .get_or_insert_default()
-        .insert(attribute, word);
+    lock(&VALUES).get_or_insert_default().insert(attribute, word);
     Ok(())
 }
 
 /// `cuptiActivityGetAttribute`.
 pub(crate) fn get(attribute: u32, size: Out<usize>, value: Out<c_void>) -> Cupti {
     let width = room(attribute, size)?;
-    let stored = lock(&VALUES)
-        .as_ref()
-        .and_then(|values| values.get(&attribute).copied());
+    let stored = lock(&VALUES).as_ref().and_then(|values| values.get(&attribute).copied());
     let word = stored.unwrap_or_else(|| default(attribute));
     let done = if width == 1 {
         value.cast::<u8>().put(u8::from(word != 0))
     } else {
         value.cast::<u64>().put(word)
     };
-    if done && size.put(width) {
-        Ok(())
-    } else {
-        Err(INVALID_PARAMETER)
-    }
+    if done && size.put(width) { Ok(()) } else { Err(INVALID_PARAMETER) }
 }
 
 fn room(attribute: u32, size: Out<usize>) -> Cupti<usize> {
     let width = width(attribute).ok_or(INVALID_PARAMETER)?;
     let given = size.get().ok_or(INVALID_PARAMETER)?;
-    if given < width {
-        Err(PARAMETER_SIZE_NOT_SUFFICIENT)
-    } else {
-        Ok(width)
-    }
+    if given < width { Err(PARAMETER_SIZE_NOT_SUFFICIENT) } else { Ok(width) }
 }
 
 /// Turns records of one API function on or off.
 pub(crate) fn enable_api(domain: u32, cbid: u32, on: bool) -> Cupti {
-    let word = API_OFF[row(domain)]
-        .get(cbid as usize / 64)
-        .ok_or(INVALID_PARAMETER)?;
+    let word = API_OFF[row(domain)].get(cbid as usize / 64).ok_or(INVALID_PARAMETER)?;
     let bit = 1 << (cbid % 64);
     if on {
         word.fetch_and(!bit, Ordering::AcqRel);

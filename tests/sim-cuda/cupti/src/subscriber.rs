@@ -54,10 +54,7 @@ pub(crate) fn reset(channel: Option<&Channel>) {
 }
 
 fn clear(channel: Option<&Channel>) {
-    for word in channel
-        .iter()
-        .flat_map(|channel| channel.enabled.iter().flatten())
-    {
+    for word in channel.iter().flat_map(|channel| channel.enabled.iter().flatten()) {
         word.store(0, Ordering::Release);
     }
     FUNCTION.store(0, Ordering::Release);
@@ -67,11 +64,7 @@ fn clear(channel: Option<&Channel>) {
 pub(crate) fn check(subscriber: usize) -> Cupti {
     let present = FUNCTION.load(Ordering::Acquire) != 0
         && subscriber == handle(NUMBER.load(Ordering::Acquire));
-    if present {
-        Ok(())
-    } else {
-        Err(INVALID_PARAMETER)
-    }
+    if present { Ok(()) } else { Err(INVALID_PARAMETER) }
 }
 
 fn handle(number: usize) -> usize {

@@ -14,12 +14,7 @@ pub(crate) struct Version {
 }
 
 const fn version(major: u32, minor: u32, api: u32, column: usize) -> Version {
-    Version {
-        major,
-        minor,
-        api,
-        column,
-    }
+    Version { major, minor, api, column }
 }
 
 /// All of them, in the order of the layout table.
@@ -52,15 +47,10 @@ fn choose(major: u32, text: Option<&str>) -> Version {
     let named = text.and_then(|text| {
         let (major, minor) = text.trim().split_once('.')?;
         let wanted = (major.parse().ok()?, minor.parse().ok()?);
-        VERSIONS
-            .into_iter()
-            .find(|version| version.number() == wanted)
+        VERSIONS.into_iter().find(|version| version.number() == wanted)
     });
     let newest = VERSIONS.into_iter().rfind(|version| version.major == major);
-    named
-        .filter(|version| version.major == major)
-        .or(newest)
-        .unwrap_or(VERSIONS[0])
+    named.filter(|version| version.major == major).or(newest).unwrap_or(VERSIONS[0])
 }
 
 /// The version simulated in this process.

@@ -21,11 +21,7 @@ static WOKEN: Condvar = Condvar::new();
 pub(crate) fn start() {
     STARTED.call_once(|| {
         // Without it full buffers still come back with every flush.
-        drop(
-            std::thread::Builder::new()
-                .name("cupti-worker".to_owned())
-                .spawn(work),
-        );
+        drop(std::thread::Builder::new().name("cupti-worker".to_owned()).spawn(work));
     });
 }
 

@@ -66,10 +66,7 @@ pub(crate) fn run(
     if let Err(error) = enter(&mut frame) {
         return error.0;
     }
-    let call = Call {
-        correlation: frame.correlation,
-        sequence: THREAD.with(|t| t.sequence.get()),
-    };
+    let call = Call { correlation: frame.correlation, sequence: THREAD.with(|t| t.sequence.get()) };
     let result = code(body(&call));
     exit(&mut frame, result);
     result
@@ -82,9 +79,7 @@ pub(crate) fn enter(frame: &mut Frame) -> Cu {
     frame.correlation = THREAD.with(|thread| {
         if thread.depth.get() == 0 {
             thread.correlation.set(next_correlation());
-            thread
-                .sequence
-                .set(SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1);
+            thread.sequence.set(SEQUENCE.fetch_add(1, Ordering::Relaxed) + 1);
             thread.exit_wanted.set(false);
             thread.captured.set(false);
             let timed = site.effect != Effect::None && truth::writer().is_some();
@@ -142,11 +137,7 @@ pub(crate) fn want_exit() {
 pub(crate) fn launch_may_fail() -> Cu {
     let every = config::get().fail_every;
     let number = LAUNCHES.fetch_add(1, Ordering::Relaxed) + 1;
-    if number.checked_rem(every) == Some(0) {
-        Err(LAUNCH_OUT_OF_RESOURCES)
-    } else {
-        Ok(())
-    }
+    if number.checked_rem(every) == Some(0) { Err(LAUNCH_OUT_OF_RESOURCES) } else { Ok(()) }
 }
 
 /// The kernel's id of this thread.
@@ -243,9 +234,5 @@ fn next_correlation() -> u32 {
 }
 
 fn api_kind(site: &Site) -> u32 {
-    if site.domain == callback::RUNTIME {
-        kind::RUNTIME
-    } else {
-        kind::DRIVER
-    }
+    if site.domain == callback::RUNTIME { kind::RUNTIME } else { kind::DRIVER }
 }

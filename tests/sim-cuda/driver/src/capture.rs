@@ -44,10 +44,7 @@ pub(crate) fn begin(stream: &Arc<Stream>) -> Cu {
         origin: Arc::clone(stream),
         joined: Mutex::default(),
     });
-    state.capturing = Some(Capturing {
-        capture,
-        dependencies: Vec::new(),
-    });
+    state.capturing = Some(Capturing { capture, dependencies: Vec::new() });
     Ok(())
 }
 
@@ -64,9 +61,7 @@ pub(crate) fn end(stream: &Arc<Stream>) -> Result<Arc<Graph>, CuError> {
     let mut unjoined = false;
     for joined in lock(&capture.joined).drain(..) {
         if let Some(place) = lock(&joined.state).capturing.take() {
-            unjoined |= !capture
-                .graph
-                .all_before(&place.dependencies, &capturing.dependencies);
+            unjoined |= !capture.graph.all_before(&place.dependencies, &capturing.dependencies);
         }
     }
     lock(&stream.state).capturing = None;
@@ -83,10 +78,7 @@ pub(crate) fn take(stream: &Stream, task: &Task) -> Result<Option<u64>, CuError>
         return Ok(None);
     };
     // Without the stream's lock: the node's creation is announced to the profiler.
-    let node = capturing
-        .capture
-        .graph
-        .add(task.clone(), &capturing.dependencies)?;
+    let node = capturing.capture.graph.add(task.clone(), &capturing.dependencies)?;
     if let Some(place) = &mut lock(&stream.state).capturing {
         place.dependencies = vec![node.index];
     }

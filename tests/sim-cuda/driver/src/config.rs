@@ -55,9 +55,7 @@ pub(crate) fn get() -> &'static Config {
 
 fn parse(look_up: impl Fn(&str) -> Option<String>, kernels: &str) -> Config {
     let number = |key: &str, default: u64| {
-        look_up(key)
-            .and_then(|text| text.trim().parse().ok())
-            .unwrap_or(default)
+        look_up(key).and_then(|text| text.trim().parse().ok()).unwrap_or(default)
     };
     let small =
         |key: &str, default: u32| u32::try_from(number(key, u64::from(default))).unwrap_or(default);
@@ -70,9 +68,7 @@ fn parse(look_up: impl Fn(&str) -> Option<String>, kernels: &str) -> Config {
         launch_latency: number("WARPLENS_SIM_LAUNCH_LATENCY", LAUNCH_LATENCY),
         memory: number("WARPLENS_SIM_MEMORY", 80 << 30),
         touch_max: number("WARPLENS_SIM_TOUCH_MAX", 64 << 20),
-        truth: look_up("WARPLENS_SIM_TRUTH")
-            .filter(|text| !text.is_empty())
-            .map(PathBuf::from),
+        truth: look_up("WARPLENS_SIM_TRUTH").filter(|text| !text.is_empty()).map(PathBuf::from),
         kernels: durations(kernels),
         driver_version: i32::try_from(small("WARPLENS_SIM_DRIVER_VERSION", 13_000))
             .unwrap_or(13_000),
@@ -128,16 +124,9 @@ fn durations(text: &str) -> HashMap<String, Duration> {
             let mut fields = line.split('\t');
             let name = fields.next()?;
             let mean_ns = fields.next()?.trim().parse().ok()?;
-            let jitter_percent = fields
-                .next()
-                .map_or(Some(0), |field| field.trim().parse().ok())?;
-            Some((
-                name.to_owned(),
-                Duration {
-                    mean_ns,
-                    jitter_percent,
-                },
-            ))
+            let jitter_percent =
+                fields.next().map_or(Some(0), |field| field.trim().parse().ok())?;
+            Some((name.to_owned(), Duration { mean_ns, jitter_percent }))
         })
         .collect()
 }
@@ -164,19 +153,7 @@ mod tests {
     fn durations_are_read_and_nonsense_is_skipped() {
         let table = durations("a<b, c>\t1500\t10\nx\nb\t7\n\t\nc\tno\t1\n");
         assert_eq!(table.len(), 2);
-        assert_eq!(
-            table["a<b, c>"],
-            Duration {
-                mean_ns: 1500,
-                jitter_percent: 10
-            }
-        );
-        assert_eq!(
-            table["b"],
-            Duration {
-                mean_ns: 7,
-                jitter_percent: 0
-            }
-        );
+        assert_eq!(table["a<b, c>"], Duration { mean_ns: 1500, jitter_percent: 10 });
+        assert_eq!(table["b"], Duration { mean_ns: 7, jitter_percent: 0 });
     }
 }

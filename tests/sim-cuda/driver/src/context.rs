@@ -75,9 +75,7 @@ pub(crate) fn remove(context: &Context) {
 
 /// The calling thread's context.
 pub(crate) fn current() -> Result<Arc<Context>, CuError> {
-    STACK
-        .with_borrow(|stack| stack.last().cloned())
-        .ok_or(INVALID_CONTEXT)
+    STACK.with_borrow(|stack| stack.last().cloned()).ok_or(INVALID_CONTEXT)
 }
 
 /// Handle and number of the calling thread's context, zeros for none.
@@ -87,11 +85,7 @@ pub(crate) fn current_numbers() -> (usize, u32) {
 
 /// Replaces the top of the stack; 0 removes it.
 pub(crate) fn set_current(handle: usize) -> Cu {
-    let context = if handle == 0 {
-        None
-    } else {
-        Some(get(handle)?)
-    };
+    let context = if handle == 0 { None } else { Some(get(handle)?) };
     with_stack(|stack| {
         stack.pop();
         stack.extend(context);
@@ -131,12 +125,7 @@ impl Context {
     pub(crate) fn thread_stream(&self) -> Arc<Stream> {
         let mut streams = lock(&self.per_thread);
         let stream = streams.entry(api::thread_id()).or_insert_with(|| {
-            Arc::new(stream::default_stream(
-                self.handle,
-                self.id,
-                self.device,
-                &self.timeline,
-            ))
+            Arc::new(stream::default_stream(self.handle, self.id, self.device, &self.timeline))
         });
         Arc::clone(stream)
     }

@@ -43,10 +43,7 @@ pub(crate) fn all() -> &'static [Device] {
 
 /// The device of an ordinal.
 pub(crate) fn get(ordinal: i32) -> Result<&'static Device, CuError> {
-    usize::try_from(ordinal)
-        .ok()
-        .and_then(|index| all().get(index))
-        .ok_or(INVALID_DEVICE)
+    usize::try_from(ordinal).ok().and_then(|index| all().get(index)).ok_or(INVALID_DEVICE)
 }
 
 /// Name that devices go by.
@@ -84,18 +81,10 @@ impl Device {
     pub(crate) fn release_primary(&self, all: bool) -> Cu<Option<Arc<Context>>> {
         let mut primary = lock(&self.primary);
         if primary.retained == 0 {
-            return if all {
-                Ok(None)
-            } else {
-                Err(crate::error::INVALID_CONTEXT)
-            };
+            return if all { Ok(None) } else { Err(crate::error::INVALID_CONTEXT) };
         }
         primary.retained = if all { 0 } else { primary.retained - 1 };
-        Ok(if primary.retained == 0 {
-            primary.context.take()
-        } else {
-            None
-        })
+        Ok(if primary.retained == 0 { primary.context.take() } else { None })
     }
 }
 

@@ -43,25 +43,16 @@ pub(crate) fn describe(code: i32) -> Option<(&'static std::ffi::CStr, &'static s
         1 => (c"CUDA_ERROR_INVALID_VALUE", c"invalid argument"),
         2 => (c"CUDA_ERROR_OUT_OF_MEMORY", c"out of memory"),
         3 => (c"CUDA_ERROR_NOT_INITIALIZED", c"initialization error"),
-        100 => (
-            c"CUDA_ERROR_NO_DEVICE",
-            c"no CUDA-capable device is detected",
-        ),
+        100 => (c"CUDA_ERROR_NO_DEVICE", c"no CUDA-capable device is detected"),
         101 => (c"CUDA_ERROR_INVALID_DEVICE", c"invalid device ordinal"),
-        200 => (
-            c"CUDA_ERROR_INVALID_IMAGE",
-            c"device kernel image is invalid",
-        ),
+        200 => (c"CUDA_ERROR_INVALID_IMAGE", c"device kernel image is invalid"),
         201 => (c"CUDA_ERROR_INVALID_CONTEXT", c"invalid device context"),
         218 => (c"CUDA_ERROR_INVALID_PTX", c"a PTX JIT compilation failed"),
         301 => (c"CUDA_ERROR_FILE_NOT_FOUND", c"file not found"),
         400 => (c"CUDA_ERROR_INVALID_HANDLE", c"invalid resource handle"),
         500 => (c"CUDA_ERROR_NOT_FOUND", c"named symbol not found"),
         600 => (c"CUDA_ERROR_NOT_READY", c"device not ready"),
-        701 => (
-            c"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
-            c"too many resources requested for launch",
-        ),
+        701 => (c"CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES", c"too many resources requested for launch"),
         801 => (c"CUDA_ERROR_NOT_SUPPORTED", c"operation not supported"),
         900 => (
             c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
@@ -71,14 +62,10 @@ pub(crate) fn describe(code: i32) -> Option<(&'static std::ffi::CStr, &'static s
             c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
             c"operation failed due to a previous error during capture",
         ),
-        903 => (
-            c"CUDA_ERROR_STREAM_CAPTURE_UNMATCHED",
-            c"capture was not initiated in this stream",
-        ),
-        904 => (
-            c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED",
-            c"capturing stream has unjoined work",
-        ),
+        903 => {
+            (c"CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", c"capture was not initiated in this stream")
+        }
+        904 => (c"CUDA_ERROR_STREAM_CAPTURE_UNJOINED", c"capturing stream has unjoined work"),
         _ => return None,
     })
 }

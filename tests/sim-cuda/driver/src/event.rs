@@ -34,13 +34,7 @@ enum Mark {
 static EVENTS: Pool<Event> = Pool::new(Tag::Event);
 
 pub(crate) fn create(flags: u32) -> Arc<Event> {
-    EVENTS
-        .insert(|handle| Event {
-            handle,
-            flags,
-            mark: Mutex::new(Mark::Never),
-        })
-        .1
+    EVENTS.insert(|handle| Event { handle, flags, mark: Mutex::new(Mark::Never) }).1
 }
 
 pub(crate) fn get(handle: usize) -> Result<Arc<Event>, CuError> {
@@ -104,10 +98,7 @@ impl Event {
     }
 
     /// Milliseconds from this event to another.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "CUDA's interface is a float of milliseconds"
-    )]
+    #[expect(clippy::cast_precision_loss, reason = "CUDA's interface is a float of milliseconds")]
     pub(crate) fn elapsed(&self, end: &Self) -> Result<f32, CuError> {
         if (self.flags | end.flags) & DISABLE_TIMING != 0 {
             return Err(INVALID_HANDLE);

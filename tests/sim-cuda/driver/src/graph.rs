@@ -75,10 +75,7 @@ pub(crate) fn create() -> Arc<Graph> {
     let graph = allocate(next_id());
     callbacks::graph(
         resource::GRAPH_CREATED,
-        &GraphData {
-            graph: graph.handle,
-            ..GraphData::default()
-        },
+        &GraphData { graph: graph.handle, ..GraphData::default() },
     );
     graph
 }
@@ -88,13 +85,7 @@ fn next_id() -> u32 {
 }
 
 fn allocate(id: u32) -> Arc<Graph> {
-    GRAPHS
-        .insert(|handle| Graph {
-            handle,
-            id,
-            nodes: Mutex::default(),
-        })
-        .1
+    GRAPHS.insert(|handle| Graph { handle, id, nodes: Mutex::default() }).1
 }
 
 pub(crate) fn get(handle: usize) -> Result<Arc<Graph>, CuError> {
@@ -143,20 +134,13 @@ fn copy(original: &Graph, id: u32, exec: usize) -> Arc<Graph> {
 /// `cuGraphDestroy`.
 pub(crate) fn destroy(handle: usize) -> Cu {
     let graph = GRAPHS.get(handle)?;
-    let data = GraphData {
-        graph: graph.handle,
-        ..GraphData::default()
-    };
+    let data = GraphData { graph: graph.handle, ..GraphData::default() };
     callbacks::graph(resource::GRAPH_DESTROY_STARTING, &data);
     let nodes = lock(&graph.nodes).clone();
     for node in nodes {
         callbacks::graph(
             resource::GRAPHNODE_DESTROY_STARTING,
-            &GraphData {
-                node: node.handle,
-                node_type: node.kind,
-                ..data
-            },
+            &GraphData { node: node.handle, node_type: node.kind, ..data },
         );
     }
     destroy_quietly(&graph);
@@ -176,10 +160,7 @@ pub(crate) fn destroy_quietly(graph: &Graph) {
 pub(crate) fn instantiate(graph: &Graph) -> Arc<Exec> {
     let id = next_id();
     let source_nodes = lock(&graph.nodes).clone();
-    let starting = GraphData {
-        graph: graph.handle,
-        ..GraphData::default()
-    };
+    let starting = GraphData { graph: graph.handle, ..GraphData::default() };
     callbacks::graph(resource::GRAPHEXEC_CREATE_STARTING, &starting);
     let (_, exec) = EXECS.insert(|handle| Exec {
         handle,
@@ -189,15 +170,10 @@ pub(crate) fn instantiate(graph: &Graph) -> Arc<Exec> {
         tail: Mutex::new(0),
     });
     // Outside the pool's lock: cloning is announced to the profiler, which asks for numbers.
-    exec.plan
-        .get_or_init(|| plan(graph, id, exec.handle, &source_nodes));
+    exec.plan.get_or_init(|| plan(graph, id, exec.handle, &source_nodes));
     callbacks::graph(
         resource::GRAPHEXEC_CREATED,
-        &GraphData {
-            graph: graph.handle,
-            graph_exec: exec.handle,
-            ..GraphData::default()
-        },
+        &GraphData { graph: graph.handle, graph_exec: exec.handle, ..GraphData::default() },
     );
     exec
 }
@@ -209,17 +185,9 @@ fn plan(graph: &Graph, id: u32, exec: usize, sources: &[Arc<Node>]) -> Plan {
     let extra = branches.iter().copied().max().unwrap_or(0);
     let nodes = nodes.into_iter().zip(sources).zip(branches);
     let nodes = nodes
-        .map(|((node, source), branch)| ExecNode {
-            node,
-            source: source.id,
-            branch,
-        })
+        .map(|((node, source), branch)| ExecNode { node, source: source.id, branch })
         .collect();
-    Plan {
-        copy,
-        nodes,
-        branch_streams: (0..extra).map(|_| stream::next_id()).collect(),
-    }
+    Plan { copy, nodes, branch_streams: (0..extra).map(|_| stream::next_id()).collect() }
 }
 
 /// Puts every node on a branch: its first dependency's, unless an earlier node went on from there.
@@ -228,11 +196,7 @@ fn branches(nodes: &[Arc<Node>]) -> Vec<usize> {
     let mut branches: Vec<usize> = Vec::with_capacity(nodes.len());
     let mut used = 0;
     for node in nodes {
-        let free = node
-            .dependencies
-            .iter()
-            .copied()
-            .find(|&index| !continued[index]);
+        let free = node.dependencies.iter().copied().find(|&index| !continued[index]);
         let branch = if let Some(index) = free {
             continued[index] = true;
             branches[index]
@@ -249,11 +213,7 @@ fn branches(nodes: &[Arc<Node>]) -> Vec<usize> {
 pub(crate) fn destroy_exec(handle: usize) -> Cu {
     let exec = EXECS.get(handle)?;
     let copy = exec.plan().map_or(0, |plan| plan.copy.handle);
-    let data = GraphData {
-        graph: copy,
-        graph_exec: exec.handle,
-        ..GraphData::default()
-    };
+    let data = GraphData { graph: copy, graph_exec: exec.handle, ..GraphData::default() };
     callbacks::graph(resource::GRAPHEXEC_DESTROY_STARTING, &data);
     EXECS.remove(handle)?;
     if let Ok(plan) = exec.plan() {
@@ -274,11 +234,7 @@ pub(crate) fn destroy_node(handle: usize) -> Cu {
     drop(nodes);
     callbacks::graph(
         resource::GRAPHNODE_DESTROY_STARTING,
-        &GraphData {
-            graph: graph.handle,
-            node: handle,
-            ..GraphData::default()
-        },
+        &GraphData { graph: graph.handle, node: handle, ..GraphData::default() },
     );
     NODES.remove(handle).map(drop)
 }
@@ -294,17 +250,10 @@ impl Graph {
     /// Adds a node after some others and announces it.
     pub(crate) fn add(&self, task: Task, dependencies: &[usize]) -> Result<Arc<Node>, CuError> {
         let kind = node_type(&task);
-        if dependencies
-            .iter()
-            .any(|&index| index >= lock(&self.nodes).len())
-        {
+        if dependencies.iter().any(|&index| index >= lock(&self.nodes).len()) {
             return Err(INVALID_VALUE);
         }
-        let mut data = GraphData {
-            graph: self.handle,
-            node_type: kind,
-            ..GraphData::default()
-        };
+        let mut data = GraphData { graph: self.handle, node_type: kind, ..GraphData::default() };
         callbacks::graph(resource::GRAPHNODE_CREATE_STARTING, &data);
         let node = self.push(task, kind, dependencies.to_vec());
         data.node = node.handle;
@@ -318,11 +267,7 @@ impl Graph {
             .iter()
             .map(|&handle| {
                 let node = node(handle)?;
-                if node.graph == self.handle {
-                    Ok(node.index)
-                } else {
-                    Err(INVALID_VALUE)
-                }
+                if node.graph == self.handle { Ok(node.index) } else { Err(INVALID_VALUE) }
             })
             .collect()
     }
@@ -330,9 +275,7 @@ impl Graph {
     /// Handles of the nodes, in the order they were added.
     pub(crate) fn node_handles(&self, roots_only: bool) -> Vec<usize> {
         let nodes = lock(&self.nodes);
-        let wanted = nodes
-            .iter()
-            .filter(|node| !roots_only || node.dependencies.is_empty());
+        let wanted = nodes.iter().filter(|node| !roots_only || node.dependencies.is_empty());
         wanted.map(|node| node.handle).collect()
     }
 

@@ -90,11 +90,7 @@ extern "C" fn context_device(handle: usize) -> i32 {
 }
 
 extern "C" fn stream_id(_context: usize, handle: usize, per_thread: u8) -> u32 {
-    let default = if per_thread == 0 {
-        DefaultStream::Legacy
-    } else {
-        DefaultStream::PerThread
-    };
+    let default = if per_thread == 0 { DefaultStream::Legacy } else { DefaultStream::PerThread };
     stream::resolve(handle, default).map_or(0, |stream| stream.id)
 }
 

@@ -80,19 +80,11 @@ pub(crate) fn initialize(flags: u32) -> Cu {
 
 /// The state to be in, or `NoDevice` where there is none.
 fn stage(with_devices: State) -> u32 {
-    if config::get().visible.is_empty() {
-        State::NoDevice as u32
-    } else {
-        with_devices as u32
-    }
+    if config::get().visible.is_empty() { State::NoDevice as u32 } else { with_devices as u32 }
 }
 
 fn discover() -> Cu {
-    if config::get().visible.is_empty() {
-        Err(NO_DEVICE)
-    } else {
-        Ok(())
-    }
+    if config::get().visible.is_empty() { Err(NO_DEVICE) } else { Ok(()) }
 }
 
 /// Loads the library that `CUDA_INJECTION64_PATH` names and calls its entry point. A missing file or
@@ -101,9 +93,7 @@ fn inject() {
     if INJECTED.load(Ordering::Acquire) {
         return;
     }
-    let Some(path) = std::env::var("CUDA_INJECTION64_PATH")
-        .ok()
-        .filter(|path| !path.is_empty())
+    let Some(path) = std::env::var("CUDA_INJECTION64_PATH").ok().filter(|path| !path.is_empty())
     else {
         return;
     };

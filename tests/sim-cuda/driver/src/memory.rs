@@ -120,16 +120,7 @@ pub(crate) fn allocate(
         }
         return Err(OUT_OF_MEMORY);
     };
-    memory.live.insert(
-        address,
-        Block {
-            address,
-            size,
-            family,
-            device,
-            context,
-        },
-    );
+    memory.live.insert(address, Block { address, size, family, device, context });
     Ok(address)
 }
 
@@ -141,11 +132,7 @@ pub(crate) fn free(address: u64, families: &[Family]) -> Result<Block, CuError> 
         return Err(INVALID_VALUE);
     }
     if block.family == Family::Reserved
-        && memory
-            .mapped
-            .range(address..address + block.size)
-            .next()
-            .is_some()
+        && memory.mapped.range(address..address + block.size).next().is_some()
     {
         return Err(INVALID_VALUE);
     }
@@ -167,13 +154,7 @@ pub(crate) fn register(address: u64, size: u64, context: usize) -> Cu {
     if size == 0 || memory.live.contains_key(&address) {
         return Err(INVALID_VALUE);
     }
-    let block = Block {
-        address,
-        size,
-        family: Family::Registered,
-        device: 0,
-        context,
-    };
+    let block = Block { address, size, family: Family::Registered, device: 0, context };
     memory.live.insert(address, block);
     Ok(())
 }
@@ -206,11 +187,8 @@ pub(crate) fn map(address: u64, mapping: Mapping) -> Cu {
 /// Removes the mappings of a range; the handles they held.
 pub(crate) fn unmap(address: u64, size: u64) -> Result<Vec<usize>, CuError> {
     let mut memory = lock(memory());
-    let starts: Vec<u64> = memory
-        .mapped
-        .range(address..address + size)
-        .map(|(&at, _)| at)
-        .collect();
+    let starts: Vec<u64> =
+        memory.mapped.range(address..address + size).map(|(&at, _)| at).collect();
     if starts.is_empty() {
         return Err(INVALID_VALUE);
     }
@@ -237,11 +215,7 @@ pub(crate) fn block(address: u64) -> Option<Block> {
 /// Free and total bytes of a device.
 pub(crate) fn info(device: u32) -> (u64, u64) {
     let total = config::get().memory;
-    let used = lock(memory())
-        .used
-        .get(device as usize)
-        .copied()
-        .unwrap_or(0);
+    let used = lock(memory()).used.get(device as usize).copied().unwrap_or(0);
     (total.saturating_sub(used), total)
 }
 
@@ -260,13 +234,7 @@ fn discard(address: u64, size: u64) {
         std::ptr::with_exposed_provenance_mut::<libc::c_void>(usize::try_from(start).unwrap_or(0));
     // SAFETY: whole pages inside a block of the range that `reserve` mapped, which nobody uses: it is
     // freed or unmapped by the caller under the lock.
-    unsafe {
-        libc::madvise(
-            page,
-            usize::try_from(end - start).unwrap_or(0),
-            libc::MADV_DONTNEED,
-        )
-    };
+    unsafe { libc::madvise(page, usize::try_from(end - start).unwrap_or(0), libc::MADV_DONTNEED) };
 }
 
 impl Memory {

@@ -70,9 +70,7 @@ pub(crate) fn load(image: &[u8]) -> Result<Arc<Module>, CuError> {
 
 /// Names after `.entry` in PTX text.
 fn entries(ptx: &str) -> Vec<String> {
-    let code = ptx
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or(""));
+    let code = ptx.lines().map(|line| line.split("//").next().unwrap_or(""));
     let text: Vec<&str> = code.collect();
     text.join("\n")
         .split(".entry")
@@ -102,9 +100,7 @@ fn create(names: &[String], implicit: bool) -> Arc<Module> {
         pending: AtomicU64::new(0),
         unloaded: AtomicBool::new(false),
     });
-    lock(&NUMBERED)
-        .get_or_insert_default()
-        .insert(number, Arc::clone(&module));
+    lock(&NUMBERED).get_or_insert_default().insert(number, Arc::clone(&module));
     module
 }
 
@@ -128,9 +124,7 @@ pub(crate) fn unload(handle: usize) -> Result<(), CuError> {
 
 /// `count` records that named a module's kernels are gone.
 pub(crate) fn release(number: usize, count: u64) {
-    let module = lock(&NUMBERED)
-        .as_ref()
-        .and_then(|modules| modules.get(&number).cloned());
+    let module = lock(&NUMBERED).as_ref().and_then(|modules| modules.get(&number).cloned());
     let Some(module) = module else { return };
     let left = module.pending.fetch_sub(count, Ordering::SeqCst) - count;
     if left == 0 && module.unloaded.load(Ordering::SeqCst) {
@@ -177,12 +171,7 @@ impl Module {
         if let Some(function) = functions.get(name) {
             return Ok(Arc::clone(function));
         }
-        let offset = self
-            .names
-            .iter()
-            .find(|(own, _)| own == name)
-            .ok_or(NOT_FOUND)?
-            .1;
+        let offset = self.names.iter().find(|(own, _)| own == name).ok_or(NOT_FOUND)?.1;
         let function = Function::insert(self, name, offset);
         functions.insert(name.to_owned(), Arc::clone(&function));
         Ok(function)
@@ -284,9 +273,7 @@ impl Arena {
     }
 
     fn text(&self, offset: usize) -> *const c_char {
-        self.0
-            .get(offset..)
-            .map_or(std::ptr::null(), |rest| rest.as_ptr().cast())
+        self.0.get(offset..).map_or(std::ptr::null(), |rest| rest.as_ptr().cast())
     }
 }
 
@@ -325,11 +312,7 @@ mod tests {
         let number = first.number;
         drop(first);
         let other = load(b".version 8\n.entry other_kernel()").unwrap();
-        assert_ne!(
-            other.function("other_kernel").unwrap().name(),
-            address,
-            "still pending"
-        );
+        assert_ne!(other.function("other_kernel").unwrap().name(), address, "still pending");
         release(number, 1);
         let second = load(b".version 8\n.entry second_kernel()").unwrap();
         assert_eq!(second.function("second_kernel").unwrap().name(), address);

@@ -60,10 +60,7 @@ impl<T> Pool<T> {
         let reused = lock(&self.free).pop();
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         let index = reused.unwrap_or_else(|| {
-            slots.push(Slot {
-                generation: 0,
-                object: None,
-            });
+            slots.push(Slot { generation: 0, object: None });
             slots.len() - 1
         });
         let slot = &mut slots[index];
@@ -79,23 +76,16 @@ impl<T> Pool<T> {
     pub(crate) fn get(&self, handle: usize) -> Result<Arc<T>, CuError> {
         let (index, generation) = self.split(handle)?;
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots
-            .get(index)
-            .filter(|slot| slot.generation == generation);
-        slot.and_then(|slot| slot.object.clone())
-            .ok_or(INVALID_HANDLE)
+        let slot = slots.get(index).filter(|slot| slot.generation == generation);
+        slot.and_then(|slot| slot.object.clone()).ok_or(INVALID_HANDLE)
     }
 
     /// Makes a handle invalid; the object lives on while somebody still uses it.
     pub(crate) fn remove(&self, handle: usize) -> Result<Arc<T>, CuError> {
         let (index, generation) = self.split(handle)?;
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots
-            .get_mut(index)
-            .filter(|slot| slot.generation == generation);
-        let object = slot
-            .and_then(|slot| slot.object.take())
-            .ok_or(INVALID_HANDLE)?;
+        let slot = slots.get_mut(index).filter(|slot| slot.generation == generation);
+        let object = slot.and_then(|slot| slot.object.take()).ok_or(INVALID_HANDLE)?;
         drop(slots);
         lock(&self.free).push(index);
         self.live.fetch_sub(1, Ordering::Relaxed);

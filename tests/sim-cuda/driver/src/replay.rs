@@ -35,27 +35,16 @@ pub(crate) fn launch(call: &Call, stream: &Arc<Stream>, exec: &Exec) -> Cu {
     let mut state = lock(&stream.state);
     let mut exec_tail = lock(&exec.tail);
     let now = clock::now();
-    let base = stream
-        .ready(&state, now + config::get().launch_latency)
-        .max(*exec_tail);
+    let base = stream.ready(&state, now + config::get().launch_latency).max(*exec_tail);
     let mut ends: Vec<u64> = Vec::with_capacity(plan.nodes.len());
     let mut branch_ends = vec![base; plan.branch_streams.len() + 1];
     let mut submitted: Vec<Work> = Vec::new();
     for exec_node in &plan.nodes {
         let node = &exec_node.node;
         let task = lock(&node.task);
-        let after = node
-            .dependencies
-            .iter()
-            .map(|&index| ends[index])
-            .max()
-            .unwrap_or(0);
+        let after = node.dependencies.iter().map(|&index| ends[index]).max().unwrap_or(0);
         let earliest = branch_ends[exec_node.branch].max(after);
-        let start = if earliest > base {
-            earliest + NODE_GAP
-        } else {
-            base
-        };
+        let start = if earliest > base { earliest + NODE_GAP } else { base };
         let end = start + task.duration();
         ends.push(end);
         branch_ends[exec_node.branch] = end;
@@ -77,16 +66,8 @@ pub(crate) fn launch(call: &Call, stream: &Arc<Stream>, exec: &Exec) -> Cu {
         if let Task::Host(host) = *task {
             timer::at(end, move || host.run());
         }
-        let Some(mut piece) = task.work(
-            call,
-            place,
-            graph,
-            Span {
-                launched: now,
-                start,
-                end,
-            },
-        ) else {
+        let Some(mut piece) = task.work(call, place, graph, Span { launched: now, start, end })
+        else {
             continue;
         };
         let wanted = CHANNEL.records(piece.kind);

@@ -14,27 +14,13 @@ pub(crate) fn plain(cbid: u32, context: usize, handle: usize) {
 
 /// A module event in the current context.
 pub(crate) fn module(cbid: u32, module_id: u32, image: &[u8]) {
-    let data = ModuleData {
-        module_id,
-        cubin_size: image.len(),
-        cubin: image.as_ptr().cast(),
-    };
-    deliver(
-        cbid,
-        context::current_numbers().0,
-        0,
-        (&raw const data).cast(),
-    );
+    let data = ModuleData { module_id, cubin_size: image.len(), cubin: image.as_ptr().cast() };
+    deliver(cbid, context::current_numbers().0, 0, (&raw const data).cast());
 }
 
 /// A graph, node or executable graph event.
 pub(crate) fn graph(cbid: u32, data: &GraphData) {
-    deliver(
-        cbid,
-        context::current_numbers().0,
-        0,
-        (&raw const *data).cast(),
-    );
+    deliver(cbid, context::current_numbers().0, 0, (&raw const *data).cast());
 }
 
 /// Whether anybody listens, for callers that would build much for nobody.
@@ -49,10 +35,6 @@ fn deliver(cbid: u32, context: usize, handle: usize, descriptor: *const c_void) 
     let Some(profiler) = CHANNEL.profiler() else {
         return;
     };
-    let data = ResourceData {
-        context,
-        handle,
-        descriptor,
-    };
+    let data = ResourceData { context, handle, descriptor };
     (profiler.callback)(RESOURCE, cbid, (&raw const data).cast());
 }

@@ -104,11 +104,7 @@ pub(crate) fn default_stream(
 /// Makes a stream in the current context.
 pub(crate) fn create(flags: u32, priority: i32) -> Result<Arc<Stream>, CuError> {
     let context = context::current()?;
-    let role = if flags & NON_BLOCKING == 0 {
-        Role::Blocking
-    } else {
-        Role::NonBlocking
-    };
+    let role = if flags & NON_BLOCKING == 0 { Role::Blocking } else { Role::NonBlocking };
     let (_, stream) = STREAMS.insert(|handle| Stream {
         handle,
         id: next_id(),
@@ -133,11 +129,7 @@ pub(crate) fn resolve(handle: usize, default: DefaultStream) -> Result<Arc<Strea
         _ => return STREAMS.get(handle),
     };
     let context = context::current()?;
-    Ok(if per_thread {
-        context.thread_stream()
-    } else {
-        Arc::clone(&context.null_stream)
-    })
+    Ok(if per_thread { context.thread_stream() } else { Arc::clone(&context.null_stream) })
 }
 
 /// Makes a stream's handle invalid; its work goes on.
@@ -184,20 +176,12 @@ impl Stream {
     /// Whether the stream is idle.
     pub(crate) fn query(&self) -> Cu {
         self.refuse_capture()?;
-        if clock::now() >= self.tail() {
-            Ok(())
-        } else {
-            Err(NOT_READY)
-        }
+        if clock::now() >= self.tail() { Ok(()) } else { Err(NOT_READY) }
     }
 
     /// Fails while the stream is being captured.
     pub(crate) fn refuse_capture(&self) -> Cu {
-        if lock(&self.state).capturing.is_some() {
-            Err(STREAM_CAPTURE_UNSUPPORTED)
-        } else {
-            Ok(())
-        }
+        if lock(&self.state).capturing.is_some() { Err(STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
     }
 }
 

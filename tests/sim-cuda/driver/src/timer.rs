@@ -15,12 +15,8 @@ struct Queue {
     next: u64,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue {
-    waiting: BinaryHeap::new(),
-    jobs: Vec::new(),
-    running: None,
-    next: 0,
-});
+static QUEUE: Mutex<Queue> =
+    Mutex::new(Queue { waiting: BinaryHeap::new(), jobs: Vec::new(), running: None, next: 0 });
 static CHANGED: Condvar = Condvar::new();
 static STARTED: Once = Once::new();
 
@@ -29,11 +25,7 @@ pub(crate) fn at(time: u64, job: impl FnOnce() + Send + 'static) {
     STARTED.call_once(|| {
         // Without the thread the functions never run and waits for them never end; there is no
         // caller to tell, and a process that cannot start a thread is lost anyway.
-        drop(
-            std::thread::Builder::new()
-                .name("sim-host-func".to_owned())
-                .spawn(work),
-        );
+        drop(std::thread::Builder::new().name("sim-host-func".to_owned()).spawn(work));
     });
     let mut queue = lock(&QUEUE);
     let number = queue.next;
@@ -50,10 +42,7 @@ pub(crate) fn settle(time: u64) {
     }
     let mut queue = lock(&QUEUE);
     while queue.running.is_some_and(|due| due <= time)
-        || queue
-            .waiting
-            .peek()
-            .is_some_and(|&Reverse((due, _))| due <= time)
+        || queue.waiting.peek().is_some_and(|&Reverse((due, _))| due <= time)
     {
         queue = CHANGED.wait(queue).unwrap_or_else(PoisonError::into_inner);
     }
@@ -69,10 +58,7 @@ fn work() {
         let now = clock::now();
         if now < due {
             let wait = Duration::from_nanos(due - now);
-            queue = CHANGED
-                .wait_timeout(queue, wait)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            queue = CHANGED.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0;
             continue;
         }
         queue.waiting.pop();

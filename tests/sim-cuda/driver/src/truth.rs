@@ -22,16 +22,11 @@ pub(crate) fn start() {
         let writer = Writer::create(directory, std::process::id()).ok()?;
         for (ordinal, &physical) in config::get().visible.iter().enumerate() {
             let ordinal = u32::try_from(ordinal).unwrap_or(u32::MAX);
-            writer.append(&Entry::Device(Device {
-                ordinal,
-                uuid: config::uuid(physical),
-            }));
+            writer.append(&Entry::Device(Device { ordinal, uuid: config::uuid(physical) }));
         }
         for name in early.drain(..) {
             writer.append(&Entry::Name(name));
         }
-        // SAFETY: `at_exit` is a plain function of this library, which is never unloaded.
-        unsafe { libc::atexit(at_exit) };
         Some(writer)
     });
 }
@@ -44,10 +39,7 @@ pub(crate) fn writer() -> Option<&'static Writer> {
 /// Gives a kernel name its number.
 pub(crate) fn name(text: &str) -> u32 {
     let mut early = lock(&EARLY);
-    let name = Name {
-        id: NAMES.fetch_add(1, Ordering::Relaxed) + 1,
-        text: text.to_owned(),
-    };
+    let name = Name { id: NAMES.fetch_add(1, Ordering::Relaxed) + 1, text: text.to_owned() };
     let id = name.id;
     match WRITER.get() {
         Some(Some(writer)) => writer.append(&Entry::Name(name)),
@@ -61,6 +53,12 @@ pub(crate) fn name(text: &str) -> u32 {
 pub(crate) fn next_work() -> u64 {
     WORKS.fetch_add(1, Ordering::Relaxed) + 1
 }
+
+/// Run by the dynamic linker after every exit handler, those of an injected library included:
+/// what they flush is still delivered.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
     if crate::fork::forked() {

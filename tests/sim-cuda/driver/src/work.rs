@@ -127,16 +127,9 @@ pub(crate) fn launch(call: &Call, stream: &Arc<Stream>, task: &Task) -> Result<u
     let start = stream.ready(&state, earliest.max(now));
     let end = start + duration;
     stream.extend(&mut state, end);
-    let Some(mut work) = task.work(
-        call,
-        stream.place(),
-        GraphPlace::default(),
-        Span {
-            launched: now,
-            start,
-            end,
-        },
-    ) else {
+    let Some(mut work) =
+        task.work(call, stream.place(), GraphPlace::default(), Span { launched: now, start, end })
+    else {
         if let Task::Host(host) = *task {
             timer::at(end, move || host.run());
         }
@@ -217,10 +210,7 @@ pub(crate) fn hold_name(task: &Task) {
 pub(crate) fn announce_implicit(function: &Function) -> Cu {
     if function.module.implicit {
         let context = context::current()?;
-        if !context
-            .named_loaded
-            .swap(true, std::sync::atomic::Ordering::Relaxed)
-        {
+        if !context.named_loaded.swap(true, std::sync::atomic::Ordering::Relaxed) {
             resource::module(sim_channel::callback::resource::MODULE_LOADED, 1, &[]);
         }
     }
@@ -357,14 +347,7 @@ impl Task {
 impl Copy2d {
     /// A copy of one row.
     pub(crate) fn flat(to: u64, from: u64, bytes: u64) -> Self {
-        Self {
-            to,
-            from,
-            width: bytes,
-            height: 1,
-            to_pitch: bytes,
-            from_pitch: bytes,
-        }
+        Self { to, from, width: bytes, height: 1, to_pitch: bytes, from_pitch: bytes }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -413,10 +396,7 @@ impl Set2d {
     }
 
     fn apply(&self) -> Cu {
-        check(
-            self.to,
-            span(self.element * self.width, self.height, self.pitch),
-        )?;
+        check(self.to, span(self.element * self.width, self.height, self.pitch))?;
         if self.bytes() > config::get().touch_max {
             return Ok(());
         }
@@ -438,11 +418,7 @@ impl Set2d {
 
 /// Bytes from the first to the last one of some rows.
 fn span(width: u64, height: u64, pitch: u64) -> u64 {
-    if height == 0 {
-        0
-    } else {
-        (height - 1) * pitch + width
-    }
+    if height == 0 { 0 } else { (height - 1) * pitch + width }
 }
 
 /// Fails when a range begins in memory of ours and does not fit there.

@@ -13,10 +13,7 @@ pub(crate) enum CudaError {
     #[error("{library} is not the simulated one: a replay must not run on a real device")]
     Real { library: &'static str },
     #[error("{library} has no {function}: rebuild the simulated libraries")]
-    Incomplete {
-        library: &'static str,
-        function: &'static str,
-    },
+    Incomplete { library: &'static str, function: &'static str },
     #[error("{function} answered {code}")]
     Refused { function: &'static str, code: i32 },
     #[error("kernel name {name:?} cannot be registered")]
@@ -50,10 +47,9 @@ macro_rules! find {
     ($library:expr, $name:literal, $type:ty) => {{
         let (library, file) = $library;
         let name = CString::new($name).unwrap_or_default();
-        let symbol = library.symbol(&name).ok_or(CudaError::Incomplete {
-            library: file,
-            function: $name,
-        })?;
+        let symbol = library
+            .symbol(&name)
+            .ok_or(CudaError::Incomplete { library: file, function: $name })?;
         // SAFETY: the simulated library exports this name with this signature.
         unsafe { std::mem::transmute::<*mut c_void, $type>(symbol) }
     }};
@@ -76,22 +72,14 @@ impl Cuda {
                 extern "C" fn(*mut usize, u32) -> i32
             ),
             allocate: find!(runtime, "cudaMalloc", extern "C" fn(*mut u64, usize) -> i32),
-            allocate_host: find!(
-                runtime,
-                "cudaMallocHost",
-                extern "C" fn(*mut u64, usize) -> i32
-            ),
+            allocate_host: find!(runtime, "cudaMallocHost", extern "C" fn(*mut u64, usize) -> i32),
             launch: find!(runtime, "cudaLaunchKernel", Launch),
             copy: find!(
                 runtime,
                 "cudaMemcpyAsync",
                 extern "C" fn(u64, u64, usize, u32, usize) -> i32
             ),
-            set: find!(
-                runtime,
-                "cudaMemsetAsync",
-                extern "C" fn(u64, i32, usize, usize) -> i32
-            ),
+            set: find!(runtime, "cudaMemsetAsync", extern "C" fn(u64, i32, usize, usize) -> i32),
             register: find!(
                 runtime,
                 "warplens_sim_register_function",
@@ -112,10 +100,7 @@ impl Cuda {
     /// A stream that does not wait for the default stream.
     pub(crate) fn create_stream(&self) -> Result<usize, CudaError> {
         let mut stream = 0;
-        check(
-            "cudaStreamCreateWithFlags",
-            (self.create_stream)(&raw mut stream, 1),
-        )?;
+        check("cudaStreamCreateWithFlags", (self.create_stream)(&raw mut stream, 1))?;
         Ok(stream)
     }
 
@@ -127,25 +112,16 @@ impl Cuda {
 
     pub(crate) fn allocate_host(&self, bytes: usize) -> Result<u64, CudaError> {
         let mut address = 0;
-        check(
-            "cudaMallocHost",
-            (self.allocate_host)(&raw mut address, bytes),
-        )?;
+        check("cudaMallocHost", (self.allocate_host)(&raw mut address, bytes))?;
         Ok(address)
     }
 
     /// A kernel by name.
     pub(crate) fn register(&self, name: &str) -> Result<usize, CudaError> {
-        let bad = || CudaError::Name {
-            name: name.to_owned(),
-        };
+        let bad = || CudaError::Name { name: name.to_owned() };
         let text = CString::new(name).map_err(|_error| bad())?;
         let function = (self.register)(text.as_ptr());
-        if function == 0 {
-            Err(bad())
-        } else {
-            Ok(function)
-        }
+        if function == 0 { Err(bad()) } else { Ok(function) }
     }
 
     /// Start (`CLOCK_MONOTONIC`) and duration of this thread's next launch, ns.
@@ -174,10 +150,7 @@ impl Cuda {
         stream: usize,
     ) -> Result<(), CudaError> {
         const DEFAULT: u32 = 4;
-        check(
-            "cudaMemcpyAsync",
-            (self.copy)(to, from, bytes, DEFAULT, stream),
-        )
+        check("cudaMemcpyAsync", (self.copy)(to, from, bytes, DEFAULT, stream))
     }
 
     pub(crate) fn set(&self, to: u64, bytes: usize, stream: usize) -> Result<(), CudaError> {
@@ -189,16 +162,10 @@ fn open(file: &'static str) -> Result<(Library, &'static str), CudaError> {
     let name = CString::new(file).unwrap_or_default();
     let library =
         Library::open(&name, libc::RTLD_NOW).ok_or(CudaError::Missing { library: file })?;
-    library
-        .symbol(MARKER_SYMBOL)
-        .ok_or(CudaError::Real { library: file })?;
+    library.symbol(MARKER_SYMBOL).ok_or(CudaError::Real { library: file })?;
     Ok((library, file))
 }
 
 fn check(function: &'static str, code: i32) -> Result<(), CudaError> {
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(CudaError::Refused { function, code })
-    }
+    if code == 0 { Ok(()) } else { Err(CudaError::Refused { function, code }) }
 }

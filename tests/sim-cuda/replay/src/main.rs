@@ -25,9 +25,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--lead-ms" {
-            let value = arguments
-                .next()
-                .context("`--lead-ms` needs a number of milliseconds")?;
+            let value = arguments.next().context("`--lead-ms` needs a number of milliseconds")?;
             let value = value.to_str().and_then(|text| text.parse().ok());
             lead = Duration::from_millis(value.context("`--lead-ms` needs a number")?);
         } else if path.is_none() {
@@ -44,9 +42,5 @@ fn main() -> anyhow::Result<ExitCode> {
         "simulated: replayed {} kernels, {} copies, {} sets on {} devices; launched too late: {}",
         outcome.kernels, outcome.copies, outcome.sets, outcome.devices, outcome.late
     );
-    Ok(if outcome.late == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if outcome.late == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

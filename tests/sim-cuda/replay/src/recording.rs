@@ -8,16 +8,9 @@ use rusqlite::{Connection, OpenFlags, Row};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordingError {
     #[error("open recording {path}: give the path of a `.sqlite` export of Nsight Systems")]
-    Open {
-        path: PathBuf,
-        source: rusqlite::Error,
-    },
+    Open { path: PathBuf, source: rusqlite::Error },
     #[error("read table {table} of {path}: is it an export of Nsight Systems?")]
-    Table {
-        table: &'static str,
-        path: PathBuf,
-        source: rusqlite::Error,
-    },
+    Table { table: &'static str, path: PathBuf, source: rusqlite::Error },
     #[error("{path} holds no kernels, copies or sets")]
     Empty { path: PathBuf },
 }
@@ -62,13 +55,8 @@ type Decode = fn(&Row<'_>) -> rusqlite::Result<What>;
 
 /// All work of a recording, ordered by start. A table that is not there was not recorded.
 pub(crate) fn read(path: &Path) -> Result<Vec<Work>, RecordingError> {
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(|source| {
-            RecordingError::Open {
-                path: path.to_owned(),
-                source,
-            }
-        })?;
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .map_err(|source| RecordingError::Open { path: path.to_owned(), source })?;
     let mut works = Vec::new();
     let tables: [(&'static str, &str, Decode); 3] = [
         ("CUPTI_ACTIVITY_KIND_KERNEL", KERNELS, kernel),
@@ -100,9 +88,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Work>, RecordingError> {
         works.extend(rows);
     }
     if works.is_empty() {
-        return Err(RecordingError::Empty {
-            path: path.to_owned(),
-        });
+        return Err(RecordingError::Empty { path: path.to_owned() });
     }
     works.sort_by_key(|work| (work.start, work.end));
     Ok(works)
@@ -117,16 +103,11 @@ fn kernel(row: &Row<'_>) -> rusqlite::Result<What> {
 }
 
 fn copy(row: &Row<'_>) -> rusqlite::Result<What> {
-    Ok(What::Copy {
-        kind: row.get(4)?,
-        bytes: unsigned(row, 5)?,
-    })
+    Ok(What::Copy { kind: row.get(4)?, bytes: unsigned(row, 5)? })
 }
 
 fn set(row: &Row<'_>) -> rusqlite::Result<What> {
-    Ok(What::Set {
-        bytes: unsigned(row, 4)?,
-    })
+    Ok(What::Set { bytes: unsigned(row, 4)? })
 }
 
 /// `SQLite`'s integers are signed; what is counted here is not.

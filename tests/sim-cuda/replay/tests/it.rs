@@ -17,10 +17,8 @@ const KERNELS: [(u32, u32, u64, u64, &str); 5] = [
     (0, 8, 1_150_000, 1_250_000, "right"),
 ];
 /// Device, stream, start, end, CUPTI's copy kind, bytes.
-const COPIES: [(u32, u32, u64, u64, u32, u64); 2] = [
-    (0, 7, 1_030_000, 1_040_000, 1, 4096),
-    (1, 15, 1_400_000, 1_500_000, 8, 300 << 20),
-];
+const COPIES: [(u32, u32, u64, u64, u32, u64); 2] =
+    [(0, 7, 1_030_000, 1_040_000, 1, 4096), (1, 15, 1_400_000, 1_500_000, 8, 300 << 20)];
 const SET: (u32, u32, u64, u64, u64) = (1, 15, 1_600_000, 1_600_800, 64);
 
 fn write_recording(path: &Path) {
@@ -52,14 +50,7 @@ fn write_recording(path: &Path) {
         database
             .execute(
                 "INSERT INTO CUPTI_ACTIVITY_KIND_MEMCPY VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                (
-                    start.cast_signed(),
-                    end.cast_signed(),
-                    device,
-                    stream,
-                    kind,
-                    bytes.cast_signed(),
-                ),
+                (start.cast_signed(), end.cast_signed(), device, stream, kind, bytes.cast_signed()),
             )
             .expect("insert a copy");
     }
@@ -67,13 +58,7 @@ fn write_recording(path: &Path) {
     database
         .execute(
             "INSERT INTO CUPTI_ACTIVITY_KIND_MEMSET VALUES (?1, ?2, ?3, ?4, ?5)",
-            (
-                start.cast_signed(),
-                end.cast_signed(),
-                device,
-                stream,
-                bytes.cast_signed(),
-            ),
+            (start.cast_signed(), end.cast_signed(), device, stream, bytes.cast_signed()),
         )
         .expect("insert a set");
 }
@@ -89,40 +74,19 @@ fn every_piece_of_work_has_its_recorded_times() {
     run(
         env!("CARGO_BIN_EXE_gpu-replay"),
         &[&text(&recording)],
-        &[
-            ("WARPLENS_SIM_DEVICES", "2"),
-            ("WARPLENS_SIM_TRUTH", &text(&truth)),
-        ],
+        &[("WARPLENS_SIM_DEVICES", "2"), ("WARPLENS_SIM_TRUTH", &text(&truth))],
     );
-    let file = std::fs::read_dir(&truth)
-        .expect("list")
-        .next()
-        .expect("a truth file");
+    let file = std::fs::read_dir(&truth).expect("list").next().expect("a truth file");
     let truth = Truth::read(&file.expect("an entry").path()).expect("a readable truth file");
 
-    let begin = truth
-        .works
-        .iter()
-        .map(|work| work.start_ns)
-        .min()
-        .expect("some work");
+    let begin = truth.works.iter().map(|work| work.start_ns).min().expect("some work");
     let mut seen: Vec<_> = truth
         .works
         .iter()
         .map(|work| {
             let name = truth.names.get(&work.name).cloned().unwrap_or_default();
-            let bytes = if work.kind == WorkKind::Kernel {
-                0
-            } else {
-                work.bytes
-            };
-            (
-                work.device,
-                work.start_ns - begin,
-                work.end_ns - begin,
-                name,
-                bytes,
-            )
+            let bytes = if work.kind == WorkKind::Kernel { 0 } else { work.bytes };
+            (work.device, work.start_ns - begin, work.end_ns - begin, name, bytes)
         })
         .collect();
     let offset = |time: u64| time - KERNELS[0].2;

@@ -74,11 +74,8 @@ pub(crate) fn run(
     body: impl FnOnce() -> CudaError,
 ) -> CudaError {
     let result = open(need, |channel| {
-        let symbol = if function == 0 {
-            std::ptr::null()
-        } else {
-            (channel.host.function_name)(function)
-        };
+        let symbol =
+            if function == 0 { std::ptr::null() } else { (channel.host.function_name)(function) };
         let mut frame = Frame::new(site, params, symbol);
         let refused = (channel.host.enter)(&raw mut frame);
         if refused != 0 {
@@ -126,10 +123,7 @@ pub(crate) fn bind(device: i32) -> CudaError {
     if BOUND.get() == device {
         return 0;
     }
-    let Some(primary) = usize::try_from(device)
-        .ok()
-        .and_then(|index| PRIMARY.get(index))
-    else {
+    let Some(primary) = usize::try_from(device).ok().and_then(|index| PRIMARY.get(index)) else {
         return INVALID_DEVICE;
     };
     let mut context = primary.load(Ordering::Acquire);

@@ -143,23 +143,15 @@ impl Effect {
 
 impl WorkKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Kernel, Self::Copy, Self::Set]
-            .into_iter()
-            .find(|&kind| kind as u8 == byte)
+        [Self::Kernel, Self::Copy, Self::Set].into_iter().find(|&kind| kind as u8 == byte)
     }
 }
 
 impl Outcome {
     fn from_byte(byte: u8) -> Option<Self> {
-        [
-            Self::Delivered,
-            Self::Zeroed,
-            Self::Dropped,
-            Self::NotEnabled,
-            Self::Incomplete,
-        ]
-        .into_iter()
-        .find(|&outcome| outcome as u8 == byte)
+        [Self::Delivered, Self::Zeroed, Self::Dropped, Self::NotEnabled, Self::Incomplete]
+            .into_iter()
+            .find(|&outcome| outcome as u8 == byte)
     }
 }
 
@@ -223,10 +215,7 @@ impl Entry {
             }
             Self::Call(call) => {
                 put_longs(out, &[call.sequence, call.enter_ns, call.exit_ns]);
-                put_words(
-                    out,
-                    &[call.correlation, call.thread, call.domain, call.callback],
-                );
+                put_words(out, &[call.correlation, call.thread, call.domain, call.callback]);
                 out.extend_from_slice(&call.result.to_le_bytes());
                 out.push(call.effect as u8);
                 out.push(u8::from(call.captured));
@@ -259,10 +248,7 @@ impl Entry {
                 let text = String::from_utf8_lossy(std::mem::take(&mut take.0)).into_owned();
                 Self::Name(Name { id, text })
             }
-            TAG_DEVICE => Self::Device(Device {
-                ordinal: take.word()?,
-                uuid: take.bytes()?,
-            }),
+            TAG_DEVICE => Self::Device(Device { ordinal: take.word()?, uuid: take.bytes()? }),
             TAG_WORK => Self::Work(Work {
                 sequence: take.long()?,
                 call: take.long()?,

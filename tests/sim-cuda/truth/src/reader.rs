@@ -37,10 +37,7 @@ impl Reader {
     /// # Errors
     /// When the file cannot be read or is of another format.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let io = |source| ReadError::Io {
-            path: path.to_owned(),
-            source,
-        };
+        let io = |source| ReadError::Io { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(io)?;
         let mut header = [0; HEADER_BYTES];
         file.read_exact(&mut header).map_err(io)?;
@@ -48,19 +45,11 @@ impl Reader {
             u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
         };
         if header[..8] != MAGIC || word(8) != VERSION {
-            return Err(ReadError::Foreign {
-                path: path.to_owned(),
-            });
+            return Err(ReadError::Foreign { path: path.to_owned() });
         }
         let pid = word(12);
         let offset = HEADER_BYTES as u64;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            pid,
-            offset,
-            pending: Vec::new(),
-        })
+        Ok(Self { path: path.to_owned(), file, pid, offset, pending: Vec::new() })
     }
 
     /// Process the file is about, as it numbers itself.
@@ -80,10 +69,7 @@ impl Reader {
     pub fn poll(&mut self) -> Result<Vec<Entry>, ReadError> {
         self.file
             .read_to_end(&mut self.pending)
-            .map_err(|source| ReadError::Io {
-                path: self.path.clone(),
-                source,
-            })?;
+            .map_err(|source| ReadError::Io { path: self.path.clone(), source })?;
         let mut entries = Vec::new();
         let mut used = 0;
         while let Some(&[t0, t1, l0, l1]) = self.pending[used..].first_chunk::<PREFIX>() {
@@ -144,10 +130,7 @@ impl Truth {
     /// When the file cannot be read or is damaged before its end.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let mut reader = Reader::open(path)?;
-        let mut truth = Self {
-            pid: reader.pid(),
-            ..Self::default()
-        };
+        let mut truth = Self { pid: reader.pid(), ..Self::default() };
         for entry in reader.poll()? {
             truth.add(entry);
         }
@@ -193,14 +176,8 @@ mod tests {
 
     fn entries() -> Vec<Entry> {
         vec![
-            Entry::Name(Name {
-                id: 1,
-                text: "void gemm<T>()".to_owned(),
-            }),
-            Entry::Device(Device {
-                ordinal: 3,
-                uuid: *b"SIM-0123456789ab",
-            }),
+            Entry::Name(Name { id: 1, text: "void gemm<T>()".to_owned() }),
+            Entry::Device(Device { ordinal: 3, uuid: *b"SIM-0123456789ab" }),
             Entry::Work(Work {
                 sequence: 1,
                 call: 9,
@@ -228,15 +205,8 @@ mod tests {
                 effect: Effect::Kernel,
                 captured: false,
             }),
-            Entry::Settled(Settled {
-                work: 1,
-                clock_offset: -5,
-                outcome: Outcome::Zeroed,
-            }),
-            Entry::Counters(Counters {
-                launches: 1,
-                ..Counters::default()
-            }),
+            Entry::Settled(Settled { work: 1, clock_offset: -5, outcome: Outcome::Zeroed }),
+            Entry::Counters(Counters { launches: 1, ..Counters::default() }),
         ]
     }
 
@@ -273,10 +243,7 @@ mod tests {
             std::fs::write(&path, &bytes[..cut]).unwrap();
             let mut reader = Reader::open(&path).unwrap();
             let mut seen = reader.poll().unwrap();
-            let mut file = std::fs::OpenOptions::new()
-                .append(true)
-                .open(&path)
-                .unwrap();
+            let mut file = std::fs::OpenOptions::new().append(true).open(&path).unwrap();
             file.write_all(&bytes[cut..]).unwrap();
             seen.extend(reader.poll().unwrap());
             assert_eq!(seen, entries(), "cut at {cut}");
@@ -291,9 +258,6 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let error = Reader::open(&path).unwrap().poll().unwrap_err();
         std::fs::remove_file(&path).unwrap();
-        assert!(
-            matches!(error, ReadError::Damaged { offset: 32, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, ReadError::Damaged { offset: 32, .. }), "{error}");
     }
 }

@@ -58,15 +58,13 @@ impl Writer {
             file: Mutex::new(file),
         });
         let weak = Arc::downgrade(&shared);
-        std::thread::Builder::new()
-            .name("sim-truth".to_owned())
-            .spawn(move || {
-                while let Some(shared) = weak.upgrade() {
-                    shared.flush();
-                    drop(shared);
-                    std::thread::sleep(PERIOD);
-                }
-            })?;
+        std::thread::Builder::new().name("sim-truth".to_owned()).spawn(move || {
+            while let Some(shared) = weak.upgrade() {
+                shared.flush();
+                drop(shared);
+                std::thread::sleep(PERIOD);
+            }
+        })?;
         Ok(Self { shared })
     }
 

@@ -8,10 +8,7 @@ static CALLS: AtomicI32 = AtomicI32::new(0);
 #[unsafe(no_mangle)]
 extern "C" fn InitializeInjection() -> i32 {
     CALLS.fetch_add(1, Ordering::Relaxed);
-    std::env::var("SIM_INJECTED_ANSWER")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1)
+    std::env::var("SIM_INJECTED_ANSWER").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
 /// How often the driver called.

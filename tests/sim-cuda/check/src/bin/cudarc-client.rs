@@ -1,8 +1,5 @@
 //! A client that nobody here wrote: the `cudarc` crate on the simulated driver, unchanged.
-#![expect(
-    clippy::expect_used,
-    reason = "a test program: failing loudly is its job"
-)]
+#![expect(clippy::expect_used, reason = "a test program: failing loudly is its job")]
 
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaContext, DriverError, LaunchConfig, PushKernelArg};
@@ -35,9 +32,7 @@ fn main() -> Result<(), DriverError> {
     stream.synchronize()?;
     stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)?;
     stream.memset_zeros(&mut zeros)?;
-    let graph = stream
-        .end_capture(CUgraphInstantiate_flags(0))?
-        .expect("a graph");
+    let graph = stream.end_capture(CUgraphInstantiate_flags(0))?.expect("a graph");
     assert_eq!(stream.clone_dtoh(&zeros)?, [7; 4], "captured, not run");
     graph.upload()?;
     graph.launch()?;

@@ -62,11 +62,7 @@ extern "C" fn cuptiActivityDisableContext(context: usize, kind: u32) -> i32 {
 
 fn in_context(context: usize) -> Cupti {
     let channel = ready()?;
-    if (channel.host.context_id)(context) == 0 {
-        Err(INVALID_CONTEXT)
-    } else {
-        Ok(())
-    }
+    if (channel.host.context_id)(context) == 0 { Err(INVALID_CONTEXT) } else { Ok(()) }
 }
 
 /// Turns a kind on or off.
@@ -107,11 +103,7 @@ extern "C" fn cuptiActivityGetAttribute(
 /// Bit 0 is `CUPTI_ACTIVITY_FLAG_FLUSH_FORCED`.
 #[unsafe(no_mangle)]
 extern "C" fn cuptiActivityFlushAll(flags: u32) -> i32 {
-    let extent = if flags & 1 == 0 {
-        Extent::Ended
-    } else {
-        Extent::Forced
-    };
+    let extent = if flags & 1 == 0 { Extent::Ended } else { Extent::Forced };
     code(ready().and_then(|_| delivery::run(extent)))
 }
 
@@ -141,10 +133,7 @@ pub(super) fn dropped_records(dropped: Out<usize>) -> Cupti {
     if dropped.is_null() {
         return Err(INVALID_PARAMETER);
     }
-    put(
-        dropped,
-        usize::try_from(buffers::take_dropped()).unwrap_or(usize::MAX),
-    )
+    put(dropped, usize::try_from(buffers::take_dropped()).unwrap_or(usize::MAX))
 }
 
 #[unsafe(no_mangle)]
@@ -201,11 +190,7 @@ extern "C" fn cuptiActivityEnableAllocationSource(_enable: u8) -> i32 {
 /// Needs a newer device than the simulated H100.
 #[unsafe(no_mangle)]
 extern "C" fn cuptiActivityEnableHWTrace(enable: u8) -> i32 {
-    let answer = if enable == 0 {
-        Ok(())
-    } else {
-        Err(NOT_SUPPORTED)
-    };
+    let answer = if enable == 0 { Ok(()) } else { Err(NOT_SUPPORTED) };
     code(ready().and(answer))
 }
 

@@ -63,20 +63,12 @@ extern "C" fn cuptiSubscribe_v2(
     params: In<SubscriberParams>,
 ) -> i32 {
     // 32 bytes in 13.0 and 13.1, 40 from 13.2 on.
-    let least = if version::current().number() >= (13, 2) {
-        40
-    } else {
-        32
-    };
+    let least = if version::current().number() >= (13, 2) { 40 } else { 32 };
     let fits = params.get().is_none_or(|params| {
         let _ = (params.name, params.old_name, params.old_name_room);
         params.size >= least
     });
-    code(if fits {
-        subscribe(handle, function, user)
-    } else {
-        Err(INVALID_PARAMETER)
-    })
+    code(if fits { subscribe(handle, function, user) } else { Err(INVALID_PARAMETER) })
 }
 
 fn subscribe(handle: Out<usize>, function: Option<Callback>, user: *mut c_void) -> Cupti {
@@ -159,11 +151,7 @@ extern "C" fn cuptiFinalize() -> i32 {
 
 /// Stores an answer, or says that there is no place for it.
 pub(super) fn put<T: Copy>(out: Out<T>, value: T) -> Cupti {
-    if out.put(value) {
-        Ok(())
-    } else {
-        Err(INVALID_PARAMETER)
-    }
+    if out.put(value) { Ok(()) } else { Err(INVALID_PARAMETER) }
 }
 
 /// Fills a caller's array as far as it goes.

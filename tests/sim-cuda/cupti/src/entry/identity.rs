@@ -9,12 +9,10 @@ use crate::result::{
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiGetContextId(context: usize, id: Out<u32>) -> i32 {
-    code(
-        ready().and_then(|channel| match (channel.host.context_id)(context) {
-            0 => Err(INVALID_CONTEXT),
-            number => put(id, number),
-        }),
-    )
+    code(ready().and_then(|channel| match (channel.host.context_id)(context) {
+        0 => Err(INVALID_CONTEXT),
+        number => put(id, number),
+    }))
 }
 
 #[unsafe(no_mangle)]
@@ -32,12 +30,10 @@ extern "C" fn cuptiGetStreamIdEx(
     per_thread: u8,
     id: Out<u32>,
 ) -> i32 {
-    code(ready().and_then(
-        |channel| match (channel.host.stream_id)(context, stream, per_thread) {
-            0 => Err(INVALID_STREAM),
-            number => put(id, number),
-        },
-    ))
+    code(ready().and_then(|channel| match (channel.host.stream_id)(context, stream, per_thread) {
+        0 => Err(INVALID_STREAM),
+        number => put(id, number),
+    }))
 }
 
 #[unsafe(no_mangle)]
@@ -47,32 +43,26 @@ extern "C" fn cuptiGetStreamId(context: usize, stream: usize, id: Out<u32>) -> i
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiGetGraphId(graph: usize, id: Out<u32>) -> i32 {
-    code(
-        ready().and_then(|channel| match (channel.host.graph_id)(graph) {
-            0 => Err(INVALID_PARAMETER),
-            number => put(id, number),
-        }),
-    )
+    code(ready().and_then(|channel| match (channel.host.graph_id)(graph) {
+        0 => Err(INVALID_PARAMETER),
+        number => put(id, number),
+    }))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiGetGraphNodeId(node: usize, id: Out<u64>) -> i32 {
-    code(
-        ready().and_then(|channel| match (channel.host.graph_node_id)(node) {
-            0 => Err(INVALID_PARAMETER),
-            number => put(id, number),
-        }),
-    )
+    code(ready().and_then(|channel| match (channel.host.graph_node_id)(node) {
+        0 => Err(INVALID_PARAMETER),
+        number => put(id, number),
+    }))
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiGetGraphExecId(exec: usize, id: Out<u32>) -> i32 {
-    code(
-        ready().and_then(|channel| match (channel.host.graph_exec_id)(exec) {
-            0 => Err(INVALID_PARAMETER),
-            number => put(id, number),
-        }),
-    )
+    code(ready().and_then(|channel| match (channel.host.graph_exec_id)(exec) {
+        0 => Err(INVALID_PARAMETER),
+        number => put(id, number),
+    }))
 }
 
 /// Event records are not simulated, so events have no number.

@@ -50,11 +50,7 @@ fn check_config(config: In<ActivityConfig>) -> Cupti {
     let Some(config) = config.get() else {
         return Ok(());
     };
-    let least = if version::current().number() >= (13, 4) {
-        40
-    } else {
-        32
-    };
+    let least = if version::current().number() >= (13, 4) { 40 } else { 32 };
     let _ = (config.selection_size, config.fields);
     if config.size < least {
         Err(INVALID_PARAMETER)
@@ -72,13 +68,9 @@ extern "C" fn cuptiActivityRegisterCallbacks_v2(
     complete: Option<CompleteV2>,
 ) -> i32 {
     let owner = request.zip(complete).ok_or(INVALID_PARAMETER);
-    code(
-        subscriber::check(subscriber)
-            .and(owner)
-            .map(|(request, complete)| {
-                buffers::register(Owner::PerSubscriber { request, complete });
-            }),
-    )
+    code(subscriber::check(subscriber).and(owner).map(|(request, complete)| {
+        buffers::register(Owner::PerSubscriber { request, complete });
+    }))
 }
 
 #[unsafe(no_mangle)]

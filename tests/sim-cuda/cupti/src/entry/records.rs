@@ -33,10 +33,7 @@ fn next(buffer: *const u8, valid: usize, record: Out<*const u8>) -> Cupti {
     let offset = if present.is_null() {
         0
     } else {
-        let at = present
-            .addr()
-            .checked_sub(buffer.addr())
-            .ok_or(INVALID_PARAMETER)?;
+        let at = present.addr().checked_sub(buffer.addr()).ok_or(INVALID_PARAMETER)?;
         at + stride(buffer, valid, at)?
     };
     if offset >= valid {
@@ -44,11 +41,7 @@ fn next(buffer: *const u8, valid: usize, record: Out<*const u8>) -> Cupti {
     }
     stride(buffer, valid, offset)?;
     let stored = record.put(buffer.wrapping_add(offset));
-    if stored {
-        Ok(())
-    } else {
-        Err(INVALID_PARAMETER)
-    }
+    if stored { Ok(()) } else { Err(INVALID_PARAMETER) }
 }
 
 fn stride(buffer: *const u8, valid: usize, offset: usize) -> Cupti<usize> {

@@ -163,11 +163,7 @@ fn plane(copy: &Memcpy2D) -> Result<Copy2d, crate::error::CuError> {
         if side.memory_type == ARRAY || side.array != 0 {
             return Err(NOT_SUPPORTED);
         }
-        let base = if side.memory_type == HOST {
-            side.host
-        } else {
-            side.device
-        };
+        let base = if side.memory_type == HOST { side.host } else { side.device };
         Ok(base + (side.y * side.pitch + side.x) as u64)
     };
     Ok(Copy2d {

@@ -112,16 +112,10 @@ fn release(device: i32, all: bool) -> Cu {
 
 /// Stores an answer, or says that there is no place for it.
 pub(super) fn put<T: Copy>(out: Out<T>, value: T) -> Cu {
-    if out.put(value) {
-        Ok(())
-    } else {
-        Err(INVALID_VALUE)
-    }
+    if out.put(value) { Ok(()) } else { Err(INVALID_VALUE) }
 }
 
 /// A string argument.
 pub(super) fn text(text: &In<c_char>) -> Result<&str, crate::error::CuError> {
-    text.text()
-        .and_then(|text| text.to_str().ok())
-        .ok_or(INVALID_VALUE)
+    text.text().and_then(|text| text.to_str().ok()).ok_or(INVALID_VALUE)
 }

@@ -212,11 +212,7 @@ fn instantiate(exec: Out<usize>, graph: usize, flags: u64) -> Cu {
 
 fn kernel(params: &KernelNode, kernel: usize) -> Result<Task, CuError> {
     let _ = (params.params, params.extra);
-    let function = if params.function == 0 {
-        kernel
-    } else {
-        params.function
-    };
+    let function = if params.function == 0 { kernel } else { params.function };
     Ok(Task::Kernel(Kernel {
         function: module::function(function)?,
         grid: params.grid,

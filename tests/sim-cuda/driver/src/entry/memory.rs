@@ -250,10 +250,7 @@ fn attribute_of(data: Out<c_void>, attribute: u32, address: u64) -> Cu {
         2 => put(data.cast(), if on_host { 1u32 } else { 2 }),
         3 | 4 => put(data.cast(), address),
         8 => put(data.cast(), u32::from(block.family == Family::Managed)),
-        9 => put(
-            data.cast(),
-            device::get(i32::try_from(block.device).unwrap_or(-1))?.ordinal,
-        ),
+        9 => put(data.cast(), device::get(i32::try_from(block.device).unwrap_or(-1))?.ordinal),
         7 | 11 => put(data.cast(), block.address),
         12 => put(data.cast(), block.size),
         13 => put(data.cast(), 1u32),

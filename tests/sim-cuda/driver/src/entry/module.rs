@@ -137,11 +137,7 @@ fn number(module: &Module) -> u32 {
 pub(super) fn bytes<'a>(image: In<c_void>) -> Result<&'a [u8], CuError> {
     let head: [u8; 4] = image.cast::<[u8; 4]>().get().ok_or(INVALID_VALUE)?;
     if head[0] == 0x7f || head == [0x50, 0xed, 0x55, 0xba] {
-        return Ok(if head[0] == 0x7f {
-            b"\x7fELF"
-        } else {
-            &[0x50, 0xed, 0x55, 0xba]
-        });
+        return Ok(if head[0] == 0x7f { b"\x7fELF" } else { &[0x50, 0xed, 0x55, 0xba] });
     }
     // SAFETY: the C caller guarantees that an image that is neither ELF nor a fat binary is text with
     // a NUL at its end, valid while the call lasts; the slice is not kept beyond it.

@@ -92,19 +92,11 @@ fn is_wide(attribute: u32) -> bool {
 }
 
 fn create() -> Arc<MemoryPool> {
-    POOLS
-        .insert(|handle| MemoryPool {
-            handle,
-            attributes: Mutex::default(),
-        })
-        .1
+    POOLS.insert(|handle| MemoryPool { handle, attributes: Mutex::default() }).1
 }
 
 fn default_pool(device: i32) -> Result<usize, CuError> {
     let device = device::get(device)?.ordinal;
     let mut defaults = lock(&DEFAULTS);
-    Ok(*defaults
-        .get_or_insert_default()
-        .entry(device)
-        .or_insert_with(|| create().handle))
+    Ok(*defaults.get_or_insert_default().entry(device).or_insert_with(|| create().handle))
 }

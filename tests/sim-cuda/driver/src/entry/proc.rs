@@ -15,11 +15,7 @@ extern "C" fn cuInit(flags: u32) -> CuResult {
 
 #[unsafe(no_mangle)]
 extern "C" fn cuDriverGetVersion(version: Out<i32>) -> CuResult {
-    code(if version.put(config::get().driver_version) {
-        Ok(())
-    } else {
-        Err(INVALID_VALUE)
-    })
+    code(if version.put(config::get().driver_version) { Ok(()) } else { Err(INVALID_VALUE) })
 }
 
 #[unsafe(no_mangle)]
@@ -39,11 +35,7 @@ fn describe(
 ) -> Cu {
     let text = error::describe(error).map(pick);
     let stored = out.put(text.map_or(std::ptr::null(), CStr::as_ptr));
-    if stored && text.is_some() {
-        Ok(())
-    } else {
-        Err(INVALID_VALUE)
-    }
+    if stored && text.is_some() { Ok(()) } else { Err(INVALID_VALUE) }
 }
 
 /// The private tables of the real driver are not simulated; the real libcudart and libcupti, which
@@ -82,10 +74,7 @@ const PER_THREAD: u64 = 2;
 
 /// Hands out exported addresses: the newest variant of a function, per-thread if asked.
 fn find(name: In<c_char>, function: Out<*mut c_void>, version: i32, flags: u64) -> Cu {
-    let name = name
-        .text()
-        .and_then(|name| name.to_str().ok())
-        .ok_or(INVALID_VALUE)?;
+    let name = name.text().and_then(|name| name.to_str().ok()).ok_or(INVALID_VALUE)?;
     let base = match name {
         // Renamed by the header since CUDA 12.
         "cuGraphInstantiate" => "cuGraphInstantiateWithFlags",
@@ -93,11 +82,7 @@ fn find(name: In<c_char>, function: Out<*mut c_void>, version: i32, flags: u64) 
     };
     let library =
         Library::open(c"libcuda.so.1", libc::RTLD_NOW | libc::RTLD_NOLOAD).ok_or(NOT_FOUND)?;
-    let threads = if flags & PER_THREAD == 0 {
-        &[""][..]
-    } else {
-        &["_ptsz", "_ptds", ""][..]
-    };
+    let threads = if flags & PER_THREAD == 0 { &[""][..] } else { &["_ptsz", "_ptds", ""][..] };
     // `_v4` and `_v3` change signatures and came with 12.5 and later.
     let versions = if base == "cuCtxCreate" && version >= 12_050 {
         &["_v4", "_v2", ""][..]
@@ -110,11 +95,7 @@ fn find(name: In<c_char>, function: Out<*mut c_void>, version: i32, flags: u64) 
                 continue;
             };
             if let Some(address) = library.symbol(&symbol) {
-                return if function.put(address) {
-                    Ok(())
-                } else {
-                    Err(INVALID_VALUE)
-                };
+                return if function.put(address) { Ok(()) } else { Err(INVALID_VALUE) };
             }
         }
     }

@@ -58,25 +58,11 @@ driver_api! {
 
 fn flat(to: u64, value: u32, element: u64, count: usize) -> Set2d {
     let width = count as u64;
-    Set2d {
-        to,
-        value,
-        element,
-        width,
-        height: 1,
-        pitch: width * element,
-    }
+    Set2d { to, value, element, width, height: 1, pitch: width * element }
 }
 
 fn plane(to: u64, pitch: usize, value: u32, width: usize, height: usize) -> Set2d {
-    Set2d {
-        to,
-        value,
-        element: 1,
-        width: width as u64,
-        height: height as u64,
-        pitch: pitch as u64,
-    }
+    Set2d { to, value, element: 1, width: width as u64, height: height as u64, pitch: pitch as u64 }
 }
 
 fn set(call: &Call, set: Set2d, stream: usize, default: DefaultStream) -> Cu {

@@ -139,11 +139,7 @@ driver_api! {
 
 fn create(out: Out<usize>, flags: u32, priority: i32) -> Cu {
     let stream = stream::create(flags, priority)?;
-    callbacks::plain(
-        resource::STREAM_CREATED,
-        context::current_numbers().0,
-        stream.handle,
-    );
+    callbacks::plain(resource::STREAM_CREATED, context::current_numbers().0, stream.handle);
     put(out, stream.handle)
 }
 
@@ -155,10 +151,7 @@ fn host(
     data: *mut c_void,
 ) -> Cu {
     let function = function.ok_or(INVALID_VALUE)?;
-    let task = Task::Host(HostFunction {
-        function,
-        data: data.expose_provenance(),
-    });
+    let task = Task::Host(HostFunction { function, data: data.expose_provenance() });
     work::launch(call, &stream::resolve(stream, default)?, &task).map(drop)
 }
 
@@ -170,10 +163,7 @@ fn capture_info(
     graph: Out<usize>,
 ) -> Cu {
     let stream = stream::resolve(stream, default)?;
-    let capture = lock(&stream.state)
-        .capturing
-        .as_ref()
-        .map(|place| Arc::clone(&place.capture));
+    let capture = lock(&stream.state).capturing.as_ref().map(|place| Arc::clone(&place.capture));
     put(status, u32::from(capture.is_some()))?;
     if let Some(capture) = capture {
         // Null pointers mean that the caller does not want these.

@@ -155,11 +155,7 @@ fn number(handle: u64) -> Result<usize, crate::error::CuError> {
 
 fn aligned(size: usize) -> Result<u64, crate::error::CuError> {
     let size = size as u64;
-    if size == 0 || !size.is_multiple_of(GRANULARITY) {
-        Err(INVALID_VALUE)
-    } else {
-        Ok(size)
-    }
+    if size == 0 || !size.is_multiple_of(GRANULARITY) { Err(INVALID_VALUE) } else { Ok(size) }
 }
 
 /// Changes how often a handle is used; frees it with its last use.

@@ -150,9 +150,5 @@ library! {
 /// The CUPTI whose major the case is about.
 pub(crate) fn cupti_file() -> &'static CStr {
     let version = std::env::var("WARPLENS_SIM_CUPTI").unwrap_or_default();
-    if version.starts_with("13") {
-        c"libcupti.so.13"
-    } else {
-        c"libcupti.so.12"
-    }
+    if version.starts_with("13") { c"libcupti.so.13" } else { c"libcupti.so.12" }
 }

@@ -97,10 +97,7 @@ pub(crate) fn take() -> Seen {
 pub(crate) fn subscribe(domains: &[u32]) -> Cupti {
     let cupti = *CUPTI.get_or_init(|| Cupti::load(crate::api::cupti_file()));
     let mut subscriber = 0;
-    assert_eq!(
-        (cupti.cuptiSubscribe)(&mut subscriber, on_callback, std::ptr::null_mut()),
-        0
-    );
+    assert_eq!((cupti.cuptiSubscribe)(&mut subscriber, on_callback, std::ptr::null_mut()), 0);
     SUBSCRIBER.store(subscriber, Ordering::Relaxed);
     for &domain in domains {
         assert_eq!((cupti.cuptiEnableDomain)(1, subscriber, domain), 0);
@@ -121,10 +118,7 @@ pub(crate) fn cupti() -> Cupti {
 /// Takes buffers and turns kinds on.
 pub(crate) fn record(kinds: &[u32]) -> Cupti {
     let cupti = cupti();
-    assert_eq!(
-        (cupti.cuptiActivityRegisterCallbacks)(on_request, on_complete),
-        0
-    );
+    assert_eq!((cupti.cuptiActivityRegisterCallbacks)(on_request, on_complete), 0);
     for &kind in kinds {
         assert_eq!((cupti.cuptiActivityEnable)(kind), 0, "kind {kind}");
     }
@@ -199,11 +193,7 @@ extern "C" fn on_request(buffer: *mut *mut u8, size: *mut usize, most: *mut usiz
     let bytes = BUFFER_BYTES.load(Ordering::Relaxed);
     let mut memory = vec![0u64; bytes / 8];
     let refuse = REFUSE.load(Ordering::Relaxed);
-    let start = if refuse {
-        std::ptr::null_mut()
-    } else {
-        memory.as_mut_ptr().cast::<u8>()
-    };
+    let start = if refuse { std::ptr::null_mut() } else { memory.as_mut_ptr().cast::<u8>() };
     if let Some(seen) = seen().as_mut() {
         seen.buffers.insert(start.addr(), memory);
     }
@@ -286,9 +276,5 @@ fn text(text: *const c_char) -> Option<String> {
         return None;
     }
     // SAFETY: CUPTI's strings end with NUL and are valid during the callback.
-    Some(
-        unsafe { CStr::from_ptr(text) }
-            .to_string_lossy()
-            .into_owned(),
-    )
+    Some(unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned())
 }

@@ -61,16 +61,12 @@ pub(crate) fn run(runtime: &Runtime, kernel: usize, stream: usize) -> i32 {
 
 /// Loads PTX with one kernel; module and function.
 pub(crate) fn module(driver: &Driver, name: &str) -> (usize, usize) {
-    let ptx = CString::new(format!(
-        ".version 8.0\n.target sm_90\n.visible .entry {name}() {{ ret; }}"
-    ))
-    .expect("no NUL");
+    let ptx =
+        CString::new(format!(".version 8.0\n.target sm_90\n.visible .entry {name}() {{ ret; }}"))
+            .expect("no NUL");
     let (mut module, mut function) = (0, 0);
     assert_eq!((driver.cuModuleLoadData)(&mut module, ptx.as_ptr()), 0);
     let name = CString::new(name).expect("no NUL");
-    assert_eq!(
-        (driver.cuModuleGetFunction)(&mut function, module, name.as_ptr()),
-        0
-    );
+    assert_eq!((driver.cuModuleGetFunction)(&mut function, module, name.as_ptr()), 0);
     (module, function)
 }

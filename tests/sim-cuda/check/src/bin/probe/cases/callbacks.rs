@@ -27,11 +27,7 @@ pub(crate) fn nesting() {
         context: 1,
         params: Some(params),
         result: (site == 1).then_some(0),
-        data: if site == 0 {
-            0
-        } else {
-            u64::from(id) << 8 | u64::from(domain)
-        },
+        data: if site == 0 { 0 } else { u64::from(id) << 8 | u64::from(domain) },
     };
     // Second word: grid x and y of cudaLaunchKernel(func, grid, ...) and cuLaunchKernel(f, x, y, ...).
     let params = [kernel as u64, 1 | 1 << 32];
@@ -51,27 +47,15 @@ pub(crate) fn only_what_is_enabled() {
     let kernel = gpu::kernel("k__sim1000");
     let cupti = collect::subscribe(&[]);
     assert_eq!(gpu::run(&runtime, kernel, 0), 0);
-    assert_eq!(
-        (cupti.cuptiEnableCallback)(1, collect::subscriber(), DRIVER, 307),
-        0
-    );
+    assert_eq!((cupti.cuptiEnableCallback)(1, collect::subscriber(), DRIVER, 307), 0);
     assert_eq!(gpu::run(&runtime, kernel, 0), 0);
     assert_eq!((runtime.cudaDeviceSynchronize)(), 0);
-    assert_eq!(
-        (cupti.cuptiEnableCallback)(0, collect::subscriber(), DRIVER, 307),
-        0
-    );
+    assert_eq!((cupti.cuptiEnableCallback)(0, collect::subscriber(), DRIVER, 307), 0);
     assert_eq!(gpu::run(&runtime, kernel, 0), 0);
-    let seen: Vec<(u32, u32)> = collect::take()
-        .api
-        .iter()
-        .map(|api| (api.cbid, api.site))
-        .collect();
+    let seen: Vec<(u32, u32)> =
+        collect::take().api.iter().map(|api| (api.cbid, api.site)).collect();
     assert_eq!(seen, [(307, 0), (307, 1)]);
-    assert_eq!(
-        (cupti.cuptiEnableCallback)(1, collect::subscriber(), 99, 1),
-        1
-    );
+    assert_eq!((cupti.cuptiEnableCallback)(1, collect::subscriber(), 99, 1), 1);
     assert_eq!((cupti.cuptiEnableCallback)(1, 7, DRIVER, 307), 1);
 }
 
@@ -80,20 +64,14 @@ pub(crate) fn external_correlation() {
     let kernel = gpu::kernel("k__sim1000");
     let cupti = collect::record(&[5, 39]);
     let mut id = 0;
-    assert_eq!(
-        (cupti.cuptiActivityPopExternalCorrelationId)(5, &mut id),
-        18
-    );
+    assert_eq!((cupti.cuptiActivityPopExternalCorrelationId)(5, &mut id), 18);
     assert_eq!((cupti.cuptiActivityPushExternalCorrelationId)(5, 77), 0);
     assert_eq!(gpu::run(&runtime, kernel, 0), 0);
     assert_eq!((cupti.cuptiActivityPopExternalCorrelationId)(5, &mut id), 0);
     assert_eq!(id, 77);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
-    let external: Vec<Vec<u8>> = collect::take()
-        .others
-        .into_iter()
-        .filter(|record| record[0] == 39)
-        .collect();
+    let external: Vec<Vec<u8>> =
+        collect::take().others.into_iter().filter(|record| record[0] == 39).collect();
     assert_eq!(external.len(), 1);
     assert_eq!((external[0][4], external[0][8]), (5, 77));
 }
@@ -106,22 +84,11 @@ pub(crate) fn correlation_wraps() {
     for _ in 0..40 {
         assert_eq!(gpu::launch(&driver, kernel, 0), 0);
     }
-    let ids: Vec<u32> = collect::take()
-        .api
-        .iter()
-        .filter(|a| a.site == 0)
-        .map(|a| a.correlation)
-        .collect();
-    let wrap = ids
-        .iter()
-        .position(|&id| id == u32::MAX)
-        .expect("reaches the last id");
+    let ids: Vec<u32> =
+        collect::take().api.iter().filter(|a| a.site == 0).map(|a| a.correlation).collect();
+    let wrap = ids.iter().position(|&id| id == u32::MAX).expect("reaches the last id");
     assert_eq!(ids[wrap + 1], 1, "0 is never an id");
-    assert!(
-        ids.windows(2)
-            .all(|pair| pair[1] == pair[0].wrapping_add(1).max(1)),
-        "{ids:?}"
-    );
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1).max(1)), "{ids:?}");
 }
 
 pub(crate) fn resources() {

@@ -21,31 +21,19 @@ pub(crate) fn waiting() {
     let (begin, end) = (event(0), event(0));
     let start = clock::now();
     assert_eq!((driver.cuEventRecord)(begin, busy), 0);
-    assert_eq!(
-        gpu::launch(&driver, gpu::kernel("long__sim50000000"), busy),
-        0
-    );
+    assert_eq!(gpu::launch(&driver, gpu::kernel("long__sim50000000"), busy), 0);
     assert_eq!((driver.cuEventRecord)(end, busy), 0);
     assert_eq!((driver.cuEventQuery)(end), 600);
     assert_eq!((driver.cuStreamSynchronize)(free), 0);
-    assert!(
-        clock::now() - start < 50_000_000,
-        "another stream does not wait"
-    );
+    assert!(clock::now() - start < 50_000_000, "another stream does not wait");
     assert_eq!((driver.cuStreamWaitEvent)(free, end, 0), 0);
     assert_eq!(gpu::launch(&driver, gpu::kernel("after__sim1000"), free), 0);
     assert_eq!((driver.cuStreamSynchronize)(free), 0);
-    assert!(
-        clock::now() - start >= 50_001_000,
-        "but it does after the event"
-    );
+    assert!(clock::now() - start >= 50_001_000, "but it does after the event");
     assert_eq!((driver.cuEventQuery)(end), 0);
     assert_eq!((driver.cuEventSynchronize)(end), 0);
     let mut milliseconds = 0.0;
-    assert_eq!(
-        (driver.cuEventElapsedTime)(&mut milliseconds, begin, end),
-        0
-    );
+    assert_eq!((driver.cuEventElapsedTime)(&mut milliseconds, begin, end), 0);
     assert!((50.0..51.0).contains(&milliseconds), "{milliseconds}");
 }
 
@@ -78,42 +66,24 @@ pub(crate) fn numbers() {
     let (mut context_id, mut stream_id) = (0, 0);
     assert_eq!((cupti.cuptiGetContextId)(context, &mut context_id), 0);
     assert_eq!((cupti.cuptiGetContextId)(7, &mut context_id), 3);
-    assert_eq!(
-        (cupti.cuptiGetStreamIdEx)(context, stream, 0, &mut stream_id),
-        0
-    );
+    assert_eq!((cupti.cuptiGetStreamIdEx)(context, stream, 0, &mut stream_id), 0);
     assert_eq!(gpu::launch(&driver, gpu::kernel("k__sim1000"), stream), 0);
     assert_eq!((driver.cuStreamSynchronize)(stream), 0);
     let mut before = 0;
     assert_eq!((cupti.cuptiGetTimestamp)(&mut before), 0);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
     let records = collect::take().records;
-    assert_eq!(
-        (records[0].context, records[0].stream),
-        (context_id, stream_id)
-    );
+    assert_eq!((records[0].context, records[0].stream), (context_id, stream_id));
     assert!(before.abs_diff(records[0].end) < 1_000_000_000, "one clock");
     let mut size = 8;
     let mut value = 1u64 << 20;
-    assert_eq!(
-        (cupti.cuptiActivitySetAttribute)(0, &mut size, (&raw mut value).cast()),
-        0
-    );
+    assert_eq!((cupti.cuptiActivitySetAttribute)(0, &mut size, (&raw mut value).cast()), 0);
     value = 0;
-    assert_eq!(
-        (cupti.cuptiActivityGetAttribute)(0, &mut size, (&raw mut value).cast()),
-        0
-    );
+    assert_eq!((cupti.cuptiActivityGetAttribute)(0, &mut size, (&raw mut value).cast()), 0);
     assert_eq!((size, value), (8, 1 << 20));
     size = 1;
-    assert_eq!(
-        (cupti.cuptiActivitySetAttribute)(0, &mut size, (&raw mut value).cast()),
-        10
-    );
-    assert_eq!(
-        (cupti.cuptiActivitySetAttribute)(99, &mut size, (&raw mut value).cast()),
-        1
-    );
+    assert_eq!((cupti.cuptiActivitySetAttribute)(0, &mut size, (&raw mut value).cast()), 10);
+    assert_eq!((cupti.cuptiActivitySetAttribute)(99, &mut size, (&raw mut value).cast()), 1);
 }
 
 static CALLED_AT: AtomicU64 = AtomicU64::new(0);
@@ -126,20 +96,11 @@ pub(crate) fn host_function() {
     let driver = gpu::driver();
     let stream = gpu::stream(&driver);
     let start = clock::now();
-    assert_eq!(
-        gpu::launch(&driver, gpu::kernel("k__sim20000000"), stream),
-        0
-    );
-    assert_eq!(
-        (driver.cuLaunchHostFunc)(stream, host, std::ptr::null_mut()),
-        0
-    );
+    assert_eq!(gpu::launch(&driver, gpu::kernel("k__sim20000000"), stream), 0);
+    assert_eq!((driver.cuLaunchHostFunc)(stream, host, std::ptr::null_mut()), 0);
     assert_eq!((driver.cuStreamSynchronize)(stream), 0);
     let called = CALLED_AT.load(Ordering::SeqCst);
-    assert!(
-        called >= start + 20_000_000,
-        "called after the kernel and before the wait ends"
-    );
+    assert!(called >= start + 20_000_000, "called after the kernel and before the wait ends");
 }
 
 /// Needs `WARPLENS_SIM_DEVICES=4` and `CUDA_VISIBLE_DEVICES=2,0`.
@@ -173,11 +134,7 @@ pub(crate) fn prescribed() {
     assert_eq!(gpu::launch(&driver, kernel, stream), 0);
     assert_eq!((driver.cuStreamSynchronize)(stream), 0);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
-    let times: Vec<(u64, u64)> = collect::take()
-        .records
-        .iter()
-        .map(|r| (r.start, r.end))
-        .collect();
+    let times: Vec<(u64, u64)> = collect::take().records.iter().map(|r| (r.start, r.end)).collect();
     let end = start + 77_777;
     assert_eq!(times, [(start, end), (end, end + 1000)]);
 }
@@ -199,22 +156,10 @@ pub(crate) fn proc_address() {
         (error, address, status)
     };
     assert_eq!(find(c"cuMemAlloc", 0), (0, exported(c"cuMemAlloc_v2"), 0));
-    assert_eq!(
-        find(c"cuLaunchKernel", 0),
-        (0, exported(c"cuLaunchKernel"), 0)
-    );
-    assert_eq!(
-        find(c"cuLaunchKernel", 2),
-        (0, exported(c"cuLaunchKernel_ptsz"), 0)
-    );
-    assert_eq!(
-        find(c"cuMemcpyHtoDAsync", 2),
-        (0, exported(c"cuMemcpyHtoDAsync_v2_ptsz"), 0)
-    );
+    assert_eq!(find(c"cuLaunchKernel", 0), (0, exported(c"cuLaunchKernel"), 0));
+    assert_eq!(find(c"cuLaunchKernel", 2), (0, exported(c"cuLaunchKernel_ptsz"), 0));
+    assert_eq!(find(c"cuMemcpyHtoDAsync", 2), (0, exported(c"cuMemcpyHtoDAsync_v2_ptsz"), 0));
     assert_eq!(find(c"cuNoSuchThing", 0), (500, 0, 1));
     let mut table = std::ptr::null();
-    assert_ne!(
-        (driver.cuGetExportTable)(&raw mut table, std::ptr::null()),
-        0
-    );
+    assert_ne!((driver.cuGetExportTable)(&raw mut table, std::ptr::null()), 0);
 }

@@ -29,20 +29,14 @@ pub(crate) fn second_subscriber() {
 /// Needs `WARPLENS_SIM_ERROR_SUBSCRIBE`.
 pub(crate) fn subscribe_error() {
     gpu::start();
-    assert_eq!(
-        subscribe().to_string(),
-        std::env::var("WARPLENS_SIM_ERROR_SUBSCRIBE").unwrap()
-    );
+    assert_eq!(subscribe().to_string(), std::env::var("WARPLENS_SIM_ERROR_SUBSCRIBE").unwrap());
 }
 
 /// Needs `WARPLENS_SIM_ERROR_ENABLE`.
 pub(crate) fn enable_error() {
     gpu::start();
     let error = (collect::cupti().cuptiActivityEnable)(10);
-    assert_eq!(
-        error.to_string(),
-        std::env::var("WARPLENS_SIM_ERROR_ENABLE").unwrap()
-    );
+    assert_eq!(error.to_string(), std::env::var("WARPLENS_SIM_ERROR_ENABLE").unwrap());
 }
 
 /// Needs `WARPLENS_SIM_DEVICES=0`: what the real libraries answer then.
@@ -53,20 +47,13 @@ pub(crate) fn no_device() {
     let mut count = 0;
     assert_eq!((driver.cuDeviceGetCount)(&mut count), 3);
     let cupti = collect::cupti();
-    let refusal = if crate::api::cupti_file() == c"libcupti.so.12" {
-        15
-    } else {
-        999
-    };
+    let refusal = if crate::api::cupti_file() == c"libcupti.so.12" { 15 } else { 999 };
     let mut version = 0;
     assert_eq!((cupti.cuptiGetVersion)(&mut version), 0);
     assert_eq!(subscribe(), refusal);
     assert_eq!((cupti.cuptiActivityEnable)(10), refusal);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), refusal);
-    assert_eq!(
-        (cupti.cuptiActivityPushExternalCorrelationId)(3, 1),
-        refusal
-    );
+    assert_eq!((cupti.cuptiActivityPushExternalCorrelationId)(3, 1), refusal);
     assert_eq!((cupti.cuptiUnsubscribe)(1), 1);
     assert_eq!((cupti.cuptiFinalize)(), 0);
 }
@@ -84,20 +71,13 @@ pub(crate) fn failing_launches() {
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
     let seen = collect::take();
     assert_eq!(seen.records.len(), 16);
-    let failed = seen
-        .api
-        .iter()
-        .filter(|api| api.result == Some(701))
-        .count();
+    let failed = seen.api.iter().filter(|api| api.result == Some(701)).count();
     assert_eq!(failed, 8, "both EXITs show the error");
     std::thread::sleep(std::time::Duration::from_millis(250));
     let folder = std::env::var("WARPLENS_SIM_TRUTH").unwrap();
     let file = format!("{folder}/{}.truth", std::process::id());
     let counters = Truth::read(file.as_ref()).unwrap().counters;
-    assert_eq!(
-        (counters.launches, counters.launches_failed, counters.lost),
-        (16, 4, 0)
-    );
+    assert_eq!((counters.launches, counters.launches_failed, counters.lost), (16, 4, 0));
 }
 
 /// After a fork the driver is dead in the child, whatever forked it.
@@ -125,11 +105,8 @@ pub(crate) fn fork() {
                 (driver.cuDevicePrimaryCtxRetain)(&mut context, 0),
                 (driver.cuCtxSynchronize)(),
             ];
-            let cupti_answers = [
-                subscribe(),
-                (cupti.cuptiActivityFlushAll)(0),
-                (cupti.cuptiActivityEnable)(10),
-            ];
+            let cupti_answers =
+                [subscribe(), (cupti.cuptiActivityFlushAll)(0), (cupti.cuptiActivityEnable)(10)];
             let right = answers == [3; 4] && cupti_answers == [15; 3];
             // SAFETY: ends the child without running anything of the parent's.
             unsafe { libc::_exit(i32::from(!right)) };

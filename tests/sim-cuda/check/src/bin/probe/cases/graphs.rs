@@ -10,11 +10,7 @@ const CREATED: u32 = 13;
 const CLONED: u32 = 20;
 
 fn only(resources: &[Resource], cbid: u32) -> Vec<Resource> {
-    resources
-        .iter()
-        .filter(|resource| resource.cbid == cbid)
-        .copied()
-        .collect()
+    resources.iter().filter(|resource| resource.cbid == cbid).copied().collect()
 }
 
 /// Nodes are announced inside the captured launch, cloned at instantiation, and every replay has a record
@@ -22,10 +18,7 @@ fn only(resources: &[Resource], cbid: u32) -> Vec<Resource> {
 pub(crate) fn replay() {
     let driver = gpu::driver();
     let stream = gpu::stream(&driver);
-    let kernels = [
-        gpu::kernel("first__sim2000"),
-        gpu::kernel("second__sim3000"),
-    ];
+    let kernels = [gpu::kernel("first__sim2000"), gpu::kernel("second__sim3000")];
     let cupti = collect::subscribe(&[1, 3]);
     collect::record(&[KERNEL]);
     assert_eq!((driver.cuStreamBeginCapture_v2)(stream, 0), 0);
@@ -37,37 +30,19 @@ pub(crate) fn replay() {
     let captured = collect::take();
     let created = only(&captured.resources, CREATED);
     assert_eq!(created.len(), 2);
-    assert!(
-        created
-            .iter()
-            .all(|node| node.open == 1 && node.node_id != 0)
-    );
-    assert_eq!(
-        captured.resources.iter().map(|r| r.cbid).next(),
-        Some(9),
-        "GRAPH_CREATED first"
-    );
+    assert!(created.iter().all(|node| node.open == 1 && node.node_id != 0));
+    assert_eq!(captured.resources.iter().map(|r| r.cbid).next(), Some(9), "GRAPH_CREATED first");
 
     let mut exec = 0;
     assert_eq!((driver.cuGraphInstantiateWithFlags)(&mut exec, graph, 0), 0);
     let instantiated = collect::take();
     let cloned = only(&instantiated.resources, CLONED);
     let originals: Vec<u64> = cloned.iter().map(|node| node.original_id).collect();
-    assert_eq!(
-        originals,
-        created.iter().map(|node| node.node_id).collect::<Vec<_>>()
-    );
-    assert!(
-        cloned
-            .iter()
-            .all(|node| node.graph.is_some_and(|graph| graph.graph_exec == exec))
-    );
+    assert_eq!(originals, created.iter().map(|node| node.node_id).collect::<Vec<_>>());
+    assert!(cloned.iter().all(|node| node.graph.is_some_and(|graph| graph.graph_exec == exec)));
     let exec_created = only(&instantiated.resources, 18);
     assert_eq!(exec_created.len(), 1);
-    assert_eq!(
-        exec_created[0].graph.map(|graph| graph.graph_exec),
-        Some(exec)
-    );
+    assert_eq!(exec_created[0].graph.map(|graph| graph.graph_exec), Some(exec));
 
     assert_eq!((driver.cuGraphLaunch)(exec, stream), 0);
     assert_eq!((driver.cuGraphLaunch)(exec, stream), 0);
@@ -80,11 +55,8 @@ pub(crate) fn replay() {
         .filter(|api| api.cbid == 514 && api.site == 0)
         .map(|api| api.correlation)
         .collect();
-    let records: Vec<(u32, &str, u64)> = replayed
-        .records
-        .iter()
-        .map(|r| (r.correlation, r.name.as_str(), r.node))
-        .collect();
+    let records: Vec<(u32, &str, u64)> =
+        replayed.records.iter().map(|r| (r.correlation, r.name.as_str(), r.node)).collect();
     let (one, two) = (cloned[0].node_id, cloned[1].node_id);
     assert_eq!(
         records,
@@ -95,18 +67,8 @@ pub(crate) fn replay() {
             (ids[1], "second", two),
         ]
     );
-    assert!(
-        replayed
-            .records
-            .iter()
-            .all(|r| u64::from(r.graph) == r.node >> 32 && r.graph != 0)
-    );
-    assert!(
-        replayed
-            .records
-            .windows(2)
-            .all(|pair| pair[0].end < pair[1].start)
-    );
+    assert!(replayed.records.iter().all(|r| u64::from(r.graph) == r.node >> 32 && r.graph != 0));
+    assert!(replayed.records.windows(2).all(|pair| pair[0].end < pair[1].start));
 
     assert_eq!((driver.cuGraphExecDestroy)(exec), 0);
     assert_eq!((driver.cuGraphDestroy)(graph), 0);
@@ -147,10 +109,7 @@ pub(crate) fn branches() {
     let by_name: HashMap<&str, _> = records.iter().map(|r| (r.name.as_str(), r)).collect();
     let [root, left, right, end] = ["root", "left", "right", "end"].map(|name| by_name[name]);
     assert!(left.start > root.end && right.start > root.end);
-    assert!(
-        left.start < right.end && right.start < left.end,
-        "branches overlap"
-    );
+    assert!(left.start < right.end && right.start < left.end, "branches overlap");
     assert!(end.start > right.end);
     assert_eq!((root.stream, left.stream), (end.stream, root.stream));
     assert_ne!(right.stream, root.stream);

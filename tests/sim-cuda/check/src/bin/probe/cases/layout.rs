@@ -62,20 +62,14 @@ const FIRST: [(&str, usize); 6] = [
 pub(crate) fn layout() {
     gpu::start();
     let asked = std::env::var("WARPLENS_SIM_CUPTI").expect("the test names a version");
-    let column = VERSIONS
-        .iter()
-        .position(|(name, _)| *name == asked)
-        .expect("a known version");
+    let column = VERSIONS.iter().position(|(name, _)| *name == asked).expect("a known version");
     let cupti = collect::cupti();
     let mut number = 0;
     assert_eq!((cupti.cuptiGetVersion)(&mut number), 0);
     assert_eq!(number, VERSIONS[column].1);
 
     for line in MEASURED.trim().lines() {
-        let numbers: Vec<usize> = line
-            .split(' ')
-            .map(|n| n.parse().expect("numbers"))
-            .collect();
+        let numbers: Vec<usize> = line.split(' ').map(|n| n.parse().expect("numbers")).collect();
         let (kind, expected) = (numbers[0], numbers[1 + column]);
         // Every 8 bytes look like the start of a record, so the second one shows the stride.
         let buffer = vec![kind as u64; 512];
@@ -87,25 +81,14 @@ pub(crate) fn layout() {
             continue;
         }
         assert_eq!(first, 0, "kind {kind} of {asked}");
-        assert_eq!(
-            (cupti.cuptiActivityGetNextRecord)(start, 4096, &mut record),
-            0
-        );
-        assert_eq!(
-            record.addr() - start.addr(),
-            expected,
-            "kind {kind} of {asked}"
-        );
+        assert_eq!((cupti.cuptiActivityGetNextRecord)(start, 4096, &mut record), 0);
+        assert_eq!(record.addr() - start.addr(), expected, "kind {kind} of {asked}");
         let (mut count, mut error) = (2, 0);
         while error == 0 {
             error = (cupti.cuptiActivityGetNextRecord)(start, 4096, &mut record);
             count += usize::from(error == 0);
         }
-        assert_eq!(
-            (error, count),
-            (12, 4096usize.div_ceil(expected)),
-            "kind {kind} of {asked}"
-        );
+        assert_eq!((error, count), (12, 4096usize.div_ceil(expected)), "kind {kind} of {asked}");
     }
 
     let library = Library::open(cupti_file(), libc::RTLD_NOW).expect("loaded");

@@ -77,11 +77,8 @@ fn assert_records_equal_truth(records: &[Record], truth: &Truth) {
     let delivered = |joined: &Joined<'_>| {
         matches!(joined.outcome(), Some(Outcome::Delivered | Outcome::Zeroed))
     };
-    let mut expected: Vec<Row> = truth
-        .joined()
-        .filter(delivered)
-        .map(|joined| true_row(truth, &joined))
-        .collect();
+    let mut expected: Vec<Row> =
+        truth.joined().filter(delivered).map(|joined| true_row(truth, &joined)).collect();
     seen.sort();
     expected.sort();
     assert_eq!(seen, expected);
@@ -91,11 +88,7 @@ fn assert_records_equal_truth(records: &[Record], truth: &Truth) {
 fn work(launches: usize) {
     let driver = gpu::driver();
     let streams: Vec<usize> = (0..4).map(|_| gpu::stream(&driver)).collect();
-    let kernels = [
-        "gemm__sim5000",
-        "void attention<T>(int)__sim90000",
-        "norm__sim1000",
-    ];
+    let kernels = ["gemm__sim5000", "void attention<T>(int)__sim90000", "norm__sim1000"];
     let kernels: Vec<usize> = kernels.iter().map(|name| gpu::kernel(name)).collect();
     let mut memory = 0;
     assert_eq!((driver.cuMemAlloc_v2)(&mut memory, 1 << 20), 0);
@@ -104,10 +97,7 @@ fn work(launches: usize) {
         match round % 5 {
             0..=2 => assert_eq!(gpu::launch(&driver, kernels[round % 3], stream), 0),
             3 => assert_eq!((driver.cuMemsetD8Async)(memory, 1, 4096, stream), 0),
-            _ => assert_eq!(
-                (driver.cuMemcpyDtoDAsync_v2)(memory, memory + 8192, 4096, stream),
-                0
-            ),
+            _ => assert_eq!((driver.cuMemcpyDtoDAsync_v2)(memory, memory + 8192, 4096, stream), 0),
         }
     }
     assert_eq!((driver.cuCtxSynchronize)(), 0);
@@ -125,11 +115,7 @@ pub(crate) fn records() {
     let mut last: HashMap<u32, u64> = HashMap::new();
     for record in &records {
         let before = last.insert(record.stream, record.start).unwrap_or(0);
-        assert!(
-            before < record.start,
-            "stream {} out of order",
-            record.stream
-        );
+        assert!(before < record.start, "stream {} out of order", record.stream);
     }
     assert!(
         records.windows(2).any(|pair| pair[1].start < pair[0].start),
@@ -142,36 +128,24 @@ pub(crate) fn flush() {
     let driver = gpu::driver();
     let stream = gpu::stream(&driver);
     let cupti = collect::record(&[KERNEL]);
-    assert_eq!(
-        gpu::launch(&driver, gpu::kernel("short__sim1000"), stream),
-        0
-    );
+    assert_eq!(gpu::launch(&driver, gpu::kernel("short__sim1000"), stream), 0);
     assert_eq!((driver.cuStreamSynchronize)(stream), 0);
     let long = gpu::kernel("long__sim400000000");
     assert_eq!(gpu::launch(&driver, long, stream), 0);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
     let first = collect::take().records;
-    assert_eq!(
-        first.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-        ["short"]
-    );
+    assert_eq!(first.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["short"]);
     std::thread::sleep(Duration::from_millis(20));
     assert_eq!((cupti.cuptiActivityFlushAll)(1), 0);
     let second = collect::take().records;
-    assert_eq!(
-        second.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(),
-        ["long"]
-    );
+    assert_eq!(second.iter().map(|r| r.name.as_str()).collect::<Vec<_>>(), ["long"]);
     assert!(second[0].start > 0, "it was running");
     assert_eq!(second[0].end, 0);
     assert_eq!((driver.cuStreamSynchronize)(stream), 0);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
     assert!(collect::take().records.is_empty(), "it came already");
     let outcomes: Vec<_> = truth().joined().map(|joined| joined.outcome()).collect();
-    assert_eq!(
-        outcomes,
-        [Some(Outcome::Delivered), Some(Outcome::Incomplete)]
-    );
+    assert_eq!(outcomes, [Some(Outcome::Delivered), Some(Outcome::Incomplete)]);
 }
 
 /// Full buffers come back by themselves, on another thread.
@@ -202,22 +176,12 @@ pub(crate) fn refused_buffers() {
     work(100);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
     let mut dropped = 0;
-    assert_eq!(
-        (cupti.cuptiActivityGetNumDroppedRecords)(0, 0, &mut dropped),
-        0
-    );
+    assert_eq!((cupti.cuptiActivityGetNumDroppedRecords)(0, 0, &mut dropped), 0);
     assert_eq!(dropped, 100);
-    assert_eq!(
-        (cupti.cuptiActivityGetNumDroppedRecords)(0, 0, &mut dropped),
-        0
-    );
+    assert_eq!((cupti.cuptiActivityGetNumDroppedRecords)(0, 0, &mut dropped), 0);
     assert_eq!(dropped, 0);
     assert!(collect::take().records.is_empty());
-    assert!(
-        truth()
-            .joined()
-            .all(|joined| joined.outcome() == Some(Outcome::Dropped))
-    );
+    assert!(truth().joined().all(|joined| joined.outcome() == Some(Outcome::Dropped)));
 }
 
 extern "C" fn monotonic() -> u64 {
@@ -233,12 +197,7 @@ pub(crate) fn timestamp_callback() {
     work(200);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
     let truth = truth();
-    assert!(
-        truth
-            .settled
-            .values()
-            .all(|settled| settled.clock_offset == 0)
-    );
+    assert!(truth.settled.values().all(|settled| settled.clock_offset == 0));
     assert_records_equal_truth(&collect::take().records, &truth);
     for joined in truth.joined() {
         let call = joined.call.expect("every piece of work has its call");
@@ -256,9 +215,7 @@ pub(crate) fn scenario() {
     collect::record(&[KERNEL, MEMCPY, MEMSET]);
     work(4000);
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
-    let at_once = collect::seen()
-        .as_ref()
-        .map_or(0, |seen| seen.records.len());
+    let at_once = collect::seen().as_ref().map_or(0, |seen| seen.records.len());
     // The longest a record is held back after its work.
     std::thread::sleep(Duration::from_millis(60));
     assert_eq!((cupti.cuptiActivityFlushAll)(0), 0);
@@ -266,28 +223,13 @@ pub(crate) fn scenario() {
     assert!(records.len() > at_once, "nothing was late");
     let truth = truth();
     assert_records_equal_truth(&records, &truth);
-    let count = |outcome| {
-        truth
-            .joined()
-            .filter(|j| j.outcome() == Some(outcome))
-            .count()
-    };
+    let count = |outcome| truth.joined().filter(|j| j.outcome() == Some(outcome)).count();
     let (zeroed, lost) = (count(Outcome::Zeroed), count(Outcome::Dropped));
-    assert!(
-        zeroed > 10 && lost > 10,
-        "zeroed {zeroed}, dropped {lost}, {:?}",
-        started.elapsed()
-    );
+    assert!(zeroed > 10 && lost > 10, "zeroed {zeroed}, dropped {lost}, {:?}", started.elapsed());
     assert_eq!(records.len() + lost, 4000);
-    assert_eq!(
-        records.iter().filter(|record| record.start == 0).count(),
-        zeroed
-    );
+    assert_eq!(records.iter().filter(|record| record.start == 0).count(), zeroed);
     let mut dropped = 0;
-    assert_eq!(
-        (cupti.cuptiActivityGetNumDroppedRecords)(0, 0, &mut dropped),
-        0
-    );
+    assert_eq!((cupti.cuptiActivityGetNumDroppedRecords)(0, 0, &mut dropped), 0);
     assert_eq!(dropped, lost);
 
     let mut previous: HashMap<u32, Joined<'_>> = HashMap::new();
@@ -297,10 +239,7 @@ pub(crate) fn scenario() {
             let before = before.expect("a zeroed record has a launch before it in its stream");
             assert_eq!(before.outcome(), Some(Outcome::Delivered));
             let call = joined.call.expect("every piece of work has its call");
-            assert!(
-                before.work.end_ns > call.exit_ns,
-                "the launch before ended before the exit"
-            );
+            assert!(before.work.end_ns > call.exit_ns, "the launch before ended before the exit");
         }
     }
 }
@@ -363,10 +302,7 @@ pub(crate) fn threads() {
     assert_records_equal_truth(&records, &truth);
     let mut streams: HashMap<u32, Vec<(u64, u64)>> = HashMap::new();
     for work in &truth.works {
-        streams
-            .entry(work.stream)
-            .or_default()
-            .push((work.start_ns, work.end_ns));
+        streams.entry(work.stream).or_default().push((work.start_ns, work.end_ns));
     }
     for (stream, mut works) in streams {
         works.sort_unstable();
@@ -388,13 +324,9 @@ pub(crate) fn api_records() {
         u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
     };
     let others = collect::take().others;
-    let rows: Vec<(u8, u64, u64)> = others
-        .iter()
-        .map(|bytes| (bytes[0], long(bytes, 8), long(bytes, 16)))
-        .collect();
-    let [(4, inner_start, inner_end), (5, start, end)] = rows[..] else {
-        panic!("{rows:?}")
-    };
+    let rows: Vec<(u8, u64, u64)> =
+        others.iter().map(|bytes| (bytes[0], long(bytes, 8), long(bytes, 16))).collect();
+    let [(4, inner_start, inner_end), (5, start, end)] = rows[..] else { panic!("{rows:?}") };
     assert!(start <= inner_start && inner_start <= inner_end && inner_end <= end);
 }
 
@@ -410,10 +342,7 @@ pub(crate) fn cost() {
         for _ in 0..LAUNCHES {
             assert_eq!(gpu::run(&runtime, kernel, stream), 0);
         }
-        println!(
-            "simulated: {what}: {:?} a launch",
-            begin.elapsed() / LAUNCHES
-        );
+        println!("simulated: {what}: {:?} a launch", begin.elapsed() / LAUNCHES);
     };
     measure("nobody listens");
     collect::BUFFER_BYTES.store(2 << 20, Ordering::Relaxed);
