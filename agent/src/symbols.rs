@@ -69,7 +69,7 @@ impl Symbols {
                     in_files.entry(file).or_default().push((address, offset));
                 }
                 Place::Named(function) => {
-                    symbols.push(Symbol { address, frames: vec![plain(function)] })
+                    symbols.push(Symbol { address, frames: vec![plain(function)] });
                 }
                 Place::Nowhere => {
                     self.losses.astray += 1;

@@ -261,6 +261,7 @@ mod tests {
     #[test]
     fn lying_cursors_and_stamps_read_as_nothing() {
         for (head, tail) in [(u64::MAX, 0), (0, u64::MAX), (5, u64::MAX - 3), (1 << 63, 7)] {
+            let (cursors, slots) = memory();
             cursors.head.position.store(head, Ordering::Relaxed);
             cursors.tail.position.store(tail, Ordering::Relaxed);
             let consumer = Consumer::new(&cursors, &slots).unwrap();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use warplens_bench::{figure, median};
+use warplens_bench::{figure, median, per};
 use wire::limits::{BATCH, RING_SLOTS};
 use wire::ring::{Consumer, Next, Producer};
 use wire::shim::{Cursor, Cursors, Payload, Slot};
@@ -82,7 +82,13 @@ fn ours(producers: u64) -> f64 {
     });
     let each = RECORDS / producers;
     assert_eq!(sum, producers * (each * (each - 1) / 2), "records were lost or torn");
-    RECORDS as f64 / begin.elapsed().as_secs_f64() / 1e6
+    per(RECORDS, 1_000_000) / begin.elapsed().as_secs_f64()
+}
+
+/// Slot of a position.
+#[expect(clippy::cast_possible_truncation, reason = "below RING_SLOTS")]
+fn index(position: u64) -> usize {
+    (position % RING_SLOTS as u64) as usize
 }
 
 /// The floor: the same bytes, one producer, one release store per batch.
@@ -98,23 +104,21 @@ fn bare_ring() -> f64 {
                     spin_loop();
                 }
                 for position in first..next {
-                    for word in &slots[position as usize % RING_SLOTS].payload {
+                    for word in &slots[index(position)].payload {
                         word.store(position, Ordering::Relaxed);
                     }
                 }
                 head.position.store(next, Ordering::Release);
             }
         });
-        let mut taken = Vec::with_capacity(RING_SLOTS);
+        let mut taken: Vec<Payload> = Vec::with_capacity(RING_SLOTS);
         let (mut seen, mut sum) = (0, 0_u64);
         while seen < RECORDS {
             let until = head.position.load(Ordering::Acquire).min(seen + 1024);
             taken.clear();
             for position in seen..until {
-                let slot = &slots[position as usize % RING_SLOTS].payload;
-                taken.push::<Payload>(std::array::from_fn(|word| {
-                    slot[word].load(Ordering::Relaxed)
-                }));
+                let slot = &slots[index(position)].payload;
+                taken.push(std::array::from_fn(|word| slot[word].load(Ordering::Relaxed)));
             }
             seen = until;
             tail.position.store(seen, Ordering::Release);
@@ -123,5 +127,5 @@ fn bare_ring() -> f64 {
         sum
     });
     assert_eq!(sum, RECORDS * (RECORDS - 1) / 2, "records were lost or torn");
-    RECORDS as f64 / begin.elapsed().as_secs_f64() / 1e6
+    per(RECORDS, 1_000_000) / begin.elapsed().as_secs_f64()
 }

@@ -7,6 +7,12 @@ pub fn figure(name: &str, value: f64, unit: &str) {
     println!("{}", serde_json::json!({ "bench": name, "value": value, "unit": unit }));
 }
 
+/// `total / count`; the totals of a bench lie far below what an `f64` counts exactly.
+#[expect(clippy::cast_precision_loss, reason = "figures of a bench, below 2^52")]
+pub fn per(total: u64, count: u64) -> f64 {
+    total as f64 / count as f64
+}
+
 /// The middle value.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);

@@ -9,7 +9,7 @@ use std::ptr::null_mut;
 use std::time::Instant;
 
 /// Launches timed together: long against the clock's cost, short against a scheduler's tick.
-const BATCH: u64 = 500;
+const BATCH: u32 = 500;
 
 #[derive(Clone, Copy)]
 #[repr(C)]
@@ -39,7 +39,7 @@ fn main() -> Result<(), String> {
     // SAFETY: the name is a C string.
     let kernel = unsafe { register(c"bench_kernel__sim300".as_ptr()) };
     let one = Dim3 { x: 1, y: 1, z: 1 };
-    let mut batch = |count: u64| {
+    let batch = |count: u32| {
         let begin = Instant::now();
         for _ in 0..count {
             // SAFETY: a registered kernel without arguments.
@@ -51,15 +51,17 @@ fn main() -> Result<(), String> {
         let elapsed = begin.elapsed();
         // SAFETY: no arguments.
         unsafe { synchronize() };
-        Ok(elapsed.as_secs_f64() * 1e9 / count as f64)
+        Ok(elapsed.as_secs_f64() * 1e9 / f64::from(count))
     };
     batch(BATCH)?;
     println!("ready");
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|error| error.to_string())?;
-        let launches: u64 = line.trim().parse().map_err(|_| format!("not a number: {line}"))?;
-        let mut figures =
-            (0..launches.div_ceil(BATCH)).map(|_| batch(BATCH)).collect::<Result<Vec<_>, _>>()?;
+        let launches: u64 =
+            line.trim().parse().map_err(|_parse| format!("not a number: {line}"))?;
+        let mut figures = (0..launches.div_ceil(BATCH.into()))
+            .map(|_| batch(BATCH))
+            .collect::<Result<Vec<_>, _>>()?;
         figures.sort_by(f64::total_cmp);
         println!("{:.1}", figures[figures.len() / 2]);
         std::io::stdout().flush().map_err(|error| error.to_string())?;
