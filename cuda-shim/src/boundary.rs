@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use wire::shim::OffReason;
 
+use crate::gate::ALIVE;
 use crate::shim::Shim;
 
 /// Runs `body`; on a panic returns `fallback`, counts it and closes the gate.
@@ -15,7 +16,8 @@ pub(crate) fn at_boundary<T>(fallback: T, body: impl FnOnce() -> T) -> T {
         Err(payload) => {
             // Dropping an arbitrary payload may panic again; leaking a few bytes may not.
             let _leaked = ManuallyDrop::new(payload);
-            if let Some(shim) = Shim::get() {
+            // In a forked child the gate is shut already and there is no stats page.
+            if let Some(shim) = Shim::get().filter(|shim| shim.gate.has(ALIVE)) {
                 shim.gate.close();
                 let stats = shim.region.stats();
                 stats.panics.fetch_add(1, Ordering::Relaxed);

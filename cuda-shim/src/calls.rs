@@ -63,45 +63,43 @@ pub(crate) extern "C" fn on_callback(
 
 fn enter(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
     let thread = shim.thread();
-    if thread.open != 0 {
-        if thread.open_correlation == data.correlation_id {
+    if thread.open.get() != 0 {
+        if thread.open_correlation.get() == data.correlation_id {
             return;
         }
         // The open call never returned here: it was jumped over, or we were disarmed in between.
         shim.region.stats().callbacks_ignored.fetch_add(1, Ordering::Relaxed);
     }
-    thread.open = 1;
-    thread.open_correlation = data.correlation_id;
-    thread.open_callback = callback;
-    thread.open_captured = 0;
-    thread.open_weight = 0;
-    thread.open_enter = now_ns();
-    thread.open_key = key_of(call, callback, data);
+    thread.open_correlation.set(data.correlation_id);
+    thread.open_callback.set(callback);
+    thread.open_captured.set(0);
+    thread.open_weight.set(0);
+    thread.open_enter.set(now_ns());
+    thread.open_key.set(key_of(call, callback, data));
+    thread.open.set(1);
     if !matches!(call, Call::SyncContext | Call::SyncStream | Call::SyncEvent) {
         record_launch(shim, call, data, thread);
     }
 }
 
-fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &mut ThreadLocal) {
+fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &ThreadLocal) {
     let mut flags = match call {
         Call::Graph => LAUNCH_GRAPH,
         Call::Copy => LAUNCH_COPY,
         _ => 0,
     };
     if shim.gate.has(STACKS) {
-        // SAFETY: the sampler was given to this thread alone; null when none was left.
-        if let Some(sampler) = unsafe { thread.sampler.as_mut() } {
-            let control = shim.region.control();
-            thread.open_weight = sampler.decide(Candidate {
-                key: thread.open_key,
-                is_graph: call == Call::Graph,
-                now_ns: thread.open_enter,
-                rate: control.stack_rate.load(Ordering::Relaxed),
-                generation: control.observer.load(Ordering::Relaxed),
-            });
-        }
+        let control = shim.region.control();
+        let candidate = Candidate {
+            key: thread.open_key.get(),
+            is_graph: call == Call::Graph,
+            now_ns: thread.open_enter.get(),
+            rate: control.stack_rate.load(Ordering::Relaxed),
+            generation: control.observer.load(Ordering::Relaxed),
+        };
+        thread.open_weight.set(thread.sample(|sampler| sampler.decide(candidate)));
     }
-    if thread.open_weight != 0 {
+    if thread.open_weight.get() != 0 {
         flags |= LAUNCH_SAMPLED;
     }
     let producer = producer_of(thread);
@@ -109,12 +107,12 @@ fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &mut Thre
         kind: record_kind::LAUNCH,
         producer,
         flags,
-        enter_ns: thread.open_enter,
-        function: thread.open_key,
-        thread: thread.number,
-        weight: thread.open_weight,
+        enter_ns: thread.open_enter.get(),
+        function: thread.open_key.get(),
+        thread: thread.number.get(),
+        weight: thread.open_weight.get(),
         correlation: data.correlation_id,
-        callback: thread.open_callback,
+        callback: thread.open_callback.get(),
         context: data.context_uid,
         reserved: 0,
         reserved2: 0,
@@ -124,13 +122,13 @@ fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &mut Thre
 
 fn exit(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
     let thread = shim.thread();
-    if thread.open == 0
-        || thread.open_correlation != data.correlation_id
-        || thread.open_callback != callback
+    if thread.open.get() == 0
+        || thread.open_correlation.get() != data.correlation_id
+        || thread.open_callback.get() != callback
     {
         return;
     }
-    thread.open = 0;
+    thread.open.set(0);
     // SAFETY: at the exit site CUPTI points to the call's result, a CUresult or cudaError_t.
     let result = unsafe { data.function_return_value.as_ref() }.copied().unwrap_or(0);
     let producer = producer_of(thread);
@@ -146,12 +144,12 @@ fn exit(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
         kind: record_kind::SYNC,
         producer,
         flags: scope,
-        enter_ns: thread.open_enter,
+        enter_ns: thread.open_enter.get(),
         exit_ns: now_ns(),
-        handle: thread.open_key,
+        handle: thread.open_key.get(),
         correlation: data.correlation_id,
         callback,
-        thread: thread.number,
+        thread: thread.number.get(),
         context: data.context_uid,
         result,
         reserved: 0,
@@ -164,7 +162,7 @@ fn launch_returned(
     call: Call,
     result: u32,
     correlation: u32,
-    thread: &mut ThreadLocal,
+    thread: &ThreadLocal,
     producer: u16,
 ) {
     let stats = shim.region.stats();
@@ -176,23 +174,24 @@ fn launch_returned(
             stats.graph_launches.fetch_add(1, Ordering::Relaxed);
         }
     }
-    let captured = thread.open_captured != 0;
+    let captured = thread.open_captured.get() != 0;
     if result != 0 || captured {
         let record = LaunchFailedRecord {
             kind: record_kind::LAUNCH_FAILED,
             producer,
             flags: if captured { FAILED_CAPTURED } else { 0 },
             correlation,
-            callback: thread.open_callback,
+            callback: thread.open_callback.get(),
             result,
             reserved: 0,
             reserved2: [0; 4],
         };
         shim.push(producer, &[zerocopy::transmute!(record)]);
-    } else if thread.open_weight != 0 {
+    } else if thread.open_weight.get() != 0 {
         stats.stacks_sampled.fetch_add(1, Ordering::Relaxed);
-        let (weight, number) = (thread.open_weight, thread.number);
-        warplens_probe_launch(correlation.into(), weight.into(), number.into(), thread.open_key);
+        let (weight, number) = (thread.open_weight.get(), thread.number.get());
+        let key = thread.open_key.get();
+        warplens_probe_launch(correlation.into(), weight.into(), number.into(), key);
     }
 }
 

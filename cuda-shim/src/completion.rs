@@ -4,16 +4,17 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use cupti_sys::record::KIND;
+use cupti_sys::result::MAX_LIMIT_REACHED;
 use wire::limits::BATCH;
 use wire::shim::Payload;
 
 use crate::activity;
 use crate::boundary::at_boundary;
 use crate::buffers::{BUFFER_BYTES, Origin};
-use crate::gate::BUFFERS;
+use crate::gate::{ALIVE, BUFFERS};
 use crate::shim::{Shim, now_ns, producer_of};
 
-/// Shortest record of a kind the shim enables, bytes: how many records a discarded buffer held at most.
+/// Shortest record of a kind the shim enables, bytes: how many records unread bytes hold at most.
 const SHORTEST_RECORD: usize = 88;
 
 /// CUPTI wants an empty buffer.
@@ -25,7 +26,8 @@ pub(crate) extern "C" fn on_requested(
     at_boundary((), || {
         let Some(shim) = Shim::get() else { return };
         let (address, pooled) = shim.pool.take();
-        if !pooled {
+        // A forked child has a copy of the pool, but no stats page.
+        if !pooled && shim.gate.has(ALIVE) {
             shim.region.stats().buffers_refused.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: CUPTI passes three live out pointers.
@@ -46,7 +48,8 @@ pub(crate) extern "C" fn on_completed(
     valid: usize,
 ) {
     at_boundary((), || {
-        let Some(shim) = Shim::get() else { return };
+        // In a forked child, whose exit may make CUPTI flush, there is nothing to write to.
+        let Some(shim) = Shim::get().filter(|shim| shim.gate.has(ALIVE)) else { return };
         let stats = shim.region.stats();
         let begin = now_ns();
         match shim.pool.origin(buffer) {
@@ -54,6 +57,9 @@ pub(crate) extern "C" fn on_completed(
                 let valid = valid.min(BUFFER_BYTES);
                 if shim.gate.has(BUFFERS) {
                     copy_records(shim, buffer, valid);
+                } else if valid > 0 {
+                    // Behind the last mark: its launches are known to be without a record.
+                    stats.callbacks_ignored.fetch_add(1, Ordering::Relaxed);
                 }
                 shim.pool.put(index, valid);
             }
@@ -85,22 +91,30 @@ fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
     let mut foreign = 0_u64;
     let mut names_full = 0_u64;
     let mut record = std::ptr::null_mut();
-    // SAFETY: the buffer is completed and ours until it is put back; `record` comes from this call.
-    while let Ok(next) = unsafe { shim.cupti.next_record(buffer, valid, record) } {
-        record = next;
-        seen += 1;
-        let offset = (record as usize).wrapping_sub(buffer as usize);
-        if offset > valid || valid - offset < KIND + 4 {
-            // The library stepped outside the buffer it was given: believe none of it.
-            foreign += 1;
-            break;
+    // Where the next record may begin at the earliest.
+    let mut behind = 0;
+    let unread = loop {
+        // SAFETY: the buffer is completed and ours until it is put back; `record` comes from this call.
+        match unsafe { shim.cupti.next_record(buffer, valid, record) } {
+            Ok(next) => record = next,
+            Err(MAX_LIMIT_REACHED) => break 0,
+            // A record that this library cannot step over hides what lies behind it.
+            Err(_) => break valid.saturating_sub(behind),
         }
+        let offset = (record as usize).wrapping_sub(buffer as usize);
+        if offset < behind || offset > valid || valid - offset < KIND + 4 {
+            // The library stepped backwards or outside the buffer: believe no more of it.
+            break valid.saturating_sub(behind);
+        }
+        seen += 1;
+        behind = offset + KIND + 4;
         // SAFETY: `offset + 4 <= valid`, records are 8-byte aligned.
         let kind = unsafe { record.wrapping_add(KIND).cast::<u32>().read_unaligned() };
         let Some(needed) = activity::needed(kind).filter(|&needed| needed <= valid - offset) else {
             foreign += 1;
             continue;
         };
+        behind = offset + needed;
         // SAFETY: `offset + needed <= valid`, bytes that CUPTI has written.
         let bytes = unsafe { std::slice::from_raw_parts(record, needed) };
         let payload = activity::translate(kind, bytes, producer, |name| {
@@ -117,11 +131,13 @@ fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
             shim.push(producer, &batch);
             filled = 0;
         }
-    }
+    };
     if filled > 0 {
         shim.push(producer, &batch[..filled]);
     }
     let stats = shim.region.stats();
+    let unread = (unread / SHORTEST_RECORD) as u64;
+    stats.activities_discarded.fetch_add(unread, Ordering::Relaxed);
     stats.activities.fetch_add(seen, Ordering::Relaxed);
     stats.activities_foreign.fetch_add(foreign, Ordering::Relaxed);
     stats.names_full.fetch_add(names_full, Ordering::Relaxed);

@@ -276,7 +276,13 @@ impl Control {
         let launches = stats.launches.load(Ordering::Relaxed);
         // A failed flush leaves its records with CUPTI; their launches hold the watermark.
         let _failed = self.shim.cupti.flush(forced);
-        let lost: u64 = stats.lost.iter().map(|lost| lost.load(Ordering::Relaxed)).sum();
+        // Wrapping: the agent maps these counters writable, too.
+        let discarded = stats.activities_discarded.load(Ordering::Relaxed);
+        let lost = stats
+            .lost
+            .iter()
+            .map(|lost| lost.load(Ordering::Relaxed))
+            .fold(discarded, u64::wrapping_add);
         let producer = producer_of(self.shim.thread());
         let record = MarkRecord {
             kind: record_kind::MARK,
@@ -284,7 +290,7 @@ impl Control {
             flags: MARK_ARMED | flags,
             flush_ns,
             armed_ns: stats.armed_ns.load(Ordering::Relaxed),
-            lost: lost + stats.activities_discarded.load(Ordering::Relaxed),
+            lost,
             cupti_dropped: stats.cupti_dropped.load(Ordering::Relaxed),
             launches,
             reserved: 0,

@@ -1,8 +1,8 @@
 //! The process's exit: the control thread must not be inside CUPTI while exit handlers take the
 //! driver apart, and what was recorded must not be lost.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::boundary::at_boundary;
 use crate::control::Control;
 use crate::gate::ALIVE;
 use crate::shim::Shim;
+use crate::thread_local;
 
 /// The level machine; whoever holds the lock may call CUPTI.
 static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
@@ -53,19 +54,32 @@ extern "C" fn at_exit() {
             return;
         }
         EXITING.store(true, Ordering::Release);
+        // Exiting from inside a CUDA call, as a signal handler may: this thread can hold locks that
+        // a flush would wait for. The last turn's records stay with CUPTI.
+        if thread_local::current().open.get() != 0 {
+            return close();
+        }
         let tries = PATIENCE.as_millis() / 5;
         for _ in 0..tries {
-            if let Ok(mut slot) = CONTROL.try_lock() {
-                if let Some(control) = slot.as_mut() {
-                    control.finish();
+            match CONTROL.try_lock() {
+                Ok(mut slot) => {
+                    if let Some(control) = slot.as_mut() {
+                        control.finish();
+                    }
+                    *slot = None;
+                    return;
                 }
-                *slot = None;
-                return;
+                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+                // A turn panicked: its state is not to be trusted.
+                Err(TryLockError::Poisoned(_)) => break,
             }
-            thread::sleep(Duration::from_millis(5));
         }
-        if let Some(shim) = Shim::get() {
-            shim.gate.close();
-        }
+        close();
     });
+}
+
+fn close() {
+    if let Some(shim) = Shim::get() {
+        shim.gate.close();
+    }
 }

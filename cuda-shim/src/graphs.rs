@@ -8,6 +8,7 @@ use cupti_sys::callback::{GraphData, ResourceData, resource};
 use wire::limits::GRAPH_ENTRIES;
 use wire::shim::graph_kind;
 
+use crate::region::reserve;
 use crate::shim::{Shim, now_ns};
 use crate::thread_local;
 
@@ -38,10 +39,9 @@ pub(crate) unsafe fn on_resource(shim: &Shim, id: u32, data: *const c_void) {
         }
         resource::GRAPHNODE_CREATED => {
             // Between entry and exit of a launch: the launch went into a graph under capture.
-            // SAFETY: the pointer is this thread's own state.
-            let thread = unsafe { &mut *thread_local::current() };
-            if thread.open != 0 {
-                thread.open_captured = 1;
+            let thread = thread_local::current();
+            if thread.open.get() != 0 {
+                thread.open_captured.set(1);
             }
         }
         _ => {}
@@ -74,11 +74,8 @@ fn append(shim: &Shim, kind: u32, graph: &GraphData) {
     let (Some(cursors), Some(slots)) = (shim.region.cursors(), shim.region.graph_slots()) else {
         return;
     };
-    let reserved =
-        cursors.graphs.position.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
-            (count < GRAPH_ENTRIES as u64).then_some(count + 1)
-        });
-    let slot = reserved.ok().and_then(|count| slots.get(usize::try_from(count).ok()?));
+    let reserved = reserve(&cursors.graphs, 1, GRAPH_ENTRIES as u64);
+    let slot = reserved.and_then(|count| slots.get(usize::try_from(count).ok()?));
     let Some(slot) = slot else {
         shim.region.stats().graphs_full.fetch_add(1, Ordering::Relaxed);
         return;

@@ -5,11 +5,12 @@
 //! module's name pointers are reused) and content hash -> id (so that a new generation stores nothing twice).
 
 use std::ffi::c_char;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use wire::limits::{NAME_MAX, NAMES_BYTES};
 use wire::shim::Cursors;
+
+use crate::region::reserve;
 
 /// Entries per table: 20 000 names at a load below two thirds.
 const ENTRIES: usize = 1 << 15;
@@ -17,8 +18,8 @@ const ENTRIES: usize = 1 << 15;
 const PROBES: usize = 16;
 /// A writer holds this entry. No id is that large: ids are offsets / 8 of a 4 MiB area.
 const BUSY: u64 = u64::MAX;
-/// Bytes in front of every name: length (u32) and a zero word.
-const ENTRY_HEAD: usize = 8;
+/// Bytes of a word. Names begin at words; one in front of each holds the length (u32) and zeros.
+const WORD: usize = size_of::<AtomicU64>();
 
 /// `tag` says generation and id (`generation << 32 | id`), 0 = empty, `BUSY` = being written.
 #[derive(Debug, Default)]
@@ -30,27 +31,21 @@ struct Entry {
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Names {
-    area: *mut u8,
+    area: &'static [AtomicU64],
     cursors: &'static Cursors,
     generation: AtomicU32,
     by_pointer: Box<[Entry]>,
     by_content: Box<[Entry]>,
 }
 
-// SAFETY: `area` is only written in ranges reserved by an atomic counter and read after an
-// acquire of the entry that published them.
-unsafe impl Send for Names {}
-// SAFETY: as above.
-unsafe impl Sync for Names {}
-
 impl Names {
-    /// `area` points to `NAMES_BYTES` zeroed bytes that live as long as the process. Allocates the tables.
-    pub(crate) fn new(area: NonNull<u8>, cursors: &'static Cursors) -> Self {
+    /// `area` holds `NAMES_BYTES` zeroed bytes. Allocates the tables.
+    pub(crate) fn new(area: &'static [AtomicU64], cursors: &'static Cursors) -> Self {
         let table = || (0..ENTRIES).map(|_| Entry::default()).collect::<Box<[Entry]>>();
         // Offset 0 stays free: id 0 means "no name".
-        cursors.names.position.store(ENTRY_HEAD as u64, Ordering::Relaxed);
+        cursors.names.position.store(WORD as u64, Ordering::Relaxed);
         Self {
-            area: area.as_ptr(),
+            area,
             cursors,
             generation: AtomicU32::new(1),
             by_pointer: table(),
@@ -90,7 +85,7 @@ impl Names {
     fn intern_bytes(&self, bytes: &[u8]) -> u32 {
         let hash = content_hash(bytes);
         if let Some(id) = find(&self.by_content, hash, 0)
-            && self.stored(id) == Some(bytes)
+            && self.holds(id, bytes)
         {
             return id;
         }
@@ -101,52 +96,45 @@ impl Names {
         id
     }
 
-    /// The bytes of a name this process stored.
-    fn stored(&self, id: u32) -> Option<&[u8]> {
-        let offset = id as usize * 8;
-        if offset + ENTRY_HEAD > NAMES_BYTES {
-            return None;
-        }
-        // SAFETY: inside the area, 8-byte aligned; written before its id was published.
-        let length = unsafe { self.head(offset).read() } as usize;
-        if length > NAMES_BYTES - offset - ENTRY_HEAD {
-            return None;
-        }
-        // SAFETY: as above, and the length stays inside the area.
-        Some(unsafe {
-            std::slice::from_raw_parts(self.area.wrapping_add(offset + ENTRY_HEAD), length)
+    /// The entry `id` is this name.
+    fn holds(&self, id: u32, bytes: &[u8]) -> bool {
+        let entry = self.area.get(id as usize..).and_then(<[AtomicU64]>::split_first);
+        entry.is_some_and(|(head, body)| {
+            head.load(Ordering::Relaxed) == bytes.len() as u64
+                && body.len() >= bytes.len().div_ceil(WORD)
+                && words(bytes).zip(body).all(|(word, kept)| kept.load(Ordering::Relaxed) == word)
         })
-    }
-
-    #[expect(clippy::cast_ptr_alignment, reason = "entries begin at multiples of 8")]
-    fn head(&self, offset: usize) -> *mut u32 {
-        self.area.wrapping_add(offset).cast::<u32>()
     }
 
     /// Reserves and writes an entry. 0 = the area is full.
     fn append(&self, bytes: &[u8]) -> u32 {
-        let size = (ENTRY_HEAD + bytes.len()).next_multiple_of(8);
-        let used = &self.cursors.names.position;
-        let reserved = used.fetch_update(Ordering::AcqRel, Ordering::Acquire, |offset| {
-            let end = offset.checked_add(size as u64)?;
-            (end <= NAMES_BYTES as u64).then_some(end)
-        });
-        let Ok(offset) = reserved else { return 0 };
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let size = 1 + bytes.len().div_ceil(WORD);
+        let reserved = reserve(&self.cursors.names, (size * WORD) as u64, NAMES_BYTES as u64);
+        let Some(offset) = reserved.and_then(|offset| usize::try_from(offset).ok()) else {
+            return 0;
+        };
         // The agent maps the cursor writable, too: believe it only inside the area.
-        if offset % 8 != 0 || offset.checked_add(size).is_none_or(|end| end > NAMES_BYTES) {
+        if !offset.is_multiple_of(WORD) {
             return 0;
         }
-        let length = u32::try_from(bytes.len()).unwrap_or(0);
-        let entry = self.area.wrapping_add(offset);
-        // SAFETY: [offset, offset + size) lies in the area and was reserved by us alone.
-        unsafe {
-            entry.wrapping_add(ENTRY_HEAD).copy_from(bytes.as_ptr(), bytes.len());
-        };
-        // SAFETY: as above; offset is a multiple of 8.
-        unsafe { self.head(offset).write(length) };
-        u32::try_from(offset / 8).unwrap_or(0)
+        let first = offset / WORD;
+        let entry = self.area.get(first..first + size).and_then(<[AtomicU64]>::split_first);
+        let Some((head, body)) = entry else { return 0 };
+        for (word, place) in words(bytes).zip(body) {
+            place.store(word, Ordering::Relaxed);
+        }
+        head.store(bytes.len() as u64, Ordering::Relaxed);
+        u32::try_from(first).unwrap_or(0)
     }
+}
+
+/// Little-endian words, the last one padded with zeros.
+fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
+    bytes.chunks(WORD).map(|chunk| {
+        let mut word = [0; WORD];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    })
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a tag is two u32 halves")]
@@ -191,10 +179,8 @@ fn probe(table: &[Entry], key: u64) -> impl Iterator<Item = &Entry> {
 /// FNV-1a over 8-byte words; equality of bytes is checked besides.
 fn content_hash(bytes: &[u8]) -> u64 {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64 ^ bytes.len() as u64;
-    for chunk in bytes.chunks(8) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        hash = (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x0100_0000_01b3);
+    for word in words(bytes) {
+        hash = (hash ^ word).wrapping_mul(0x0100_0000_01b3);
         hash ^= hash >> 29;
     }
     hash
@@ -207,10 +193,10 @@ mod tests {
     use super::*;
 
     fn names() -> Names {
-        let area = Box::leak(vec![0_u64; NAMES_BYTES / 8].into_boxed_slice());
+        let area = (0..NAMES_BYTES / WORD).map(|_| AtomicU64::new(0)).collect::<Box<[_]>>();
         // SAFETY: all-zero bytes are a valid Cursors, which holds only atomics.
         let cursors: Box<Cursors> = Box::new(unsafe { std::mem::zeroed() });
-        Names::new(NonNull::new(area.as_mut_ptr().cast()).unwrap(), Box::leak(cursors))
+        Names::new(Box::leak(area), Box::leak(cursors))
     }
 
     fn intern(names: &Names, text: &CString) -> u32 {
@@ -225,7 +211,8 @@ mod tests {
         let id = intern(&names, &first);
         assert_ne!(id, 0);
         assert_eq!(intern(&names, &second), id);
-        assert_eq!(names.stored(id), Some(&b"gemm"[..]));
+        assert!(names.holds(id, b"gemm"));
+        assert!(!names.holds(id, b"gem") && !names.holds(id, b"gemv"));
     }
 
     #[test]
@@ -238,8 +225,8 @@ mod tests {
         names.forget_pointers();
         // SAFETY: as above.
         let second = unsafe { names.intern(buffer.as_ptr().cast()) };
-        assert_eq!(names.stored(first), Some(&b"first"[..]));
-        assert_eq!(names.stored(second), Some(&b"other"[..]));
+        assert!(names.holds(first, b"first"));
+        assert!(names.holds(second, b"other"));
     }
 
     #[test]
@@ -265,7 +252,7 @@ mod tests {
                     for _ in 0..20 {
                         for text in &texts {
                             let id = intern(&names, text);
-                            assert_eq!(names.stored(id), Some(text.as_bytes()));
+                            assert!(names.holds(id, text.as_bytes()));
                         }
                         names.forget_pointers();
                     }
@@ -280,6 +267,7 @@ mod tests {
         for position in [u64::MAX, u64::MAX - 7, NAMES_BYTES as u64 - 1, 3] {
             names.cursors.names.position.store(position, Ordering::Relaxed);
             assert_eq!(names.append(b"x"), 0, "{position}");
+            assert!(!names.holds(u32::MAX, b"x"));
         }
     }
 }

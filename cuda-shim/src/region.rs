@@ -5,11 +5,12 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::ptr::{NonNull, null_mut};
 use std::slice;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use wire::limits::{GRAPH_ENTRIES, RING_SLOTS};
+use wire::limits::{GRAPH_ENTRIES, NAMES_BYTES, RING_SLOTS};
 use wire::ring::Producer;
 use wire::shim::{
-    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursors, FLAG_SIMULATED, FLAG_STATS_ONLY,
+    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursor, Cursors, FLAG_SIMULATED, FLAG_STATS_ONLY,
     GRAPHS_OFFSET, GraphSlot, Header, MAGIC, MEMFD_NAME, NAMES_OFFSET, RING_OFFSET, SMALL_BYTES,
     STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
 };
@@ -30,8 +31,7 @@ pub(crate) struct Region {
     extent: Extent,
 }
 
-// SAFETY: the mapping is never unmapped and is only reached through atomics and the names area,
-// whose writers own disjoint ranges.
+// SAFETY: the mapping is never unmapped and is only reached through atomics.
 unsafe impl Send for Region {}
 // SAFETY: as above.
 unsafe impl Sync for Region {}
@@ -128,10 +128,9 @@ impl Region {
         self.array(GRAPHS_OFFSET, GRAPH_ENTRIES)
     }
 
-    /// Start of the names area (`NAMES_BYTES` long).
-    pub(crate) fn names_base(&self) -> Option<NonNull<u8>> {
-        // SAFETY: a full region holds the names area at this offset.
-        (self.extent == Extent::Full).then(|| unsafe { self.base.add(NAMES_OFFSET) })
+    /// The names area, in words.
+    pub(crate) fn names(&self) -> Option<&'static [AtomicU64]> {
+        self.array(NAMES_OFFSET, NAMES_BYTES / size_of::<AtomicU64>())
     }
 
     fn array<T>(&self, offset: usize, count: usize) -> Option<&'static [T]> {
@@ -143,6 +142,25 @@ impl Region {
             slice::from_raw_parts(self.base.as_ptr().wrapping_add(offset).cast::<T>(), count)
         })
     }
+}
+
+/// Lost races before a reservation gives up. A lost race means that another thread won one, so only a
+/// writer outside this process that keeps moving the cursor can bring it about.
+const RACES: usize = 1024;
+
+/// Takes `size` units of an append-only area of `capacity`; answers where they begin. `None`: it is full.
+pub(crate) fn reserve(cursor: &Cursor, size: u64, capacity: u64) -> Option<u64> {
+    let mut used = cursor.position.load(Ordering::Acquire);
+    for _ in 0..RACES {
+        let end = used.checked_add(size).filter(|&end| end <= capacity)?;
+        let taken =
+            cursor.position.compare_exchange(used, end, Ordering::AcqRel, Ordering::Acquire);
+        match taken {
+            Ok(begin) => return Some(begin),
+            Err(moved) => used = moved,
+        }
+    }
+    None
 }
 
 fn header(extent: Extent, description: Description, size: usize) -> Header {

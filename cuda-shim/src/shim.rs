@@ -46,10 +46,8 @@ unsafe impl Sync for Shim {}
 
 impl Shim {
     pub(crate) fn new(gate: Gate, region: Region, cupti: Cupti) -> io::Result<Self> {
-        let names = region
-            .names_base()
-            .zip(region.cursors())
-            .map(|(area, cursors)| Names::new(area, cursors));
+        let names =
+            region.names().zip(region.cursors()).map(|(area, cursors)| Names::new(area, cursors));
         Ok(Self {
             names,
             ring: region.producer(),
@@ -86,16 +84,17 @@ impl Shim {
     }
 
     /// This thread's state, numbered and, while there are any left, with a sampler.
-    pub(crate) fn thread(&self) -> &'static mut ThreadLocal {
-        // SAFETY: the pointer is this thread's own state and outlives every use on this thread; no
-        // caller holds the reference across a call that could come back here.
-        let thread = unsafe { &mut *thread_local::current() };
-        if thread.number == 0 {
+    pub(crate) fn thread(&self) -> &'static ThreadLocal {
+        let thread = thread_local::current();
+        if thread.number.get() == 0 {
             let index = self.threads.fetch_add(1, Ordering::Relaxed);
-            thread.number = index.saturating_add(1);
+            thread.number.set(index.saturating_add(1));
             if (index as usize) < SAMPLED_THREADS {
                 // SAFETY: `samplers` has SAMPLED_THREADS elements.
-                thread.sampler = unsafe { self.samplers.add(index as usize) };
+                let sampler = unsafe { self.samplers.add(index as usize) };
+                // SAFETY: the index was taken from the counter by this thread alone; all zero is a
+                // valid sampler, and the mapping is never undone.
+                unsafe { thread.give(sampler) };
             } else {
                 self.region.stats().threads_unslotted.fetch_add(1, Ordering::Relaxed);
             }
@@ -116,7 +115,7 @@ impl Shim {
 /// The loss counter a thread uses.
 pub(crate) fn producer_of(thread: &ThreadLocal) -> u16 {
     let last = u16::try_from(PRODUCERS - 1).unwrap_or(0);
-    u16::try_from(thread.number.saturating_sub(1)).unwrap_or(last).min(last)
+    u16::try_from(thread.number.get().saturating_sub(1)).unwrap_or(last).min(last)
 }
 
 /// `CLOCK_MONOTONIC`, the kernel programs' clock, ns. A vDSO read, no system call.

@@ -1,7 +1,7 @@
 //! Start-up, inside the first `cuInit`: everything that may allocate, block or fail happens here.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ use crate::shim::{Shim, now_ns};
 
 /// Between two looks at the control page while the first `cuInit` waits for an agent.
 const WAIT_STEP: Duration = Duration::from_millis(10);
+
+static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Why no ring was made.
 struct Refusal {
@@ -40,7 +42,8 @@ pub(crate) fn start() {
     let Some(libcuda) = Library::already_loaded(c"libcuda.so.1") else {
         return;
     };
-    if Shim::get().is_some() {
+    // One shim a process, also when two threads knock at once or a tool calls us a second time.
+    if STARTED.swap(true, Ordering::AcqRel) {
         return;
     }
     silence_panics();

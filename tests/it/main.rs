@@ -8,3 +8,4 @@ mod e2e;
 mod real;
 mod shim;
 mod sim;
+mod successor;

@@ -1,16 +1,21 @@
 //! The shim in hosts that treat it badly, on the simulator, without any agent.
 
+use std::fs::File;
+use std::mem::offset_of;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use warplens_tests::harness::child::{Child, Ended};
-use warplens_tests::harness::hostile;
+use warplens_tests::harness::child::{self, Child, Ended};
 use warplens_tests::harness::process;
 use warplens_tests::harness::ring::{self, RingView};
 use warplens_tests::harness::server::Run;
 use warplens_tests::harness::wait;
+use warplens_tests::harness::{artefacts, hostile};
 use warplens_tests::require;
-use wire::shim::{OffReason, TOTAL_BYTES};
+use wire::limits::{GRAPH_ENTRIES, PRODUCERS, SAMPLED_THREADS};
+use wire::shim::{OffReason, STATS_OFFSET, Stats, TOTAL_BYTES};
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -161,4 +166,108 @@ fn an_unattended_shim_goes_dormant() {
         ring::look(host.pid()).filter(|view| view.level() == 0)
     });
     assert!(dormant.is_some(), "dormant once nobody comes: {:?}", look(&host).level());
+}
+
+/// A host that calls the shim's callbacks itself, over a stub libcuda and a stub libcupti.
+struct Watched {
+    folder: tempfile::TempDir,
+    command: Command,
+}
+
+impl Watched {
+    fn new(mode: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let program = hostile::build_interposing("never_blocks", folder.path()).unwrap();
+        let cuda = hostile::build_library("stub_cuda", "libcuda.so.1", folder.path()).unwrap();
+        let cupti = hostile::build_library("stub_cupti", "libcupti.so.12", folder.path()).unwrap();
+        let mut command = child::command(program);
+        command
+            .arg(artefacts::shim().unwrap())
+            .args([&cuda, &cupti])
+            .arg(mode)
+            .env("WARPLENS_CUPTI", &cupti)
+            .env("WARPLENS_LEVEL", "stacks");
+        Self { folder, command }
+    }
+
+    /// Runs it until it waits for the end of its input.
+    fn start(&mut self) -> Child {
+        let mut host = Child::start(&mut self.command, self.folder.path(), "host").unwrap();
+        host.line("ready", LIMIT).unwrap();
+        host
+    }
+}
+
+/// Word `offset` of the stats page.
+fn counter(host: &Child, offset: usize) -> u64 {
+    let mapping = ring::mappings(host.pid()).into_iter().next().unwrap();
+    let memory = File::open(format!("/proc/{}/mem", host.pid())).unwrap();
+    let mut word = [0; 8];
+    memory.read_exact_at(&mut word, mapping.start + (STATS_OFFSET + offset) as u64).unwrap();
+    u64::from_ne_bytes(word)
+}
+
+#[test]
+fn callbacks_never_allocate_nor_make_a_system_call() {
+    require!(Shim);
+    let mut watched = Watched::new("exit");
+    let mut host = watched.start();
+    let printed = host.stdout();
+    let (caught, expected): (Vec<_>, Vec<_>) =
+        printed.lines().partition(|line| !line.starts_with("expect "));
+    // One subscription to see whether CUPTI is willing, one to stay, though three threads asked.
+    let clean = ["subscriptions 2", "allocations 0", "system calls 0", "child 0", "ready"];
+    assert_eq!(caught, clean, "{printed}");
+    let expect = |name: &str| -> u64 {
+        let prefix = format!("expect {name} ");
+        let text = expected.iter().find_map(|line| line.strip_prefix(&prefix));
+        text.and_then(|text| text.parse().ok()).unwrap()
+    };
+    for (name, offset) in [
+        ("launches", offset_of!(Stats, launches)),
+        ("graph_launches", offset_of!(Stats, graph_launches)),
+        ("launches_failed", offset_of!(Stats, launches_failed)),
+        ("callbacks_ignored", offset_of!(Stats, callbacks_ignored)),
+        ("activities", offset_of!(Stats, activities)),
+        ("activities_discarded", offset_of!(Stats, activities_discarded)),
+        ("buffers_refused", offset_of!(Stats, buffers_refused)),
+    ] {
+        assert_eq!(counter(&host, offset), expect(name), "{name}");
+    }
+    // Everything was full in the end, and counted.
+    let graphs_full = counter(&host, offset_of!(Stats, graphs_full));
+    assert_eq!(graphs_full, expect("graph_entries") - GRAPH_ENTRIES as u64);
+    // The control thread and the one that started it have numbers, too.
+    let unslotted = counter(&host, offset_of!(Stats, threads_unslotted));
+    assert_eq!(unslotted, expect("threads") + 2 - SAMPLED_THREADS as u64);
+    let names_full = counter(&host, offset_of!(Stats, names_full));
+    assert!((100..400).contains(&names_full), "{names_full} names found no room");
+    let lost = |index| counter(&host, offset_of!(Stats, lost) + index * size_of::<u64>());
+    let lost: u64 = (0..PRODUCERS).map(lost).sum();
+    assert!((20_000..200_000).contains(&lost), "{lost} records found the ring full");
+    assert!(counter(&host, offset_of!(Stats, stacks_sampled)) > 0);
+    assert_eq!(counter(&host, offset_of!(Stats, panics)), 0);
+    host.close_input();
+    assert_eq!(host.wait(LIMIT).unwrap().code, 0);
+}
+
+#[test]
+fn an_exit_from_inside_a_call_does_not_flush() {
+    require!(Shim);
+    let mut watched = Watched::new("exit-inside");
+    let mut host = watched.start();
+    host.close_input();
+    let ended = host.wait(LIMIT).unwrap();
+    // The stub ends with 70 where CUPTI would wait for this very thread.
+    assert_eq!((ended.code, ended.stderr.as_str()), (0, ""), "{ended:?}");
+}
+
+#[test]
+fn a_buffer_behind_the_last_mark_is_counted_and_not_read() {
+    require!(Shim);
+    let mut watched = Watched::new("late");
+    watched.command.env("WARPLENS_UNATTENDED_SECONDS", "1");
+    let host = watched.start();
+    assert_eq!(counter(&host, offset_of!(Stats, callbacks_ignored)), 1);
+    assert_eq!(counter(&host, offset_of!(Stats, activities)), 0);
 }

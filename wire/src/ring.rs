@@ -11,6 +11,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use crate::limits::RING_SLOTS;
 use crate::shim::{Cursors, Payload, Slot};
 
+/// Lost races before a push gives up. A lost race means that another producer won one, so only a
+/// writer outside this process that keeps moving `head` can bring it about.
+const RACES: usize = 1024;
+
 /// Producer side, shared by any number of threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Producer<'m> {
@@ -33,27 +37,9 @@ impl<'m> Producer<'m> {
     /// At most [`crate::limits::BATCH`] records a call keeps other producers' wait short.
     #[must_use]
     pub fn push(&self, records: &[Payload]) -> bool {
-        let count = records.len() as u64;
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            // Acquire pairs with the consumer's release: its reads of the slots we reuse are done.
-            let tail = self.tail.load(Ordering::Acquire);
-            // A hostile or confused consumer may put tail anywhere; wrapping arithmetic then only
-            // refuses or overwrites records, it never leaves the slots.
-            let used = head.wrapping_sub(tail);
-            if used.wrapping_add(count) > RING_SLOTS as u64 {
-                return false;
-            }
-            match self.head.compare_exchange_weak(
-                head,
-                head.wrapping_add(count),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => break,
-                Err(current) => head = current,
-            }
-        }
+        let Some(head) = self.reserve(records.len() as u64) else {
+            return false;
+        };
         for (index, record) in records.iter().enumerate() {
             let position = head.wrapping_add(index as u64);
             let slot = &self.slots[slot_index(position)];
@@ -63,6 +49,31 @@ impl<'m> Producer<'m> {
             slot.stamp.store(position.wrapping_add(1), Ordering::Release);
         }
         true
+    }
+
+    /// Where `count` free slots begin; `None` when there are not as many.
+    fn reserve(&self, count: u64) -> Option<u64> {
+        let mut head = self.head.load(Ordering::Relaxed);
+        for _ in 0..RACES {
+            // Acquire pairs with the consumer's release: its reads of the slots we reuse are done.
+            let tail = self.tail.load(Ordering::Acquire);
+            // A hostile or confused consumer may put tail anywhere; wrapping arithmetic then only
+            // refuses or overwrites records, it never leaves the slots.
+            let used = head.wrapping_sub(tail);
+            if used.wrapping_add(count) > RING_SLOTS as u64 {
+                return None;
+            }
+            match self.head.compare_exchange(
+                head,
+                head.wrapping_add(count),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(begin) => return Some(begin),
+                Err(current) => head = current,
+            }
+        }
+        None
     }
 }
 
@@ -260,7 +271,7 @@ mod tests {
 
     #[test]
     fn lying_cursors_and_stamps_read_as_nothing() {
-        for (head, tail) in [(u64::MAX, 0), (0, u64::MAX), (5, u64::MAX - 3), (1 << 63, 7)] {
+        for (head, tail) in [(u64::MAX, 0), (0, u64::MAX - 9), (5, u64::MAX - 3), (1 << 63, 7)] {
             let (cursors, slots) = memory();
             cursors.head.position.store(head, Ordering::Relaxed);
             cursors.tail.position.store(tail, Ordering::Relaxed);

@@ -121,7 +121,7 @@ fn judge(artefacts: &Artefacts, truth: &Path, out: &Path) -> Result<()> {
 fn what_to_open(workspace: &Workspace, out: &Path) -> Result<()> {
     const FILES: [(&str, &str); 6] = [
         ("report.md", "the whole report, to read"),
-        ("gpu.svg", "GPU time from Python line to kernel; open in a browser"),
+        ("gpu.svg", "GPU time from host code to kernel, idle time included; open in a browser"),
         ("cpu.svg", "CPU time of the same processes; open in a browser"),
         ("report.json", "the same figures for programs"),
         ("gpu.pb.gz", "for `go tool pprof` and what reads its format"),

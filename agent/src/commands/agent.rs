@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::shim::Level;
 
-use super::{CommandError, Exit, screen};
+use super::{CommandError, Exit, screen, signals};
+use crate::bpf::host::Host;
 use crate::cli::AgentArgs;
 use crate::daemon::{self, Config, Watcher};
 use crate::observe::{Observer, Selection, Settings};
@@ -39,14 +40,28 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
         verify: false,
         scan_every: Duration::from_secs(config.scan_seconds),
     };
+    let signals = shutdown().map_err(|source| failed("register signal handlers", source))?;
     let start = Start { command: "agent".to_owned(), ..Start::default() };
-    let watcher =
+    let mut watcher =
         Watcher::start(move || Observer::new(settings, start, None, None)).map_err(|source| {
             failed("start the watcher thread: check the limits on threads", source)
         })?;
     screen::say(&format!("warplens: serving http://{address}/metrics; Ctrl-C or SIGTERM ends it"));
-    let shutdown = shutdown().map_err(|source| failed("register signal handlers", source))?;
-    let watcher = daemon::serve(listener, watcher, shutdown)
+    let missing = Host::read().missing_capabilities();
+    if !missing.is_empty() {
+        screen::say(&format!(
+            "warplens: {} not held: only workers of this user with WARPLENS_KEEP_FD=1 are observed; run it as root or grant them",
+            missing.join(", ")
+        ));
+    }
+    let ended = watcher.ended();
+    let shutdown = async move {
+        tokio::select! {
+            () = signals => {}
+            () = ended => {}
+        }
+    };
+    daemon::serve(listener, watcher.asker(), shutdown)
         .await
         .map_err(|source| failed(&format!("serve on {address}"), source))?;
     watcher.stop()?;
@@ -54,15 +69,20 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
     Ok(Exit::Ok)
 }
 
-/// Completes on SIGINT or SIGTERM.
+/// Completes on any of the signals that end an observation.
 fn shutdown() -> std::io::Result<impl Future<Output = ()> + Send + 'static> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    for number in signals::caught() {
+        let mut signal = signal(SignalKind::from_raw(number))?;
+        let sender = sender.clone();
+        drop(tokio::spawn(async move {
+            signal.recv().await;
+            // One signal is enough: a full channel holds one.
+            let _told = sender.try_send(());
+        }));
+    }
     Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        receiver.recv().await;
     })
 }
 

@@ -10,6 +10,7 @@ pub mod record;
 pub mod run;
 pub mod screen;
 pub mod session;
+pub mod signals;
 
 pub use exit::Exit;
 

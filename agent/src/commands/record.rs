@@ -16,6 +16,13 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     let mut session =
         Session::open("record", &args.out, selection, args.sampling, args.verify, SCAN_EVERY)?;
     session.arm()?;
+    if session.is_interrupted() && !session.observer.armed() {
+        return Err(CommandError::Failed {
+            message: "record: interrupted before the workers answered: nothing was recorded"
+                .to_owned(),
+            source: None,
+        });
+    }
     check_targets(&session, args)?;
     let outcome = session.observe(Until::After(args.duration), || true)?;
     let observed = session.elapsed();
@@ -39,7 +46,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     }
     // With `--all` nobody asked for that process in particular.
     if let Some(refused) = refused.filter(|_| !args.all) {
-        return Err(refusal(&refused));
+        return Err(refusal("record", &refused));
     }
     if args.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
@@ -65,6 +72,14 @@ fn selection(args: &RecordArgs) -> Result<Selection, CommandError> {
                 source: None,
             });
         }
+        if let Some(process) = proc::process_of(pid).filter(|&process| process != pid) {
+            return Err(CommandError::Failed {
+                message: format!(
+                    "record: {pid} is a thread of process {process}: use `--pid {process}`"
+                ),
+                source: None,
+            });
+        }
     }
     Ok(Selection::Trees(args.pid.clone()))
 }
@@ -77,7 +92,7 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
         return Ok(());
     }
     if let Some(refused) = observer.refused().iter().chain(&unarmed).next() {
-        return Err(refusal(refused));
+        return Err(refusal("record", refused));
     }
     if args.all || !observer.has_programs() {
         if !rustix::process::geteuid().is_root() {
@@ -98,14 +113,15 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
     Ok(())
 }
 
-fn refusal(refused: &Refused) -> CommandError {
+/// The error for a ring that `command` could not observe.
+pub(super) fn refusal(command: &str, refused: &Refused) -> CommandError {
     if refused.privilege {
         CommandError::Privilege {
-            what: format!("record process {}", refused.pid),
+            what: format!("{command} process {}", refused.pid),
             privilege: "CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE".to_owned(),
             advice: refused.reason.clone(),
         }
     } else {
-        CommandError::Failed { message: format!("record: {}", refused.reason), source: None }
+        CommandError::Failed { message: format!("{command}: {}", refused.reason), source: None }
     }
 }

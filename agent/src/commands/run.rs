@@ -1,14 +1,22 @@
 //! The `run` command: start a program with the shim injected and observe it until it ends.
 
+use std::io::{self, IsTerminal};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{self, Child, ExitStatus};
+use std::thread;
 use std::time::Duration;
 
-use super::session::{Outcome, Session, Until, print};
-use super::{CommandError, Exit, screen};
+use rustix::process::{Pid, Signal};
+use signal_hook::consts::SIGINT;
+
+use super::record::refusal;
+use super::session::{Session, Until, print};
+use super::signals::Signals;
+use super::{CommandError, Exit, one_line, screen};
+use crate::bpf::host::Host;
 use crate::cli::RunArgs;
-use crate::observe::Selection;
+use crate::observe::{Refused, Selection};
 use crate::output;
 
 /// File name of the shim.
@@ -21,6 +29,9 @@ const WAIT_MS: &str = "10000";
 /// Between looks for processes that initialise CUDA: they wait for us, so this delays them.
 const SCAN_EVERY: Duration = Duration::from_millis(50);
 
+/// Between looks whether the command has ended, when nothing is left but to wait for it.
+const WAIT: Duration = Duration::from_millis(20);
+
 pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
     let shim = shim_path().ok_or_else(|| CommandError::Failed {
         message: format!(
@@ -31,65 +42,138 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(CommandError::Usage("run: no command".to_owned()));
     };
-    let observed = Selection::Trees(vec![std::process::id()]);
-    let mut session =
+    let observed = Selection::Trees(vec![process::id()]);
+    let session =
         Session::open("run", &args.out, observed, args.sampling, args.verify, SCAN_EVERY)?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env("CUDA_INJECTION64_PATH", &shim)
-        .env("WARPLENS_WAIT_MS", WAIT_MS)
-        .spawn()
-        .map_err(|source| CommandError::Failed {
-            message: format!("run: start `{program}`: check its name and that it may be executed"),
-            source: Some(Box::new(source)),
-        })?;
-    let mut status = None;
-    let outcome = session.observe(Until::TargetsEnd, || {
-        status = child.try_wait().ok().flatten();
-        status.is_none()
-    });
-    let status = finish_child(&mut child, status, matches!(outcome, Ok(Outcome::Interrupted)));
-    outcome?;
-    let disagree = session.observer.verifications().iter().any(|counts| !counts.agrees());
-    let capture = session.close()?;
-    if args.json {
-        // Standard output belongs to the command.
-        let bytes = output::json::render(&capture).map_err(output::OutputError::Json)?;
-        screen::say(&String::from_utf8_lossy(&bytes));
-    } else {
-        print(&capture, &args.out, false)?;
+    let mut command = process::Command::new(program);
+    command.args(arguments).env("CUDA_INJECTION64_PATH", &shim).env("WARPLENS_WAIT_MS", WAIT_MS);
+    if !Host::read().missing_capabilities().is_empty() {
+        // A child of our own user can be observed through the descriptor its shim keeps.
+        command.env("WARPLENS_KEEP_FD", "1");
     }
+    let child = command.spawn().map_err(|source| CommandError::Failed {
+        message: format!("run: start `{program}`: check its name and that it may be executed"),
+        source: Some(Box::new(source)),
+    })?;
+    let mut command =
+        Command { child, program: program.clone(), signals: session.signals(), told: false };
+    let observed = observe(session, &mut command, args);
+    if let Err(error) = &observed
+        && command.runs()
+    {
+        screen::say(&format!("warplens: {}: `{program}` goes on unobserved", one_line(error)));
+    }
+    // Everything is written by now: however long the command takes to end, nothing can be lost.
+    let status = command.see_off();
+    let Observed { disagree, refused } = observed?;
     if args.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
         return Ok(Exit::Failed);
     }
     match status {
-        Some(status) if status.success() => Ok(Exit::Ok),
-        Some(status) => Err(CommandError::Failed {
+        Seen::Ended(status) if !status.success() => Err(CommandError::Failed {
             message: format!("run: `{program}` {}: its output says why", how_it_ended(status)),
             source: None,
         }),
-        None => Ok(Exit::Ok),
+        Seen::Ended(_) | Seen::Told => match refused {
+            Some(refused) => Err(refusal("run", &refused)),
+            None => Ok(Exit::Ok),
+        },
     }
 }
 
-/// After Ctrl-C the terminal has told the child, too: it gets the time it needs. Otherwise it has ended.
-fn finish_child(
-    child: &mut Child,
-    known: Option<ExitStatus>,
-    interrupted: bool,
-) -> Option<ExitStatus> {
-    if known.is_some() {
-        return known;
+/// What is left to say when everything is written.
+struct Observed {
+    /// The two counts of verification mode differ.
+    disagree: bool,
+    refused: Option<Refused>,
+}
+
+/// Observes until the child ends or a signal comes, then writes and prints everything.
+fn observe(
+    mut session: Session,
+    command: &mut Command,
+    args: &RunArgs,
+) -> Result<Observed, CommandError> {
+    session.observe(Until::TargetsEnd, || command.runs())?;
+    command.pass_on();
+    let left = session.observer.targets_left();
+    if left > 0 && !command.told {
+        session.observer.note(format!(
+            "The command ended and left {left} processes running, which are not observed any longer."
+        ))?;
     }
-    if interrupted {
-        // SIGTERM to a child of ours that was not waited for: its PID cannot be another's.
-        let pid = rustix::process::Pid::from_child(child);
-        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _status = child.wait();
-        return None;
+    let disagree = session.observer.verifications().iter().any(|counts| !counts.agrees());
+    let refused = session.observer.refused().first().cloned();
+    let capture = session.close()?;
+    if args.json {
+        // Standard output belongs to the command.
+        let bytes = output::json::render(&capture).map_err(output::OutputError::Json)?;
+        screen::say(String::from_utf8_lossy(&bytes).trim_end());
+    } else {
+        print(&capture, &args.out, false)?;
     }
-    child.wait().ok()
+    Ok(Observed { disagree, refused })
+}
+
+/// How the command went.
+enum Seen {
+    Ended(ExitStatus),
+    /// It was told to end, by us or by the terminal: its exit status is no news.
+    Told,
+}
+
+/// A child and who told it to end.
+struct Command {
+    child: Child,
+    program: String,
+    signals: Signals,
+    told: bool,
+}
+
+impl Command {
+    fn runs(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Passes a signal to us on. The second one kills the child: nothing of it stays behind.
+    fn pass_on(&mut self) {
+        let Some(signal) = self.signals.take() else {
+            return;
+        };
+        let second = std::mem::replace(&mut self.told, true);
+        if !self.runs() {
+            return;
+        }
+        // The terminal tells everybody in its foreground by itself.
+        let knows = signal == SIGINT && io::stdin().is_terminal();
+        if second || !knows {
+            let send = if second { Signal::KILL } else { Signal::TERM };
+            // The child was not waited for: its PID cannot be another's. Gone meanwhile is fine.
+            let _gone = rustix::process::kill_process(Pid::from_child(&self.child), send);
+        }
+    }
+
+    /// Waits for the end.
+    fn see_off(&mut self) -> Seen {
+        let mut announced = false;
+        loop {
+            self.pass_on();
+            match self.child.try_wait() {
+                Ok(Some(status)) if !self.told => return Seen::Ended(status),
+                Ok(None) => {}
+                Ok(Some(_)) | Err(_) => return Seen::Told,
+            }
+            if self.told && !announced {
+                announced = true;
+                screen::say(&format!(
+                    "warplens: waiting for `{}` to end; a second Ctrl-C or SIGTERM kills it",
+                    self.program
+                ));
+            }
+            thread::sleep(WAIT);
+        }
+    }
 }
 
 fn how_it_ended(status: ExitStatus) -> String {

@@ -1,16 +1,16 @@
 //! What `record` and `run` share: load the programs, observe until it is time, write everything.
 
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use analysis::ids::Ns;
 use indicatif::{ProgressBar, ProgressStyle};
 use wire::shim::Level;
 
 use super::findings::findings;
 use super::screen;
+use super::signals::Signals;
 use super::{CommandError, one_line};
 use crate::bpf::Bpf;
 use crate::capture::Capture;
@@ -34,7 +34,7 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
 pub enum Outcome {
     /// The time asked for is over.
     Complete,
-    /// Ctrl-C or SIGTERM.
+    /// Ctrl-C, SIGTERM or the end of the terminal.
     Interrupted,
     /// Every target ended.
     TargetsEnded,
@@ -51,12 +51,13 @@ pub enum Until {
 pub struct Session {
     pub observer: Observer,
     folder: OutputFolder,
-    interrupted: Arc<AtomicBool>,
+    signals: Signals,
     started: Instant,
 }
 
 impl Session {
-    /// Prepares the folder first: an unwritable one is told before anything is attached.
+    /// Prepares the folder first: an unwritable one is told before anything is attached. From the
+    /// first on, a signal ends the observation, not the program: the folder is whole or absent.
     pub fn open(
         command: &str,
         out: &Path,
@@ -65,6 +66,7 @@ impl Session {
         verify: bool,
         scan_every: Duration,
     ) -> Result<Self, CommandError> {
+        let signals = Signals::catch()?;
         let folder = OutputFolder::create(out)?;
         let writer = Writer::create(&folder.path(recording::FILE_NAME))?;
         let (bpf, problem) = match Bpf::load() {
@@ -95,7 +97,7 @@ impl Session {
             screen::say(&format!("warplens: no stacks and no CPU samples: {problem}"));
             observer.note(format!("No stacks and no CPU samples: {problem}."))?;
         }
-        Ok(Self { observer, folder, interrupted: catch_signals()?, started: Instant::now() })
+        Ok(Self { observer, folder, signals, started: Instant::now() })
     }
 
     /// Rounds until every ring is at its level, or has said why not.
@@ -156,7 +158,27 @@ impl Session {
             thread::sleep(SHORT_ROUND);
             self.observer.turn()?;
         }
-        Ok(())
+        self.note_silence(end)
+    }
+
+    /// A worker that is stopped or starved makes no marks: the window then ends before the time
+    /// that was asked for, and the reader should not have to find out by subtraction.
+    fn note_silence(&mut self, end: Ns) -> Result<(), CommandError> {
+        if self.observer.ring_count() == 0 {
+            return Ok(());
+        }
+        let note = match self.observer.watermark() {
+            Some(watermark) => match end.since(watermark) {
+                Some(missing) if missing > 0 => format!(
+                    "The last {:.1} s are not reported: a worker did not say within {} s that its records of them are complete. Is it stopped (`ps -o stat`)?",
+                    Duration::from_nanos(missing).as_secs_f64(),
+                    DRAIN_PATIENCE.as_secs(),
+                ),
+                _ => return Ok(()),
+            },
+            None => return Ok(()),
+        };
+        Ok(self.observer.note(note)?)
     }
 
     /// Lets go of the workers and writes the folder.
@@ -174,7 +196,12 @@ impl Session {
     }
 
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed)
+        self.signals.came()
+    }
+
+    /// For what follows the observation: a signal may come again.
+    pub fn signals(&self) -> Signals {
+        self.signals.clone()
     }
 }
 
@@ -191,19 +218,6 @@ pub fn print(capture: &Capture, out: &Path, json: bool) -> Result<(), CommandErr
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
     }
     Ok(())
-}
-
-fn catch_signals() -> Result<Arc<AtomicBool>, CommandError> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&flag)).map_err(|source| {
-            CommandError::Failed {
-                message: "register a signal handler".to_owned(),
-                source: Some(Box::new(source)),
-            }
-        })?;
-    }
-    Ok(flag)
 }
 
 /// A bar on a terminal, nothing elsewhere.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,41 +10,53 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
-use super::Watcher;
+use super::Asker;
+use super::listen::Limited;
 use crate::output::prometheus::{self, Dropped, Exporter};
 
+/// How long open connections may hold up the end.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 struct Context {
-    watcher: Watcher,
+    asker: Asker,
     exporter: tokio::sync::Mutex<Exporter>,
 }
 
-/// Serves until `shutdown` completes, then stops the watcher.
+/// Serves until `shutdown` completes, and a little longer where an answer is under way.
 pub async fn serve(
     listener: TcpListener,
-    watcher: Watcher,
+    asker: Asker,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<Watcher> {
+) -> io::Result<()> {
     let context =
-        Arc::new(Context { watcher, exporter: tokio::sync::Mutex::new(Exporter::default()) });
+        Arc::new(Context { asker, exporter: tokio::sync::Mutex::new(Exporter::default()) });
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
-        .with_state(Arc::clone(&context));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown).await?;
-    let context =
-        Arc::into_inner(context).ok_or_else(|| io::Error::other("a request is still open"))?;
-    Ok(context.watcher)
+        .with_state(context);
+    let (ending, ended) = oneshot::channel();
+    let server = axum::serve(Limited::new(listener), router).with_graceful_shutdown(async move {
+        shutdown.await;
+        // Nobody listens when the server failed first.
+        let _failed = ending.send(());
+    });
+    tokio::select! {
+        served = server => served,
+        // A client that is slow to ask or to take its answer is not waited for.
+        () = async { drop(ended.await); tokio::time::sleep(FAREWELL).await } => Ok(()),
+    }
 }
 
 async fn metrics(State(context): State<Arc<Context>>) -> Response {
-    let Some(answer) = context.watcher.ask().await else {
+    let Some(answer) = context.asker.ask().await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "the watcher does not answer\n").into_response();
     };
     let health = prometheus::Health {
-        collectors: vec![("workers", context.watcher.health.alive())],
+        collectors: vec![("workers", context.asker.health.alive())],
         dropped: vec![
             (Dropped::ShimRing, answer.drops.ring),
             (Dropped::Cupti, answer.drops.cupti),
@@ -59,7 +72,7 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
 }
 
 async fn healthz(State(context): State<Arc<Context>>) -> Response {
-    answer(context.watcher.health.alive() && !context.watcher.finished(), "the watcher is stuck\n")
+    answer(context.asker.health.alive(), "the watcher is stuck\n")
 }
 
 async fn livez() -> Response {
@@ -67,7 +80,7 @@ async fn livez() -> Response {
 }
 
 async fn readyz(State(context): State<Arc<Context>>) -> Response {
-    answer(context.watcher.health.ready(), "no look for workers is done yet\n")
+    answer(context.asker.health.ready(), "no look for workers is done yet\n")
 }
 
 fn answer(good: bool, otherwise: &'static str) -> Response {

@@ -2,8 +2,9 @@
 
 mod config;
 mod http;
+mod listen;
 mod watcher;
 
 pub use config::{Config, ConfigError};
 pub use http::serve;
-pub use watcher::{Health, Watcher};
+pub use watcher::{Answer, Asker, Health, Watcher};

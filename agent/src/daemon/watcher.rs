@@ -1,5 +1,6 @@
 //! The observing thread. Others ask it through a channel; it never waits for them.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -9,7 +10,8 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
 use crate::capture::Capture;
-use crate::observe::{Drops, ObserveError, Observer};
+use crate::commands::screen;
+use crate::observe::{Drops, ObserveError, Observer, Refused};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
@@ -48,34 +50,14 @@ impl Health {
     }
 }
 
-/// A handle on the observing thread.
-#[derive(Debug)]
-pub struct Watcher {
+/// Asks the observing thread; for as many holders as like.
+#[derive(Clone, Debug)]
+pub struct Asker {
     pub health: Arc<Health>,
     questions: Sender<oneshot::Sender<Answer>>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<(), ObserveError>>>,
 }
 
-impl Watcher {
-    /// Starts observing with what `make` makes on the new thread: an observer stays where it was born.
-    pub fn start(
-        make: impl FnOnce() -> Result<Observer, ObserveError> + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let (questions, receiver) = bounded(QUESTIONS);
-        let health = Arc::new(Health {
-            since: Instant::now(),
-            beat: AtomicU64::new(0),
-            ready: AtomicBool::new(false),
-        });
-        let stop = Arc::new(AtomicBool::new(false));
-        let (thread_health, thread_stop) = (Arc::clone(&health), Arc::clone(&stop));
-        let thread = thread::Builder::new()
-            .name("watcher".to_owned())
-            .spawn(move || watch(make()?, &receiver, &thread_health, &thread_stop))?;
-        Ok(Self { health, questions, stop, thread: Some(thread) })
-    }
-
+impl Asker {
     /// What is final so far. `None`: the watcher is stuck, gone, or asked too often.
     pub async fn ask(&self) -> Option<Answer> {
         let (sender, receiver) = oneshot::channel();
@@ -84,19 +66,61 @@ impl Watcher {
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => None,
         }
     }
+}
 
-    /// The thread ended by itself.
-    pub fn finished(&self) -> bool {
-        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+/// The observing thread.
+#[derive(Debug)]
+pub struct Watcher {
+    asker: Asker,
+    stop: Arc<AtomicBool>,
+    /// Fails when the thread has ended.
+    ended: Option<oneshot::Receiver<Infallible>>,
+    thread: JoinHandle<Result<(), ObserveError>>,
+}
+
+impl Watcher {
+    /// Starts observing with what `make` makes on the new thread: an observer stays where it was born.
+    pub fn start(
+        make: impl FnOnce() -> Result<Observer, ObserveError> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let (questions, receiver) = bounded(QUESTIONS);
+        let (lives, ended) = oneshot::channel();
+        let health = Arc::new(Health {
+            since: Instant::now(),
+            beat: AtomicU64::new(0),
+            ready: AtomicBool::new(false),
+        });
+        let stop = Arc::new(AtomicBool::new(false));
+        let (thread_health, thread_stop) = (Arc::clone(&health), Arc::clone(&stop));
+        let thread = thread::Builder::new().name("watcher".to_owned()).spawn(move || {
+            // Dropped with the thread, also in a panic.
+            let _lives: oneshot::Sender<Infallible> = lives;
+            watch(make()?, &receiver, &thread_health, &thread_stop)
+        })?;
+        Ok(Self { asker: Asker { health, questions }, stop, ended: Some(ended), thread })
+    }
+
+    pub fn asker(&self) -> Asker {
+        self.asker.clone()
+    }
+
+    /// Completes when the thread has ended by itself. Never again after the first call.
+    pub fn ended(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let ended = self.ended.take();
+        async move {
+            match ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Ends the observation: every worker is let go.
-    pub fn stop(mut self) -> Result<(), ObserveError> {
+    pub fn stop(self) -> Result<(), ObserveError> {
         self.stop.store(true, Ordering::Relaxed);
-        match self.thread.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            Some(Err(panic)) => std::panic::resume_unwind(panic),
-            None => Ok(()),
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
         }
     }
 }
@@ -107,8 +131,16 @@ fn watch(
     health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), ObserveError> {
+    let mut told: Vec<Refused> = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         observer.turn()?;
+        if told != observer.refused() {
+            // Each once, and again when it comes back.
+            for refused in observer.refused().iter().filter(|refused| !told.contains(refused)) {
+                screen::say(&format!("warplens: not observed: {}", refused.reason));
+            }
+            told = observer.refused().to_vec();
+        }
         let elapsed = u64::try_from(health.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         health.beat.store(elapsed, Ordering::Relaxed);
         health.ready.store(true, Ordering::Relaxed);

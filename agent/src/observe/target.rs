@@ -24,6 +24,8 @@ pub(super) struct Target {
     pub(super) ordinals: Vec<u32>,
     pub(super) since: Instant,
     pub(super) verified: bool,
+    /// Nothing more will come: waiting for device names is pointless.
+    pub(super) ends: bool,
 }
 
 /// What a caller may ask about a target.
@@ -55,6 +57,7 @@ impl Target {
             ordinals: Vec::new(),
             since: Instant::now(),
             verified: false,
+            ends: false,
         }
     }
 
@@ -65,6 +68,6 @@ impl Target {
 
     /// Records may be fed: their devices are known, or will not be.
     pub(super) fn ready(&self) -> bool {
-        !self.ordinals.is_empty() || self.since.elapsed() > UUID_PATIENCE
+        self.ends || !self.ordinals.is_empty() || self.since.elapsed() > UUID_PATIENCE
     }
 }

@@ -7,4 +7,4 @@ mod tree;
 
 pub use maps::{Mapping, maps, parse_maps};
 pub use role::{describe, parse_title};
-pub use tree::{alive, descendants, pids, start_time};
+pub use tree::{alive, descendants, has_leader, pids, process_of, start_time};

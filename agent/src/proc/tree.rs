@@ -11,9 +11,20 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// The process exists and is no zombie.
+/// The process runs. One whose first thread ended runs as long as another does.
 pub fn alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|stat| stat.state != 'Z' && stat.state != 'X')
+    stat(pid).is_some_and(|stat| !stat.over() || stat.threads > 1)
+}
+
+/// The process has its first thread, on which `/proc` hangs what it says about mappings.
+pub fn has_leader(pid: u32) -> bool {
+    stat(pid).is_some_and(|stat| !stat.over())
+}
+
+/// The process this is a thread of; its own number for a process, `None` when there is neither.
+pub fn process_of(task: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
 /// When the process started, clock ticks since boot; tells a reused PID.
@@ -41,7 +52,14 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 struct Stat {
     state: char,
     parent: u32,
+    threads: u64,
     start: u64,
+}
+
+impl Stat {
+    fn over(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
 }
 
 fn stat(pid: u32) -> Option<Stat> {
@@ -56,8 +74,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     Some(Stat {
         state: fields.next()?.chars().next()?,
         parent: fields.next()?.parse().ok()?,
-        // Field 22 of the line; two were taken here and two stood before the parenthesis.
-        start: fields.nth(17)?.parse().ok()?,
+        // Fields 20 and 22 of the line; two were taken here and two stood before the parenthesis.
+        threads: fields.nth(15)?.parse().ok()?,
+        start: fields.nth(1)?.parse().ok()?,
     })
 }
 
@@ -69,7 +88,7 @@ mod tests {
     fn comm_with_parentheses_does_not_confuse() {
         let line = "7 (a) b (c)) S 3 7 7 0 -1 4 1 0 0 0 1 2 0 0 20 0 1 0 987654 1 1";
         let stat = parse_stat(line).unwrap();
-        assert_eq!((stat.state, stat.parent, stat.start), ('S', 3, 987_654));
+        assert_eq!((stat.state, stat.parent, stat.threads, stat.start), ('S', 3, 1, 987_654));
     }
 
     #[test]

@@ -111,6 +111,12 @@ impl Memory {
         &self.header
     }
 
+    /// Device and inode of the file, which no other file has while it is open.
+    pub fn identity(&self) -> Option<(u64, u64)> {
+        let metadata = self.file.metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    }
+
     /// There is a ring, not only a stats page.
     pub fn is_full(&self) -> bool {
         self.header.flags & FLAG_STATS_ONLY == 0

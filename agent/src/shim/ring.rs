@@ -1,6 +1,10 @@
 //! One observed worker: asks for a level, keeps the heartbeat, drains the ring.
 
 use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -18,6 +22,8 @@ const STALL_LIMIT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct WorkerRing {
     pid: u32,
+    /// The mapping as `map_files` names it.
+    link: PathBuf,
     memory: Memory,
     position: u64,
     known_names: HashSet<u32>,
@@ -58,6 +64,7 @@ impl WorkerRing {
         let memory = Memory::open(location, true)?;
         let mut ring = Self {
             pid: location.pid,
+            link: location.links.first().cloned().unwrap_or_default(),
             memory,
             position: 0,
             known_names: HashSet::new(),
@@ -98,6 +105,16 @@ impl WorkerRing {
         &self.memory
     }
 
+    /// The process still has this ring: it has not become another program by `exec`.
+    pub fn is_mapped(&self) -> bool {
+        match fs::metadata(&self.link) {
+            Ok(found) => self.memory.identity() == Some((found.dev(), found.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            // Without the right to follow the link, that it is there has to do.
+            Err(_) => fs::symlink_metadata(&self.link).is_ok(),
+        }
+    }
+
     /// Slots given up because their producer never committed.
     pub fn abandoned(&self) -> u64 {
         self.abandoned
@@ -117,19 +134,18 @@ impl WorkerRing {
     }
 
     /// Moves up to `limit` records to `records`, and the names they use for the first time to `names`.
-    /// Returns how many records are left behind.
     pub fn drain(
         &mut self,
         limit: usize,
         records: &mut Vec<Payload>,
         names: &mut Vec<(u32, String)>,
-    ) -> u64 {
+    ) {
         let mut give_up = false;
         let stalled_since = self.stalled_since;
         let mut stalled = None;
         let first = records.len();
         let Some(mut consumer) = self.consumer(Some(self.position)) else {
-            return 0;
+            return;
         };
         while records.len() - first < limit {
             match consumer.peek() {
@@ -153,14 +169,41 @@ impl WorkerRing {
             }
         }
         consumer.release();
-        let (position, left) = (consumer.position(), consumer.backlog());
+        let position = consumer.position();
         // Records read in this turn show that the stalled one was committed.
         let moved = records.len() > first;
         self.stalled_since =
             if moved && !give_up { stalled.map(|_| Instant::now()) } else { stalled };
         self.position = position;
         self.abandoned += u64::from(give_up);
-        for payload in &records[first..] {
+        self.take_names(&records[first..], names);
+    }
+
+    /// Moves everything that is left. Only for a process that writes no more: what is reserved and
+    /// not committed is given up.
+    pub fn drain_rest(&mut self, records: &mut Vec<Payload>, names: &mut Vec<(u32, String)>) {
+        let first = records.len();
+        let Some(mut consumer) = self.consumer(Some(self.position)) else {
+            return;
+        };
+        let mut abandoned = 0;
+        // A ring's worth bounds what a mapping shared with somebody else can feed us.
+        for _ in 0..RING_SLOTS {
+            match consumer.peek() {
+                Next::Record(payload) => records.push(payload),
+                Next::Pending => abandoned += 1,
+                Next::Empty => break,
+            }
+            consumer.advance();
+        }
+        consumer.release();
+        self.position = consumer.position();
+        self.abandoned += abandoned;
+        self.take_names(&records[first..], names);
+    }
+
+    fn take_names(&mut self, records: &[Payload], names: &mut Vec<(u32, String)>) {
+        for payload in records {
             if let Some(id) = kernel_name(payload)
                 && !self.known_names.contains(&id)
                 && let Some(name) = self.memory.name(id)
@@ -169,7 +212,6 @@ impl WorkerRing {
                 names.push((id, name));
             }
         }
-        left
     }
 
     fn consumer(&self, position: Option<u64>) -> Option<Consumer<'_>> {

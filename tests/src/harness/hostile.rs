@@ -29,17 +29,44 @@ pub const PROGRAMS: [&str; 10] = [
 /// # Panics
 /// When the program does not compile.
 pub fn build(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
-    let binary = folder.join(name);
+    compile(name, folder.join(name), &["-ldl", "-lpthread"])
+}
+
+/// The same, with the program's own functions (an allocator, say) in front of every library's.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When the program does not compile.
+pub fn build_interposing(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
+    compile(name, folder.join(name), &["-rdynamic", "-ldl", "-lpthread"])
+}
+
+/// Compiles a library of the name the loader knows it by.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When the library does not compile.
+pub fn build_library(name: &str, soname: &str, folder: &Path) -> Result<PathBuf, ChildError> {
+    let option = format!("-Wl,-soname,{soname}");
+    compile(name, folder.join(soname), &["-shared", "-fPIC", &option])
+}
+
+fn compile(name: &str, output: PathBuf, options: &[&str]) -> Result<PathBuf, ChildError> {
+    let folder = output.parent().unwrap_or(Path::new("."));
     let ended = Child::run(
         Command::new("cc")
             .args(["-O1", "-g", "-Wall", "-Werror", "-fno-omit-frame-pointer", "-o"])
-            .arg(&binary)
+            .arg(&output)
             .arg(artefacts::program("hostile").join(format!("{name}.c")))
-            .args(["-ldl", "-lpthread"]),
+            .args(options),
         folder,
         &format!("cc-{name}"),
         Duration::from_mins(1),
     )?;
     assert_eq!(ended.code, 0, "{name}.c does not compile: {}", ended.stderr);
-    Ok(binary)
+    Ok(output)
 }

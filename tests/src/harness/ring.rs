@@ -4,9 +4,10 @@ use std::fs::File;
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt as _;
 
+use wire::limits::PRODUCERS;
 use wire::shim::{
-    FLAG_SIMULATED, FLAG_STATS_ONLY, Header, MAGIC, MEMFD_NAME, OffReason, SMALL_BYTES,
-    STATS_OFFSET, Stats,
+    CURSORS_OFFSET, Cursors, FLAG_SIMULATED, FLAG_STATS_ONLY, Header, MAGIC, MEMFD_NAME, OffReason,
+    PAGE, SMALL_BYTES, STATS_OFFSET, Stats,
 };
 use zerocopy::FromBytes as _;
 
@@ -23,7 +24,10 @@ pub struct RingView {
 pub fn look(pid: u32) -> Option<RingView> {
     let mapping = mappings(pid).into_iter().next()?;
     let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    let mut bytes = vec![0; SMALL_BYTES];
+    // A full ring shows its positions on the page behind the stats; a small one ends there.
+    let mut bytes = vec![0; SMALL_BYTES + PAGE];
+    let length = usize::try_from(mapping.bytes()).ok()?.min(bytes.len());
+    bytes.truncate(length);
     memory.read_exact_at(&mut bytes, mapping.start).ok()?;
     let view = RingView { mapping, bytes };
     (view.header().is_some_and(|header| header.magic == MAGIC)).then_some(view)
@@ -76,6 +80,25 @@ impl RingView {
         self.long(offset_of!(Stats, launches_failed))
     }
 
+    /// Activity records the shim saw in completed buffers.
+    pub fn activities(&self) -> u64 {
+        self.long(offset_of!(Stats, activities))
+    }
+
+    /// Records that found the ring full, or no buffer, or were dropped by CUPTI.
+    pub fn lost(&self) -> u64 {
+        let producers = (0..PRODUCERS).map(|index| self.long(offset_of!(Stats, lost) + 8 * index));
+        producers.sum::<u64>()
+            + self.long(offset_of!(Stats, activities_discarded))
+            + self.long(offset_of!(Stats, cupti_dropped))
+    }
+
+    /// Next position to write and next position to read.
+    pub fn positions(&self) -> (u64, u64) {
+        let at = |offset| self.from(CURSORS_OFFSET + offset).map_or(0, u64::from_ne_bytes);
+        (at(offset_of!(Cursors, head)), at(offset_of!(Cursors, tail)))
+    }
+
     /// Panics caught at the boundary.
     pub fn panics(&self) -> u64 {
         self.long(offset_of!(Stats, panics))
@@ -90,6 +113,10 @@ impl RingView {
     }
 
     fn at<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.bytes.get(STATS_OFFSET + offset..)?.first_chunk().copied()
+        self.from(STATS_OFFSET + offset)
+    }
+
+    fn from<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.bytes.get(offset..)?.first_chunk().copied()
     }
 }

@@ -1,0 +1,90 @@
+//! What was lost on the way: counted for metrics, told as notes at the end.
+
+use super::{ObserveError, Observer};
+use crate::shim::WorkerRing;
+
+/// What was lost on the way, over all workers since the observation began. Only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Records that found a ring full, no activity buffer, or a thread that never finished them.
+    pub ring: u64,
+    pub cupti: u64,
+    pub names: u64,
+    pub graphs: u64,
+}
+
+impl Drops {
+    pub(super) fn of(ring: &WorkerRing) -> Self {
+        let status = ring.status();
+        Self {
+            ring: status.lost.saturating_add(status.discarded).saturating_add(ring.abandoned()),
+            cupti: status.cupti_dropped,
+            names: status.names_full,
+            graphs: status.graphs_full,
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self {
+            ring: self.ring.saturating_add(other.ring),
+            cupti: self.cupti.saturating_add(other.cupti),
+            names: self.names.saturating_add(other.names),
+            graphs: self.graphs.saturating_add(other.graphs),
+        }
+    }
+}
+
+impl Observer {
+    /// What the ring of a worker that is let go lost, as notes.
+    pub(super) fn note_ring_losses(&mut self, ring: &WorkerRing) -> Result<(), ObserveError> {
+        losses(ring).into_iter().try_for_each(|note| self.note(note))
+    }
+
+    /// What rings, shims and kernel programs lost, as notes.
+    pub(super) fn note_losses(&mut self) -> Result<(), ObserveError> {
+        let mut notes: Vec<String> = self.rings().flat_map(losses).collect();
+        if let Some(bpf) = &self.bpf
+            && let Ok(counters) = bpf.counters()
+        {
+            for (count, what) in [
+                (counters.ring_full, "stacks found the kernel's ring buffer full"),
+                (counters.stack_failed, "stacks could not be walked"),
+            ] {
+                if count > 0 {
+                    notes.push(format!("{count} {what}."));
+                }
+            }
+        }
+        let losses = self.symbols.losses();
+        for (count, what) in [
+            (losses.files, "mapped files could not be opened: their frames show as offsets"),
+            (
+                losses.too_late,
+                "addresses belong to processes that ended before they could be named",
+            ),
+        ] {
+            if count > 0 {
+                notes.push(format!("{count} {what}."));
+            }
+        }
+        notes.into_iter().try_for_each(|note| self.note(note))
+    }
+}
+
+/// What one worker's ring and shim lost, a sentence each.
+fn losses(ring: &WorkerRing) -> Vec<String> {
+    let (pid, status) = (ring.pid(), ring.status());
+    [
+        (status.lost, "records found the ring full"),
+        (status.discarded, "records found no free activity buffer"),
+        (status.cupti_dropped, "records were dropped by CUPTI"),
+        (ring.abandoned(), "records were never completed by their thread"),
+        (status.names_full, "kernels have no name: the name area is full"),
+        (status.graphs_full, "graph nodes found the graph table full"),
+        (status.panics, "panics were caught in the shim, which turned itself off"),
+    ]
+    .into_iter()
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, what)| format!("Process {pid}: {count} {what}."))
+    .collect()
+}

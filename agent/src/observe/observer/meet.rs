@@ -1,0 +1,185 @@
+//! Which processes are targets: found, taken over, let go. A PID says little about identity: it can
+//! be given to another process, and the same process can become another program.
+
+use wire::shim::Level;
+
+use super::refused::{Refused, reason_text};
+use super::{Drops, ObserveError, Observer, chain};
+use crate::observe::clock::now;
+use crate::observe::target::Target;
+use crate::pipeline::Input;
+use crate::proc;
+use crate::shim::{self, Location, WorkerRing};
+use analysis::ids::ProcessKey;
+
+/// PIDs of ended targets kept for messages. Arbitrary, only bounds memory.
+const ENDED_MAX: usize = 1024;
+
+impl Observer {
+    /// Meets processes of the selection that were not met before, and rings that were not there.
+    pub(super) fn scan(&mut self) -> Result<(), ObserveError> {
+        self.release_replaced()?;
+        for pid in self.settings.selection.pids() {
+            let Some(start_time) = proc::start_time(pid) else {
+                continue;
+            };
+            let known = self.targets.iter().find(|target| target.pid == pid);
+            // Whose number was reused between two rounds is buried at the end of this one.
+            let met = known
+                .is_some_and(|target| target.ring.is_some() || target.start_time != start_time);
+            if !met && pid != std::process::id() {
+                self.meet(pid, start_time)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of rings whose process has become another program by `exec`: its shim is gone, and
+    /// the program may bring one of its own.
+    fn release_replaced(&mut self) -> Result<(), ObserveError> {
+        let replaced = |target: &Target| {
+            target.ring.as_ref().is_some_and(|ring| !ring.is_mapped())
+                // A first thread that ended shows no mappings while the others run on.
+                && proc::has_leader(target.pid)
+                && target.lives()
+        };
+        while let Some(index) = self.targets.iter().position(replaced) {
+            self.release(index)?;
+        }
+        Ok(())
+    }
+
+    fn meet(&mut self, pid: u32, start_time: u64) -> Result<(), ObserveError> {
+        let ring = match shim::find(pid) {
+            Ok(Some(location)) => self.take_over(&location)?,
+            // Gone, or not ours to look at.
+            Err(_) => return Ok(()),
+            Ok(None) => None,
+        };
+        let known = self.targets.iter().position(|target| target.pid == pid);
+        if ring.is_none() && (known.is_some() || !self.settings.selection.covers_ringless()) {
+            return Ok(());
+        }
+        let key = if let Some(index) = known {
+            // Met without a ring: the same process goes on under the same key.
+            self.targets.remove(index).key
+        } else {
+            self.next_key += 1;
+            ProcessKey(self.next_key - 1)
+        };
+        self.feed(Input::Process { process: key, info: proc::describe(pid) })?;
+        if ring.is_some() {
+            self.feed(Input::Attached { process: key, at: now() })?;
+        }
+        let mut target = Target::new(key, pid, start_time, ring);
+        self.attach_programs(&mut target)?;
+        if let Some(ring) = &target.ring {
+            if !ring.memory().is_full() {
+                let status = ring.status();
+                let reason = reason_text(status.off_reason, status.cupti_error);
+                self.note(format!("GPU work of process {pid} is not seen: {reason}."))?;
+            }
+            ring.ask(self.settings.level, self.settings.stack_rate);
+        }
+        self.targets.push(target);
+        Ok(())
+    }
+
+    /// Becomes the owner of a ring, or says why not. A ring held by another agent is asked for
+    /// again at each look.
+    fn take_over(&mut self, location: &Location) -> Result<Option<WorkerRing>, ObserveError> {
+        let pid = location.pid;
+        let error = match WorkerRing::attach(location) {
+            Ok(ring) => {
+                self.refused.lift(pid);
+                return Ok(Some(ring));
+            }
+            Err(error) => error,
+        };
+        let reason = chain(&error);
+        let fresh = self.refused.add(Refused {
+            pid,
+            privilege: error.is_privilege(),
+            reason: reason.clone(),
+        });
+        if fresh {
+            self.note(format!("GPU work of process {pid} is not seen: {reason}."))?;
+        }
+        Ok(None)
+    }
+
+    /// Watches the process, puts the stack probe into its shim and, in verification mode, counts
+    /// at its driver: all before the shim is asked for a level, so that nothing is missed.
+    fn attach_programs(&mut self, target: &mut Target) -> Result<(), ObserveError> {
+        let pid = target.pid;
+        let Some(bpf) = &mut self.bpf else {
+            return Ok(());
+        };
+        let mut problems = Vec::new();
+        if let Err(error) = bpf.watch(pid) {
+            problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
+        }
+        if target.ring.is_some() {
+            let library = shim::library_with(pid, wire::shim::PROBE_SYMBOL, "warplens");
+            match library {
+                Ok(Some(library)) => {
+                    if let Err(error) = bpf.attach_probe(pid, &library) {
+                        problems
+                            .push(format!("No launch stacks of process {pid}: {}.", chain(&error)));
+                    }
+                }
+                _ => problems.push(format!(
+                    "No launch stacks of process {pid}: no library with the probe point is mapped."
+                )),
+            }
+            if self.settings.verify {
+                let driver = shim::library_with(pid, "cuLaunchKernel", "libcuda.so");
+                match driver {
+                    Ok(Some(driver)) => match bpf.attach_verify(pid, &driver) {
+                        Ok(_probes) => target.verified = true,
+                        Err(error) => problems
+                            .push(format!("Process {pid} is not verified: {}.", chain(&error))),
+                    },
+                    _ => problems.push(format!(
+                        "Process {pid} is not verified: no driver library is mapped."
+                    )),
+                }
+            }
+        }
+        problems.into_iter().try_for_each(|problem| self.note(problem))
+    }
+
+    pub(super) fn bury_the_dead(&mut self) -> Result<(), ObserveError> {
+        while let Some(index) = self.targets.iter().position(|target| !target.lives()) {
+            let pid = self.targets.get(index).map(|target| target.pid);
+            self.release(index)?;
+            if self.ended.len() < ENDED_MAX {
+                self.ended.extend(pid);
+            }
+        }
+        if !self.settings.selection.covers_ringless() {
+            // A daemon meets processes without end.
+            self.refused.retain(proc::alive);
+        }
+        Ok(())
+    }
+
+    /// Takes the last of a target's records and forgets it.
+    fn release(&mut self, index: usize) -> Result<(), ObserveError> {
+        // The mapping outlives the process: what it wrote last is still there.
+        self.drain_rest(index)?;
+        let target = self.targets.remove(index);
+        self.verifications.extend(self.verification(&target));
+        if let Some(ring) = &target.ring {
+            ring.ask(Level::Dormant, 0);
+            self.note_ring_losses(ring)?;
+            self.past_drops = self.past_drops.plus(Drops::of(ring));
+        }
+        if let Some(bpf) = &mut self.bpf
+            && let Err(error) = bpf.unwatch(target.pid)
+        {
+            self.note(format!("Process {} stays watched: {}.", target.pid, chain(&error)))?;
+        }
+        self.feed(Input::Ended { process: target.key, at: now() })
+    }
+}
