@@ -1,6 +1,7 @@
 //! A finished observation: the report and what is needed to draw it. Every output reads this.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use analysis::ids::{ProcessKey, StackId};
 use analysis::report::Report;
@@ -19,7 +20,8 @@ pub struct Frame {
 /// A symbolised stack, root first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
-    pub frames: Vec<Frame>,
+    /// Shared: a server has thousands of frames and a million places where they stand.
+    pub frames: Vec<Arc<Frame>>,
     /// The walk did not reach a thread's first function: frames are missing at the root.
     pub cut: bool,
 }

@@ -23,11 +23,15 @@ const CONNECTIONS: usize = 256;
 /// take the answer. Answers take 10 s at most; a scraper with a longer interval connects again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The same while more than half of the connections are taken: room is then worth more.
+const HASTE: Duration = Duration::from_secs(2);
+
 /// A listener whose connections are counted and not waited for.
 #[derive(Debug)]
 pub(super) struct Limited {
     listener: TcpListener,
     seats: Arc<Semaphore>,
+    connections: usize,
     patience: Duration,
 }
 
@@ -37,7 +41,7 @@ impl Limited {
     }
 
     fn with(listener: TcpListener, connections: usize, patience: Duration) -> Self {
-        Self { listener, seats: Arc::new(Semaphore::new(connections)), patience }
+        Self { listener, seats: Arc::new(Semaphore::new(connections)), connections, patience }
     }
 }
 
@@ -49,7 +53,8 @@ impl Listener for Limited {
         // The semaphore is never closed; if it were, connections would go uncounted.
         let seat = Arc::clone(&self.seats).acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
-        let patience = self.patience;
+        let crowded = self.seats.available_permits() < self.connections / 2;
+        let patience = if crowded { self.patience.min(HASTE) } else { self.patience };
         (Connection { stream, limit: Box::pin(sleep(patience)), patience, _seat: seat }, address)
     }
 

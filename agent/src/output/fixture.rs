@@ -162,6 +162,7 @@ fn stack(functions: &[&str], cut: bool) -> Stack {
             file: Some("worker.rs".to_owned()),
             line: Some(7),
         })
+        .map(std::sync::Arc::new)
         .collect();
     Stack { frames, cut }
 }

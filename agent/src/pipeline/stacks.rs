@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use analysis::ids::{ProcessKey, StackId};
 
@@ -31,7 +32,7 @@ pub struct Unresolved {
 #[derive(Debug, Default)]
 pub(super) struct StackTable {
     ids: HashMap<(ProcessKey, Box<[u64]>), StackId>,
-    symbols: HashMap<(ProcessKey, u64), Vec<Frame>>,
+    symbols: HashMap<(ProcessKey, u64), Vec<Arc<Frame>>>,
     /// Asked for once each, whether or not an answer came.
     asked: HashSet<(ProcessKey, u64)>,
     unasked: Vec<(ProcessKey, u64)>,
@@ -71,6 +72,7 @@ impl StackTable {
             if self.symbols.len() >= SYMBOLS_MAX && !self.symbols.contains_key(&key) {
                 self.symbols_refused += 1;
             } else {
+                let frames = frames.into_iter().map(Arc::new).collect();
                 self.symbols.insert(key, frames);
             }
         }
@@ -109,7 +111,7 @@ impl StackTable {
         for &address in addresses {
             let known = self.symbols.get(&(process, address)).filter(|frames| !frames.is_empty());
             let Some(known) = known else {
-                frames.push(unnamed(address));
+                frames.push(Arc::new(unnamed(address)));
                 continue;
             };
             astray = known.iter().any(|frame| frame.function == NOT_CODE);
@@ -138,7 +140,7 @@ impl StackTable {
 
 /// A launch stack (leaf first) ends at the CUDA function that was called: the frames between it
 /// and the probe point are dropped.
-fn trim_launch(frames: &mut Vec<Frame>) {
+fn trim_launch(frames: &mut Vec<Arc<Frame>>) {
     if frames.first().is_none_or(|leaf| leaf.function != PROBE_SYMBOL) {
         return;
     }

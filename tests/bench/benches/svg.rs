@@ -1,42 +1,61 @@
-//! Drawing a flame graph of 10^5 and 10^6 distinct stacks. Each size runs in a process of its own,
-//! so that its peak memory is its own.
+//! Drawing a flame graph of 10^5 and 10^6 distinct stacks, beside inferno on the same stacks as
+//! folded text. Each runs in a process of its own, so that its peak memory is its own.
 
 use std::collections::HashMap;
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Instant;
 
 use analysis::ids::{ProcessKey, StackId};
 use anyhow::{Context, Result, ensure};
 use warplens::capture::{Capture, CpuStack, Frame, Stack};
-use warplens::output::flame;
+use warplens::output::{flame, folded};
 use warplens_bench::figure;
 
 fn main() -> Result<()> {
     if let Ok(stacks) = std::env::var("WARPLENS_BENCH_STACKS") {
-        return draw(stacks.parse()?);
+        let capture = capture(stacks.parse()?);
+        return match std::env::var("WARPLENS_BENCH_PEER") {
+            Ok(_) => peer(&stacks, &capture),
+            Err(_) => ours(&stacks, &capture),
+        };
     }
     for stacks in ["100000", "1000000"] {
-        let status =
-            Command::new(std::env::current_exe()?).env("WARPLENS_BENCH_STACKS", stacks).status()?;
-        ensure!(status.success(), "drawing {stacks} stacks failed");
+        let mut drawing = Command::new(std::env::current_exe()?);
+        drawing.env("WARPLENS_BENCH_STACKS", stacks);
+        ensure!(drawing.status()?.success(), "drawing {stacks} stacks failed");
+        drawing.env("WARPLENS_BENCH_PEER", "inferno");
+        ensure!(drawing.status()?.success(), "inferno failed on {stacks} stacks");
     }
     Ok(())
 }
 
-fn draw(stacks: u32) -> Result<()> {
-    let capture = capture(stacks);
+fn ours(stacks: &str, capture: &Capture) -> Result<()> {
+    measure(&format!("svg/{stacks}-stacks"), || Ok(flame::cpu(capture)?))
+}
+
+fn peer(stacks: &str, capture: &Capture) -> Result<()> {
+    let folded = folded::cpu(capture);
+    measure(&format!("svg/{stacks}-stacks-inferno"), || {
+        let mut svg = Vec::new();
+        let mut options = inferno::flamegraph::Options::default();
+        inferno::flamegraph::from_reader(&mut options, folded.as_bytes(), &mut svg)?;
+        Ok(svg)
+    })
+}
+
+fn measure(name: &str, draw: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
     let before = peak_rss_mib()?;
     let begin = Instant::now();
-    let svg = flame::cpu(&capture)?;
+    let svg = draw()?;
     let elapsed = begin.elapsed();
     ensure!(svg.starts_with(b"<?xml"), "no SVG came out");
-    let name = format!("svg/{stacks}-stacks");
-    figure(&name, elapsed.as_secs_f64() * 1e3, "ms");
+    figure(name, elapsed.as_secs_f64() * 1e3, "ms");
     figure(&format!("{name}-memory"), peak_rss_mib()? - before, "MiB");
     Ok(())
 }
 
-/// Distinct stacks of 8 to 24 frames over 4 000 functions, a few of them hot.
+/// Distinct stacks of 8 to 24 frames: three callees a function, a few stacks hot.
 fn capture(stacks: u32) -> Capture {
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = move |limit: u64| {
@@ -47,16 +66,19 @@ fn capture(stacks: u32) -> Capture {
     };
     let mut capture = Capture::default();
     let mut table = HashMap::new();
+    // As in a capture of a server: many stacks share few frames.
+    let mut known: HashMap<(u64, u64), Arc<Frame>> = HashMap::new();
     for id in 0..stacks {
         let depth = 8 + next(17);
+        let mut frames = Vec::new();
+        for level in 0..depth {
+            let function = next(3);
+            let frame = known
+                .entry((level, function))
+                .or_insert_with(|| frame(&format!("module::level_{level}::function_{function}")));
+            frames.push(Arc::clone(frame));
+        }
         // The leaf carries the number: every stack is a stack of its own.
-        let mut frames: Vec<Frame> = (0..depth)
-            .map(|level| {
-                let width =
-                    4_u64.saturating_pow(u32::try_from(level).unwrap_or(6).min(6)).min(4000);
-                frame(&format!("module::level_{level}::function_{}", next(width)))
-            })
-            .collect();
         frames.push(frame(&format!("leaf_{id}")));
         table.insert(StackId(id), Stack { frames, cut: false });
         let samples = if id % 1000 == 0 { 5000 } else { 1 + next(3) };
@@ -66,8 +88,8 @@ fn capture(stacks: u32) -> Capture {
     capture
 }
 
-fn frame(function: &str) -> Frame {
-    Frame { function: function.to_owned(), module: None, file: None, line: None }
+fn frame(function: &str) -> Arc<Frame> {
+    Arc::new(Frame { function: function.to_owned(), module: None, file: None, line: None })
 }
 
 fn peak_rss_mib() -> Result<f64> {
