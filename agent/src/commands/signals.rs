@@ -15,7 +15,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// From here on these signals no longer end the program by themselves.
+    /// From here on these signals not end the program by themselves.
     pub fn catch() -> Result<Self, CommandError> {
         let latest = Arc::new(AtomicUsize::new(0));
         for signal in caught() {

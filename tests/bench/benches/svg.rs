@@ -13,18 +13,18 @@ use warplens::output::{flame, folded};
 use warplens_bench::figure;
 
 fn main() -> Result<()> {
-    if let Ok(stacks) = std::env::var("WARPLENS_BENCH_STACKS") {
+    if let Ok(stacks) = std::env::var("BENCH_STACKS") {
         let capture = capture(stacks.parse()?);
-        return match std::env::var("WARPLENS_BENCH_PEER") {
+        return match std::env::var("BENCH_PEER") {
             Ok(_) => peer(&stacks, &capture),
             Err(_) => ours(&stacks, &capture),
         };
     }
     for stacks in ["100000", "1000000"] {
         let mut drawing = Command::new(std::env::current_exe()?);
-        drawing.env("WARPLENS_BENCH_STACKS", stacks);
+        drawing.env("BENCH_STACKS", stacks);
         ensure!(drawing.status()?.success(), "drawing {stacks} stacks failed");
-        drawing.env("WARPLENS_BENCH_PEER", "inferno");
+        drawing.env("BENCH_PEER", "inferno");
         ensure!(drawing.status()?.success(), "inferno failed on {stacks} stacks");
     }
     Ok(())
