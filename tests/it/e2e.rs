@@ -1,5 +1,8 @@
 //! The whole path on the simulator, judged against its ground truth.
 
+mod namespaces;
+mod successor;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

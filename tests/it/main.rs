@@ -8,4 +8,3 @@ mod e2e;
 mod real;
 mod shim;
 mod sim;
-mod successor;

@@ -11,5 +11,4 @@ mod verify;
 pub use clock::now;
 pub use observer::{Drops, ObserveError, Observer, Refused, Settings};
 pub use select::Selection;
-pub use target::TargetState;
 pub use verify::Verification;

@@ -12,7 +12,7 @@ use wire::shim::{Level, OffReason, Payload};
 
 use super::devices::Devices;
 use super::select::Selection;
-use super::target::{Target, TargetState};
+use super::target::Target;
 use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
@@ -180,19 +180,6 @@ impl Observer {
     /// Living targets.
     pub fn targets_left(&self) -> usize {
         self.targets.len()
-    }
-
-    /// Living targets.
-    pub fn targets(&self) -> Vec<TargetState> {
-        self.targets
-            .iter()
-            .map(|target| TargetState {
-                pid: target.pid,
-                title: proc::describe(target.pid).title,
-                level: target.ring.as_ref().and_then(|ring| ring.status().level),
-                simulated: target.simulated,
-            })
-            .collect()
     }
 
     /// Rings held by this observation.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use analysis::ids::ProcessKey;
-use wire::shim::{Level, SIMULATOR_SYMBOL};
+use wire::shim::SIMULATOR_SYMBOL;
 
 use crate::proc;
 use crate::shim::{WorkerRing, library_with};
@@ -26,16 +26,6 @@ pub(super) struct Target {
     pub(super) verified: bool,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
-}
-
-/// What a caller may ask about a target.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TargetState {
-    pub pid: u32,
-    pub title: String,
-    /// Level in force; `None` without a ring.
-    pub level: Option<Level>,
-    pub simulated: bool,
 }
 
 impl Target {

@@ -97,8 +97,11 @@ impl OutputFolder {
         let moved = if exists {
             move_files(staging.path(), &target)
         } else {
-            // Whoever created the target meanwhile keeps it: a rename onto a filled folder fails.
-            std::fs::rename(staging.path(), &target)
+            // Whoever created the target meanwhile keeps what is in it: a rename onto a filled
+            // folder fails, and the files go in one by one.
+            std::fs::rename(staging.path(), &target).or_else(|cause| {
+                if target.is_dir() { move_files(staging.path(), &target) } else { Err(cause) }
+            })
         };
         match moved {
             Ok(()) => Ok(target),
@@ -113,4 +116,23 @@ fn move_files(from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(entry.path(), to.join(entry.file_name()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_made_meanwhile_keeps_its_files_and_gets_ours() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("out");
+        let folder = OutputFolder::create(&target).unwrap();
+        folder.write("report.md", b"ours").unwrap();
+        std::fs::create_dir(&target).unwrap();
+        std::fs::write(target.join("theirs"), b"theirs").unwrap();
+        folder.commit().unwrap();
+        assert_eq!(std::fs::read(target.join("report.md")).unwrap(), b"ours");
+        assert_eq!(std::fs::read(target.join("theirs")).unwrap(), b"theirs");
+        assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 1);
+    }
 }
