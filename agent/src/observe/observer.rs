@@ -17,7 +17,6 @@ use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
 use crate::pipeline::{Input, Pipeline, Start, Symbol};
-use crate::proc;
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::symbols::Symbols;

@@ -22,11 +22,16 @@ fn an_execution_and_the_end_of_a_watched_child_are_seen_once() {
     let (mut watched, mut other) = (sleeper(), sleeper());
     let (pid, stranger) = (watched.id(), other.id());
     bpf.watch(pid).unwrap();
+    // `spawn` returns while the child is still inside its execution: killed there, it never
+    // completes one.
+    let mut events = wait_for(&mut bpf, "executions", |events| {
+        [pid, stranger].iter().all(|&child| count(events, EXEC, child) > 0)
+    });
     for child in [&mut other, &mut watched] {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    let mut events = wait_for(&mut bpf, "end of the child", |events| count(events, EXIT, pid) > 0);
+    events.extend(wait_for(&mut bpf, "end of the child", |events| count(events, EXIT, pid) > 0));
     events.extend(drain(&mut bpf));
     assert_eq!((count(&events, EXEC, pid), count(&events, EXIT, pid)), (1, 1));
     assert_eq!((count(&events, EXEC, stranger), count(&events, EXIT, stranger)), (1, 0));
