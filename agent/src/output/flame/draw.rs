@@ -68,7 +68,7 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
     let mut palette = PaletteMap::default();
     // The frame of all.
     palette.insert("", colour(Tint::Gpu).into());
-    for name in tree.drawn_names() {
+    for name in &tree.names {
         let mut text = String::new();
         frame_text(name, &mut text);
         palette.insert(text, source.colour(name).into());

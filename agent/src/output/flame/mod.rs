@@ -4,6 +4,7 @@
 mod draw;
 mod prune;
 
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io;
 
@@ -75,21 +76,13 @@ struct Rows<'c> {
     capture: &'c Capture,
     titles: &'c Titles,
     which: Which,
-    /// Of every name that is not a host function.
-    tints: HashMap<&'c str, Tint>,
+    /// Of every name that is not a host function; the first walk fills it.
+    tints: OnceCell<HashMap<&'c str, Tint>>,
 }
 
 impl<'c> Rows<'c> {
     fn new(capture: &'c Capture, titles: &'c Titles, which: Which) -> Self {
-        let mut rows = Self { capture, titles, which, tints: HashMap::new() };
-        let mut tints = HashMap::new();
-        rows.each(|row| {
-            for frame in row.frames.iter().filter(|frame| frame.tint != Tint::Host) {
-                tints.insert(frame.text, frame.tint);
-            }
-        });
-        rows.tints = tints;
-        rows
+        Self { capture, titles, which, tints: OnceCell::new() }
     }
 
     fn each(&self, each: impl FnMut(Row<'_, 'c>)) {
@@ -103,15 +96,26 @@ impl<'c> Rows<'c> {
 impl Source for Rows<'_> {
     fn visit(&self, each: &mut dyn FnMut(&[&str], u64)) -> io::Result<()> {
         let mut frames = Vec::new();
+        let mut tints = HashMap::new();
+        let first = self.tints.get().is_none();
         self.each(|row| {
             frames.clear();
             frames.extend(row.frames.iter().map(|frame| frame.text));
+            if first {
+                let drawn = row.frames.iter().filter(|frame| frame.tint != Tint::Host);
+                tints.extend(drawn.map(|frame| (frame.text, frame.tint)));
+            }
             each(&frames, row.value);
         });
+        if first {
+            // Nobody else walks meanwhile, so it is still empty.
+            let _kept = self.tints.set(tints);
+        }
         Ok(())
     }
 
     fn colour(&self, frame: &str) -> [u8; 3] {
-        draw::shade(self.tints.get(frame).copied().unwrap_or(Tint::Host), frame)
+        let tint = self.tints.get().and_then(|tints| tints.get(frame).copied());
+        draw::shade(tint.unwrap_or(Tint::Host), frame)
     }
 }

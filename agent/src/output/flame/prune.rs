@@ -1,5 +1,5 @@
-//! Which frames of a set of stacks are wide enough to be seen, with exact widths. Beside the names
-//! and four bytes a frame, memory depends on the picture and not on the number of stacks.
+//! Which frames of a set of stacks are wide enough to be seen, with exact widths, in memory that
+//! depends on the picture and not on the number of stacks.
 //!
 //! Two passes over the stacks. The first adds each prefix's value to a cell of a fixed table,
 //! chosen by the prefix's hash: a cell is at least as large as any prefix in it. The second builds
@@ -47,103 +47,35 @@ pub(super) struct Tree {
     pub(super) threshold: u64,
 }
 
-impl Tree {
-    /// The name of every drawn frame, once.
-    pub(super) fn drawn_names(&self) -> impl Iterator<Item = &str> {
-        let mut drawn = vec![false; self.names.len()];
-        let visible = self.nodes.iter().skip(1).filter(|node| node.total >= self.threshold);
-        for node in visible {
-            if let Some(drawn) = drawn.get_mut(node.name as usize) {
-                *drawn = true;
-            }
-        }
-        let pairs = self.names.iter().zip(drawn);
-        pairs.filter(|(_, drawn)| *drawn).map(|(name, _)| name.as_str())
-    }
-}
-
 pub(super) fn prune(source: &dyn Source) -> io::Result<Tree> {
-    let stacks = Stacks::of(source)?;
+    let (mut total, mut frames) = (0u64, 0u64);
     let mut cells = vec![0u64; CELLS];
-    for (stack, value) in stacks.each() {
+    source.visit(&mut |stack, value| {
+        total = total.saturating_add(value);
+        frames = frames.saturating_add(stack.len() as u64);
         let mut hash = SEED;
-        for &frame in stack {
-            hash = mix(hash, u64::from(frame));
+        for frame in stack {
+            hash = extend(hash, frame);
             if let Some(cell) = cells.get_mut(cell_of(hash)) {
                 *cell = cell.saturating_add(value);
             }
         }
-    }
-    let total = stacks.values.iter().fold(0u64, |sum, &value| sum.saturating_add(value));
-    let few = stacks.frames.len() as u64 <= KEEP_ALL;
-    let threshold = if few { 0 } else { visible(total) };
+    })?;
+    let threshold = if frames <= KEEP_ALL { 0 } else { visible(total) };
     let mut builder = Builder::new(total);
-    for (stack, value) in stacks.each() {
+    source.visit(&mut |stack, value| {
         let mut hash = SEED;
         let mut node = 0;
-        for &frame in stack {
-            hash = mix(hash, u64::from(frame));
+        for frame in stack {
+            hash = extend(hash, frame);
             if cells.get(cell_of(hash)).is_some_and(|&cell| cell < threshold) {
                 break;
             }
-            node = builder.child(node, frame);
+            node = builder.child_at(node, frame, hash);
             builder.add(node, value);
         }
-    }
-    Ok(builder.finish(threshold, stacks.names))
-}
-
-/// Every stack as numbers of names: what is walked twice is small and compares in one step.
-#[derive(Default)]
-struct Stacks {
-    names: Vec<String>,
-    frames: Vec<u32>,
-    /// Where each stack's frames end.
-    ends: Vec<usize>,
-    values: Vec<u64>,
-}
-
-impl Stacks {
-    fn of(source: &dyn Source) -> io::Result<Self> {
-        let mut stacks = Self::default();
-        let mut by_text: HashMap<String, u32, BuildHasherDefault<Quick>> = HashMap::default();
-        // The same text mostly comes from the same place: a guess that is checked.
-        let mut by_address: HashMap<usize, u32, BuildHasherDefault<Quick>> = HashMap::default();
-        source.visit(&mut |stack, value| {
-            for &frame in stack {
-                let address = frame.as_ptr().addr();
-                let guess = by_address.get(&address).copied();
-                let known = guess.filter(|&name| stacks.name(name) == Some(frame));
-                let name = known.unwrap_or_else(|| {
-                    let name = by_text.get(frame).copied().unwrap_or_else(|| {
-                        let name = id(stacks.names.len());
-                        stacks.names.push(frame.to_owned());
-                        by_text.insert(frame.to_owned(), name);
-                        name
-                    });
-                    by_address.insert(address, name);
-                    name
-                });
-                stacks.frames.push(name);
-            }
-            stacks.ends.push(stacks.frames.len());
-            stacks.values.push(value);
-        })?;
-        Ok(stacks)
-    }
-
-    fn name(&self, name: u32) -> Option<&str> {
-        self.names.get(name as usize).map(String::as_str)
-    }
-
-    fn each(&self) -> impl Iterator<Item = (&[u32], u64)> {
-        let mut begin = 0;
-        self.ends.iter().zip(&self.values).map(move |(&end, &value)| {
-            let stack = self.frames.get(begin..end).unwrap_or_default();
-            begin = end;
-            (stack, value)
-        })
-    }
+    })?;
+    Ok(builder.finish(threshold))
 }
 
 #[expect(
@@ -158,18 +90,50 @@ fn visible(total: u64) -> u64 {
 
 struct Builder {
     nodes: Vec<Node>,
+    names: Vec<String>,
+    name_ids: HashMap<String, u32, BuildHasherDefault<Quick>>,
     child_ids: HashMap<(u32, u32), u32, BuildHasherDefault<Quick>>,
+    /// A node and its parent by the hash of its prefix: a guess that is checked.
+    guesses: HashMap<u64, (u32, u32), BuildHasherDefault<Quick>>,
 }
 
 impl Builder {
     fn new(total: u64) -> Self {
         Self {
             nodes: vec![Node { name: u32::MAX, total, children: Vec::new() }],
+            names: Vec::new(),
+            name_ids: HashMap::default(),
             child_ids: HashMap::default(),
+            guesses: HashMap::default(),
         }
     }
 
-    fn child(&mut self, parent: u32, name: u32) -> u32 {
+    fn child_at(&mut self, parent: u32, frame: &str, hash: u64) -> u32 {
+        if let Some(&(node, of)) = self.guesses.get(&hash)
+            && of == parent
+            && self.name(node) == Some(frame)
+        {
+            return node;
+        }
+        let node = self.child(parent, frame);
+        self.guesses.entry(hash).or_insert((node, parent));
+        node
+    }
+
+    fn name(&self, node: u32) -> Option<&str> {
+        let name = self.nodes.get(node as usize)?.name;
+        self.names.get(name as usize).map(String::as_str)
+    }
+
+    fn child(&mut self, parent: u32, frame: &str) -> u32 {
+        let name = if let Some(&name) = self.name_ids.get(frame) {
+            name
+        } else {
+            let name = id(self.names.len());
+            self.names.push(frame.to_owned());
+            self.name_ids.insert(frame.to_owned(), name);
+            name
+        };
         *self.child_ids.entry((parent, name)).or_insert_with(|| {
             let node = id(self.nodes.len());
             self.nodes.push(Node { name, total: 0, children: Vec::new() });
@@ -186,8 +150,8 @@ impl Builder {
         }
     }
 
-    fn finish(self, threshold: u64, names: Vec<String>) -> Tree {
-        let mut nodes = self.nodes;
+    fn finish(self, threshold: u64) -> Tree {
+        let Self { mut nodes, names, .. } = self;
         let totals: Vec<u64> = nodes.iter().map(|node| node.total).collect();
         for node in &mut nodes {
             node.children.retain(|&child| {
@@ -198,7 +162,7 @@ impl Builder {
     }
 }
 
-/// Nodes and names stay far below 2^32: memory ends before.
+/// Nodes and names stay far below 2^32: the visible width bounds them.
 fn id(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
@@ -222,6 +186,37 @@ fn mix_bytes(mut hash: u64, bytes: &[u8]) -> u64 {
     mix(mix(hash, u64::from_le_bytes(last)), bytes.len() as u64)
 }
 
+/// Hash of a prefix one frame longer. The 16-byte parts of a name are mixed independently of each
+/// other, which a processor does at once; each has its own key, so that their order counts.
+fn extend(hash: u64, frame: &str) -> u64 {
+    let bytes = frame.as_bytes();
+    let (parts, rest) = bytes.as_chunks::<16>();
+    let mut last = [0; 16];
+    for (to, from) in last.iter_mut().zip(rest) {
+        *to = *from;
+    }
+    let mut key = SEED;
+    let mut sum = fold(last, key ^ bytes.len() as u64);
+    for part in parts {
+        key = key.wrapping_add(MULTIPLIER);
+        sum ^= fold(*part, key);
+    }
+    mix(hash, sum)
+}
+
+/// 16 bytes as one product, its halves folded together.
+fn fold(bytes: [u8; 16], key: u64) -> u64 {
+    let product = u128::from_le_bytes(bytes) ^ (u128::from(key) << 64 | u128::from(!key));
+    let (low, high) = (product & u128::from(u64::MAX), product >> 64);
+    let product = low * high;
+    low_half(product) ^ low_half(product >> 64)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+fn low_half(number: u128) -> u64 {
+    number as u64
+}
+
 /// The high bits: a multiplication mixes upwards.
 fn cell_of(hash: u64) -> usize {
     usize::try_from(hash >> (64 - CELLS.trailing_zeros())).unwrap_or(0)
@@ -242,10 +237,6 @@ impl Hasher for Quick {
 
     fn write_u64(&mut self, number: u64) {
         self.0 = mix(self.0, number);
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.0 = mix(self.0, number as u64);
     }
 
     fn write_u32(&mut self, number: u32) {

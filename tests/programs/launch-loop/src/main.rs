@@ -1,5 +1,6 @@
 //! For each number read from standard input: launches that many kernels through
-//! `cudaLaunchKernel` of the simulated runtime and prints the median ns per launch over batches.
+//! `cudaLaunchKernel` of the simulated runtime and prints `#TURN` and the median ns per launch
+//! over batches.
 //! The waits between batches are not counted.
 #![expect(clippy::print_stdout, reason = "its figures are its output")]
 
@@ -36,8 +37,9 @@ fn main() -> Result<(), String> {
     let launch: Launch = unsafe { symbol(runtime, c"cudaLaunchKernel")? };
     // SAFETY: as above.
     let synchronize: Synchronize = unsafe { symbol(runtime, c"cudaDeviceSynchronize")? };
+    // 2 us: most records complete while this thread waits, not while it launches.
     // SAFETY: the name is a C string.
-    let kernel = unsafe { register(c"bench_kernel__sim300".as_ptr()) };
+    let kernel = unsafe { register(c"bench_kernel__sim2000".as_ptr()) };
     let one = Dim3 { x: 1, y: 1, z: 1 };
     let batch = |count: u32| {
         let begin = Instant::now();
@@ -55,7 +57,7 @@ fn main() -> Result<(), String> {
     };
     batch(BATCH)?;
     println!("ready");
-    for line in std::io::stdin().lock().lines() {
+    for (turn, line) in std::io::stdin().lock().lines().enumerate() {
         let line = line.map_err(|error| error.to_string())?;
         let launches: u64 =
             line.trim().parse().map_err(|_parse| format!("not a number: {line}"))?;
@@ -63,7 +65,7 @@ fn main() -> Result<(), String> {
             .map(|_| batch(BATCH))
             .collect::<Result<Vec<_>, _>>()?;
         figures.sort_by(f64::total_cmp);
-        println!("{:.1}", figures[figures.len() / 2]);
+        println!("#{turn} {:.1}", figures[figures.len() / 2]);
         std::io::stdout().flush().map_err(|error| error.to_string())?;
     }
     Ok(())
