@@ -1,5 +1,6 @@
 //! The whole path on the simulator, judged against its ground truth.
 
+mod daemon;
 mod namespaces;
 mod successor;
 

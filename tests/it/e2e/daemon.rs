@@ -1,0 +1,86 @@
+//! The daemon beside a worker: readiness, metrics whose parts sum to wall time, a clean end.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use rustix::process::Signal;
+use warplens_tests::harness::agent::warplens;
+use warplens_tests::harness::child::Child;
+use warplens_tests::harness::ring;
+use warplens_tests::harness::server::Run;
+use warplens_tests::harness::wait;
+use warplens_tests::require;
+use wire::shim::Level;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The status line's code and the body.
+fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(LIMIT)).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+}
+
+/// Sum of a metric's series whose labels hold all of `labels`.
+fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
+    text.lines()
+        .filter(|line| line.starts_with(&format!("{metric}{{")))
+        .filter(|line| labels.iter().all(|label| line.contains(label)))
+        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn the_daemon_counts_a_worker_and_its_parts_sum_to_wall_time() {
+    require!(E2e);
+    let run = Run::new(1).unwrap().with_shim().unwrap();
+    let config = run.folder().join("warplens.toml");
+    fs::write(&config, "listen = \"127.0.0.1:0\"\nscan_seconds = 1\n").unwrap();
+    let mut command = warplens(&["agent", "--config", config.to_str().unwrap()]).unwrap();
+    let mut agent = Child::start(&mut command, run.folder(), "agent").unwrap();
+    let address = wait::until(LIMIT, || {
+        let said = agent.stderr();
+        let (_, rest) = said.split_once("http://")?;
+        Some(rest.split_once("/metrics")?.0.to_owned())
+    })
+    .unwrap();
+    let mut worker = run.work(&["--seconds", "0", "--rate", "2000", "--graphs", "20"]).unwrap();
+    let pid = worker.pid();
+    let armed = || ring::look(pid).filter(|view| view.level() == Level::Counting as u32);
+    wait::until(LIMIT, || armed().map(|_view| ())).unwrap();
+    assert_eq!(get(&address, "/healthz").unwrap().0, 200);
+    assert_eq!(get(&address, "/readyz").unwrap().0, 200);
+    assert_eq!(get(&address, "/nothing").unwrap().0, 404);
+
+    std::thread::sleep(Duration::from_secs(3));
+    let (code, before) = get(&address, "/metrics").unwrap();
+    assert_eq!(code, 200);
+    std::thread::sleep(Duration::from_secs(4));
+    let (_, after) = get(&address, "/metrics").unwrap();
+    let grown =
+        |metric: &str, labels: &[&str]| sum(&after, metric, labels) - sum(&before, metric, labels);
+    let wall = grown("warplens_gpu_seconds_total", &["UUID=\"SIM-"]);
+    // Scrapes see the watermark, a mark of 100 ms and a graph's settling behind the clock.
+    assert!((3.0..5.5).contains(&wall), "classes, idle and unobserved grew by {wall} s in 4 s");
+    let attention = grown("warplens_gpu_seconds_total", &["class=\"attention\""]);
+    assert!(attention > 0.05, "attention grew by {attention} s\n{after}");
+    let unobserved = grown("warplens_gpu_seconds_total", &["class=\"unobserved\""]);
+    assert!(unobserved < 0.01, "unobserved grew by {unobserved} s");
+    assert!(grown("warplens_records_total", &["outcome=\"classified\""]) > 4_000.0, "{after}");
+    assert!(after.contains("role=\"process\""), "{after}");
+    assert!(after.ends_with("# EOF\n"), "OpenMetrics text ends with its mark");
+
+    agent.signal(Signal::TERM);
+    let ended = agent.wait(LIMIT).unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let dormant = || ring::look(pid).filter(|view| view.level() == Level::Dormant as u32);
+    wait::until(Duration::from_secs(5), || dormant().map(|_view| ())).unwrap();
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.wait(LIMIT).unwrap().code, 0);
+}
