@@ -24,6 +24,9 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// The heartbeat's limit and a turn of the shim's thread.
 const DORMANT_LIMIT: Duration = Duration::from_millis(4500);
 
+/// Stands at the root of a stack whose root is missing.
+const CUT: &str = "[cut: no frame pointers]";
+
 /// A run with the shim, late and zero-timestamp records, and a seed of its own.
 fn noisy_run(devices: u32, seed: u32) -> Run {
     Run::new(devices)
@@ -96,6 +99,10 @@ fn twenty_seconds_at_full_rate_are_exact() {
         assert!(device["records"]["invalid"].as_u64().unwrap() > 0, "{}", device["records"]);
     }
     assert_sampled(&out);
+    // Python has no frame pointers: its stacks say that they are cut, and still name the call.
+    let folded = fs::read_to_string(out.join("gpu.folded")).unwrap();
+    assert!(folded.lines().any(|line| line.contains(CUT) && line.contains("cudaGraphLaunch")));
+    assert!(folded.lines().any(|line| line.contains(CUT) && line.contains("cudaLaunchKernel")));
     same_when_analyzed(&run, &out);
     damaged_recordings_are_told_apart(&out);
 }
@@ -162,6 +169,14 @@ fn launch_sites_get_their_shares() {
     let found = shares::read(&out.join("gpu.folded"), &sites).unwrap();
     assert!(found.worst() <= 2.0, "{found:#?}");
     assert!(found.under_sites_percent >= 95.0, "{found:#?}");
+    // Built with frame pointers: every stack is whole, from the thread's first function on.
+    let folded = fs::read_to_string(out.join("gpu.folded")).unwrap();
+    assert!(!folded.contains(CUT), "{folded}");
+    let sampled: Vec<&str> = folded.lines().filter(|line| line.contains("cuLaunch")).collect();
+    assert!(!sampled.is_empty());
+    for line in sampled {
+        assert!(line.contains("start_thread") || line.contains("__libc_start_call_main"), "{line}");
+    }
 }
 
 #[test]
