@@ -59,26 +59,21 @@ pub struct RecordArgs {
     #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub duration: Duration,
 
-    /// Folder for the outputs
-    #[arg(short, long, value_name = "DIR", default_value = "warplens-out")]
-    pub out: PathBuf,
-
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
 
-    /// Also count launches in the driver with uprobes, independently of the shim. Costs
-    /// about 10 us a launch
-    #[arg(long)]
-    pub verify: bool,
-
     #[command(flatten)]
-    pub sampling: SamplingArgs,
+    pub observation: ObservationArgs,
 }
 
-/// How closely stacks are sampled.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct SamplingArgs {
+/// What every observation can be told.
+#[derive(Args, Clone, Debug)]
+pub struct ObservationArgs {
+    /// Folder for the outputs
+    #[arg(short, long, value_name = "DIR", default_value = "warplens-out")]
+    pub out: PathBuf,
+
     /// Launch stacks per second and thread; 0 takes none
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub stack_rate: u32,
@@ -86,26 +81,22 @@ pub struct SamplingArgs {
     /// CPU samples per second and processor; 0 takes none
     #[arg(long, value_name = "HZ", default_value_t = 99)]
     pub cpu_hz: u32,
-}
-
-#[derive(Args, Debug)]
-#[command(after_help = "Example:\n  warplens run -o warplens-out -- python3 serve.py")]
-pub struct RunArgs {
-    /// Folder for the outputs
-    #[arg(short, long, value_name = "DIR", default_value = "warplens-out")]
-    pub out: PathBuf,
-
-    /// Print the report as JSON on standard error when the command has ended
-    #[arg(long)]
-    pub json: bool,
 
     /// Also count launches in the driver with uprobes, independently of the shim. Costs
     /// about 10 us a launch
     #[arg(long)]
     pub verify: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Example:\n  warplens run -o warplens-out -- python3 serve.py")]
+pub struct RunArgs {
+    /// Print the report as JSON on standard error when the command has ended
+    #[arg(long)]
+    pub json: bool,
 
     #[command(flatten)]
-    pub sampling: SamplingArgs,
+    pub observation: ObservationArgs,
 
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]

@@ -13,8 +13,7 @@ const SCAN_EVERY: Duration = Duration::from_secs(1);
 
 pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     let selection = selection(args)?;
-    let mut session =
-        Session::open("record", &args.out, selection, args.sampling, args.verify, SCAN_EVERY)?;
+    let mut session = Session::open("record", selection, &args.observation, SCAN_EVERY)?;
     session.arm()?;
     if session.is_interrupted() && !session.observer.armed() {
         return Err(CommandError::Failed {
@@ -30,7 +29,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     let disagree = session.observer.verifications().iter().any(|counts| !counts.agrees());
     let refused = session.observer.refused().first().cloned();
     let capture = session.close()?;
-    print(&capture, &args.out, args.json)?;
+    print(&capture, &args.observation.out, args.json)?;
     if outcome == Outcome::TargetsEnded {
         let pids: Vec<_> = ended.iter().map(ToString::to_string).collect();
         return Err(CommandError::Failed {
@@ -39,7 +38,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
                 pids.join(", "),
                 observed.as_secs_f64(),
                 args.duration.as_secs_f64(),
-                args.out.display()
+                args.observation.out.display()
             ),
             source: None,
         });
@@ -48,7 +47,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     if let Some(refused) = refused.filter(|_| !args.all) {
         return Err(refusal("record", &refused));
     }
-    if args.verify && disagree {
+    if args.observation.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
         return Ok(Exit::Failed);
     }

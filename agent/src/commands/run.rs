@@ -43,8 +43,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
         return Err(CommandError::Usage("run: no command".to_owned()));
     };
     let observed = Selection::Trees(vec![process::id()]);
-    let session =
-        Session::open("run", &args.out, observed, args.sampling, args.verify, SCAN_EVERY)?;
+    let session = Session::open("run", observed, &args.observation, SCAN_EVERY)?;
     let mut command = process::Command::new(program);
     command.args(arguments).env("CUDA_INJECTION64_PATH", &shim).env("WARPLENS_WAIT_MS", WAIT_MS);
     if !Host::read().missing_capabilities().is_empty() {
@@ -66,7 +65,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
     // Everything is written by now: however long the command takes to end, nothing can be lost.
     let status = command.see_off();
     let Observed { disagree, refused } = observed?;
-    if args.verify && disagree {
+    if args.observation.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
         return Ok(Exit::Failed);
     }
@@ -111,7 +110,7 @@ fn observe(
         let bytes = output::json::render(&capture).map_err(output::OutputError::Json)?;
         screen::say(String::from_utf8_lossy(&bytes).trim_end());
     } else {
-        print(&capture, &args.out, false)?;
+        print(&capture, &args.observation.out, false)?;
     }
     Ok(Observed { disagree, refused })
 }

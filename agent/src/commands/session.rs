@@ -14,7 +14,7 @@ use super::signals::Signals;
 use super::{CommandError, one_line};
 use crate::bpf::Bpf;
 use crate::capture::Capture;
-use crate::cli::SamplingArgs;
+use crate::cli::ObservationArgs;
 use crate::observe::{Observer, Selection, Settings, now};
 use crate::output::{self, OutputFolder, summary};
 use crate::pipeline::Start;
@@ -60,27 +60,25 @@ impl Session {
     /// first on, a signal ends the observation, not the program: the folder is whole or absent.
     pub fn open(
         command: &str,
-        out: &Path,
         selection: Selection,
-        sampling: SamplingArgs,
-        verify: bool,
+        args: &ObservationArgs,
         scan_every: Duration,
     ) -> Result<Self, CommandError> {
         let signals = Signals::catch()?;
-        let folder = OutputFolder::create(out)?;
+        let folder = OutputFolder::create(&args.out)?;
         let writer = Writer::create(&folder.path(recording::FILE_NAME))?;
         let (bpf, problem) = match Bpf::load() {
             Ok(bpf) => (Some(bpf), None),
             Err(error) => (None, Some(one_line(&error))),
         };
         let level =
-            if sampling.stack_rate > 0 && bpf.is_some() { Level::Stacks } else { Level::Counting };
+            if args.stack_rate > 0 && bpf.is_some() { Level::Stacks } else { Level::Counting };
         let settings = Settings {
             selection,
             level,
-            stack_rate: sampling.stack_rate,
-            cpu_hz: sampling.cpu_hz,
-            verify,
+            stack_rate: args.stack_rate,
+            cpu_hz: args.cpu_hz,
+            verify: args.verify,
             scan_every,
         };
         let start = Start {
@@ -90,7 +88,7 @@ impl Session {
                 .duration_since(UNIX_EPOCH)
                 .ok()
                 .map(|time| time.as_secs()),
-            cpu_hz: if bpf.is_some() { sampling.cpu_hz } else { 0 },
+            cpu_hz: if bpf.is_some() { args.cpu_hz } else { 0 },
         };
         let mut observer = Observer::new(settings, start, bpf, Some(writer))?;
         if let Some(problem) = problem {
