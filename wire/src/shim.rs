@@ -176,7 +176,8 @@ pub struct Stats {
     pub armed_ns: AtomicU64,
     /// Turns of the shim's control thread; stands still when that thread is stuck.
     pub turns: AtomicU64,
-    /// Launch calls that succeeded, nested ones counted once, since the shim was loaded.
+    /// Kernel and graph launch calls that succeeded, captured ones included, nested ones counted
+    /// once, while the shim was armed. Copies are no launches.
     pub launches: AtomicU64,
     /// Of those, graph launches.
     pub graph_launches: AtomicU64,
