@@ -7,7 +7,7 @@ use crate::defect::{Defect, Table};
 use crate::ids::{NameId, Ns};
 use crate::limits::{CELLS, NAMES, STACKS, STREAMS};
 use crate::report::{
-    DeviceReport, IdleCause, KernelTotal, Report, StackTime, Window, WorkerReport,
+    CaptureSite, DeviceReport, IdleCause, KernelTotal, Report, StackTime, Window, WorkerReport,
 };
 use crate::session::Session;
 use crate::timeline::device::Device;
@@ -60,6 +60,11 @@ fn device_report(device: &Device) -> DeviceReport {
         exclusive,
         inclusive: device.totals.inclusive,
         compute_communication_overlap: device.totals.overlap,
+        copies_exclusive: device.totals.split.copies(),
+        copies_inclusive: device.totals.copies,
+        gaps: Vec::new(),
+        gap_count: 0,
+        streams: Vec::new(),
         idle_cause,
         kinds: kinds
             .filter(|&(_, ns)| ns > 0)
@@ -142,6 +147,7 @@ fn stacks(session: &Session, device: &Device, position: usize, stacks: &mut Vec<
             class: cell.kind.class(),
             kind: cell.kind,
             graph: cell.graph,
+            capture: CaptureSite::None,
             stack,
             total,
         }));

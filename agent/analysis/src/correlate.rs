@@ -261,6 +261,7 @@ mod tests {
             correlation: Correlation(0),
             kind,
             enter: Ns(enter),
+            exit: None,
             thread: 0,
             function: 0,
             sampled: None,

@@ -1,7 +1,7 @@
 //! What a session is fed, in domain types. Live rings, our recordings and foreign traces all
 //! become these events; nothing downstream knows which it was.
 
-use crate::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId};
+use crate::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId, Thread};
 
 /// One thing that was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,30 @@ pub enum Event {
     },
     /// A synchronisation call that returned.
     Sync(Sync),
+    /// The shim's thread number `thread` is the kernel's thread `tid`.
+    Thread {
+        process: ProcessKey,
+        thread: u32,
+        tid: Thread,
+    },
+    /// A thread did not run.
+    Blocked(Blocked),
+    /// An operator, annotation or other named stretch of a host thread, as a trace shows it.
+    Range(Range),
+    /// What a range's `label` means in this process from here on.
+    Label {
+        process: ProcessKey,
+        id: u32,
+        text: String,
+    },
+    /// Something happened to a CUDA graph.
+    Graph(GraphEvent),
+    /// The stack under which entry `entry` of the process's graph table was made.
+    CaptureStack {
+        process: ProcessKey,
+        entry: u32,
+        stack: StackId,
+    },
     /// The stack of a sampled launch.
     LaunchStack {
         process: ProcessKey,
@@ -76,6 +100,9 @@ pub struct ProcessInfo {
     pub role: String,
     /// Rank text from the title, such as `TP0`; empty when there is none.
     pub rank: String,
+    /// Which processes make one server: the PID of the first of them. 0: not known, the process
+    /// stands for itself.
+    pub server: u32,
 }
 
 /// What ran on the device.
@@ -106,6 +133,11 @@ pub struct Work {
     /// Executed graph and its node, 0 outside graphs.
     pub graph: u32,
     pub graph_node: u64,
+    /// Node of the graph that the executed graph was made from, as CUPTI 13.4 and later tell it;
+    /// 0: not told.
+    pub source_node: u64,
+    /// Blocks along x, at most 65 535; 0: not told.
+    pub grid_x: u16,
     pub start: Ns,
     pub end: Ns,
     pub kind: WorkKind,
@@ -125,7 +157,9 @@ pub struct Launch {
     pub correlation: Correlation,
     pub kind: LaunchKind,
     pub enter: Ns,
-    /// The shim's thread number.
+    /// When the call returned; `None` where only entries are recorded.
+    pub exit: Option<Ns>,
+    /// The shim's thread number; a trace's own number for the thread.
     pub thread: u32,
     pub function: u64,
     /// `Some(weight)`: a stack was asked for, standing for `weight` launches of this function.
@@ -152,8 +186,100 @@ pub struct Sync {
     pub succeeded: bool,
 }
 
+/// A thread was off the CPU because it waited. The same wait may be told in several pieces, each
+/// beginning where the thread went to sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocked {
+    pub process: ProcessKey,
+    pub tid: Thread,
+    pub from: Ns,
+    /// Until when it is known to have waited.
+    pub to: Ns,
+}
+
+/// What made a [`Range`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RangeKind {
+    /// A framework operator, such as `aten::mm`.
+    Operator,
+    /// A range the program named: `record_function`, NVTX.
+    Annotation,
+    /// A module of the model, such as `LlamaDecoderLayer_3`.
+    Module,
+}
+
+impl RangeKind {
+    pub const ALL: [Self; 3] = [Self::Operator, Self::Annotation, Self::Module];
+
+    /// The spelling in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Annotation => "annotation",
+            Self::Module => "module",
+        }
+    }
+}
+
+/// A named stretch of one host thread. Ranges of a thread nest; they come by start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub process: ProcessKey,
+    /// As [`Launch::thread`].
+    pub thread: u32,
+    pub kind: RangeKind,
+    pub start: Ns,
+    pub end: Ns,
+    /// Label id of the name.
+    pub label: u32,
+    /// Label id of the input shapes; 0: not told.
+    pub shapes: u32,
+}
+
+/// What happened to a graph. Ids are CUPTI's, unique in the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraphChange {
+    /// A node was added to a graph, by capture or by hand.
+    NodeCreated {
+        node: u64,
+        graph: u32,
+    },
+    /// A node was cloned, by instantiation or by cloning a graph.
+    NodeCloned {
+        node: u64,
+        graph: u32,
+        original_node: u64,
+        original_graph: u32,
+    },
+    NodeDestroyed {
+        node: u64,
+        graph: u32,
+    },
+    GraphDestroyed {
+        graph: u32,
+    },
+    ExecCreated {
+        exec: u32,
+        graph: u32,
+    },
+    ExecDestroyed {
+        exec: u32,
+    },
+}
+
+/// One entry of a process's graph table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GraphEvent {
+    pub process: ProcessKey,
+    /// Position in the table.
+    pub entry: u32,
+    pub at: Ns,
+    pub change: GraphChange,
+}
+
 /// End of a flush of one process: everything CUPTI could deliver about the time before `flush`
-/// has been fed; what it could not has its launch fed.
+/// has been fed; what it could not has its launch fed. In a trace only `flush` has a meaning:
+/// everything that starts before it has been fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub process: ProcessKey,

@@ -31,3 +31,7 @@ pub struct NameId(pub u32);
 /// CUPTI's correlation id of one process; wraps at `u32::MAX`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Correlation(pub u32);
+
+/// A thread as the kernel numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Thread(pub u32);

@@ -12,6 +12,7 @@ pub mod event;
 pub mod ids;
 pub mod report;
 pub mod session;
+pub mod slice;
 
 mod assemble;
 mod correlate;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::classify::{Class, Kind};
 use crate::defect::Defect;
-use crate::event::{DeviceInfo, ProcessInfo};
+use crate::event::{DeviceInfo, ProcessInfo, RangeKind};
 use crate::ids::{NameId, Ns, ProcessKey, StackId};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,14 @@ pub struct Report {
     pub workers: Vec<WorkerReport>,
     /// Where GPU time hangs: sums per device, process and kernel equal the exact totals.
     pub stacks: Vec<StackTime>,
+    /// Why the devices were idle, by the stack of the launch that ended it: sums per device and
+    /// cause equal `DeviceReport::idle_cause`.
+    pub idle_stacks: Vec<IdleStack>,
+    /// GPU time by what launched it, where a trace tells; per device and range kind the rows sum
+    /// to its kernels' and copies' summed durations.
+    pub ranges: Vec<RangeTime>,
+    /// One per process that runs a model's steps.
+    pub steps: Vec<StepReport>,
     /// Names that `NameId`s index.
     pub names: Vec<String>,
     /// What is wrong with the data, for every reader of the report.
@@ -58,6 +66,8 @@ pub struct RecordCounts {
     pub unclassified: u64,
     /// Zero or reversed timestamps.
     pub invalid: u64,
+    /// Time of the unclassified, clipped to the window and summed, ns.
+    pub unclassified_ns: u64,
     /// Not delivered, by the ring's or CUPTI's own count; shown on the device the process used
     /// first. What was lost before its first mark is a defect, not counted here.
     pub lost: u64,
@@ -89,6 +99,16 @@ pub struct DeviceReport {
     pub inclusive: Inclusive,
     /// Some compute class and communication at once, ns.
     pub compute_communication_overlap: u64,
+    /// Copies and sets while nothing else runs, ns; part of `exclusive.other`.
+    pub copies_exclusive: u64,
+    /// Union of copies and sets, ns.
+    pub copies_inclusive: u64,
+    /// The longest idle gaps, longest first.
+    pub gaps: Vec<IdleGap>,
+    /// Idle gaps in all.
+    pub gap_count: u64,
+    /// By process, context and stream.
+    pub streams: Vec<StreamReport>,
     /// Idle time by cause, ns; sums to `exclusive.idle`.
     pub idle_cause: BTreeMap<IdleCause, u64>,
     /// Union per class and kind, ns.
@@ -100,14 +120,209 @@ pub struct DeviceReport {
     pub totals: Vec<KernelTotal>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Why nothing ran, instant by instant; the rules are in [`crate::idle`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum IdleCause {
+    /// The server had nothing to do.
     NoRequests,
+    /// The next launch came late.
     HostBound,
+    /// The launching thread waited for the device that had run dry.
     Sync,
+    /// Work was queued and waited for another stream or a peer.
     Dependency,
+    /// Work was queued and on its way.
     LaunchLatency,
     Unknown,
+}
+
+impl IdleCause {
+    pub const ALL: [Self; 6] = [
+        Self::NoRequests,
+        Self::HostBound,
+        Self::Sync,
+        Self::Dependency,
+        Self::LaunchLatency,
+        Self::Unknown,
+    ];
+}
+
+/// A stretch in which nothing ran on the device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdleGap {
+    pub start: Ns,
+    pub end: Ns,
+    /// Why, in order of time: each part ends where the next begins, the last at `end`.
+    pub parts: Vec<IdlePart>,
+    /// What ran last before it.
+    pub before: Option<NameId>,
+    /// What ended it.
+    pub after: Option<NameId>,
+    /// The launch that was waited for.
+    pub launch: Option<GapLaunch>,
+    /// Time in a synchronisation call of the launching thread that was open when the gap began.
+    pub sync: Option<Window>,
+    /// The stack of that launch, where it was sampled.
+    pub stack: Option<StackId>,
+}
+
+/// One cause within a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdlePart {
+    pub end: Ns,
+    pub cause: IdleCause,
+}
+
+/// The launch whose work ended a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapLaunch {
+    pub process: ProcessKey,
+    /// As [`crate::event::Launch::thread`].
+    pub thread: u32,
+    pub enter: Ns,
+    /// It launched a graph.
+    pub graph: bool,
+}
+
+/// Idle time of one cause under one stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleStack {
+    /// Position in `Report::devices`.
+    pub device: usize,
+    pub cause: IdleCause,
+    /// Process of the launch that ended it; `None` where no launch is known.
+    pub process: Option<ProcessKey>,
+    pub stack: Option<StackId>,
+    pub total: u64,
+}
+
+/// One stream of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamReport {
+    pub process: ProcessKey,
+    pub context: u32,
+    pub stream: u32,
+    pub kernels: u64,
+    pub copies: u64,
+    /// Union of its work, clipped to the window, ns.
+    pub busy: u64,
+}
+
+/// GPU time launched inside ranges of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeTime {
+    /// Position in `Report::devices`.
+    pub device: usize,
+    pub kind: RangeKind,
+    /// Name of the innermost range of this kind at the launch; `None`: there was none.
+    pub name: Option<String>,
+    /// Input shapes, where the trace has them.
+    pub shapes: Option<String>,
+    pub class: Class,
+    pub kernels: u64,
+    /// Summed durations, clipped to the window, ns.
+    pub total: u64,
+}
+
+/// What an engine step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum StepPhase {
+    Prefill,
+    Decode,
+    /// Prompts and single tokens in one batch.
+    Mixed,
+    /// Steps whose phase nothing tells.
+    Unknown,
+}
+
+impl StepPhase {
+    pub const ALL: [Self; 4] = [Self::Prefill, Self::Decode, Self::Mixed, Self::Unknown];
+
+    /// The spelling in reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+            Self::Mixed => "mixed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Steps of one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepReport {
+    pub process: ProcessKey,
+    /// Position in `Report::devices`.
+    pub device: usize,
+    pub phases: BTreeMap<StepPhase, StepStats>,
+    /// Time between steps in which the device ran nothing of the process, ns.
+    pub idle: u64,
+}
+
+/// Steps of one phase.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StepStats {
+    /// Steps of the phase.
+    pub count: u64,
+    /// Sum of their durations, ns.
+    pub total: u64,
+    /// Durations, by the bounds of [`crate::report::Histogram::DURATION_NS`].
+    pub durations: Histogram,
+    /// Sequences (tokens of a decode step), where something tells; bounds
+    /// [`crate::report::Histogram::BATCH`].
+    pub batch: Histogram,
+}
+
+/// Counts by upper bound, the last one without bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    /// One more than there are bounds; empty while nothing was counted.
+    pub counts: Vec<u64>,
+    pub sum: u64,
+}
+
+impl Histogram {
+    /// Step durations, ns: 0.5 ms to 10 s, from a decode step of a small model to a huge prompt.
+    pub const DURATION_NS: &'static [u64] = &[
+        500_000,
+        1_000_000,
+        2_000_000,
+        5_000_000,
+        10_000_000,
+        15_000_000,
+        20_000_000,
+        30_000_000,
+        50_000_000,
+        75_000_000,
+        100_000_000,
+        200_000_000,
+        500_000_000,
+        1_000_000_000,
+        2_000_000_000,
+        5_000_000_000,
+        10_000_000_000,
+    ];
+
+    /// Batch sizes: vLLM's capture sizes are multiples of 8 up to 512 or 1024.
+    pub const BATCH: &'static [u64] =
+        &[1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024];
+
+    /// Counts `value` under the first bound that is not below it.
+    pub fn add(&mut self, bounds: &[u64], value: u64) {
+        if self.counts.is_empty() {
+            self.counts = vec![0; bounds.len() + 1];
+        }
+        let place = bounds.partition_point(|&bound| bound < value);
+        if let Some(count) = self.counts.get_mut(place) {
+            *count += 1;
+        }
+        self.sum = self.sum.saturating_add(value);
+    }
+
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
 }
 
 /// The clipped sum of one kernel's durations in the window.
@@ -149,7 +364,25 @@ pub struct StackTime {
     pub kind: Kind,
     /// Executed graph, 0 outside graphs.
     pub graph: u32,
+    /// Where the graph's node was captured.
+    pub capture: CaptureSite,
     /// `None`: no launch of it was sampled.
     pub stack: Option<StackId>,
     pub total: u64,
+}
+
+/// What is known of where a kernel of a graph comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CaptureSite {
+    /// Not from a graph.
+    #[default]
+    None,
+    /// Captured (or added by hand) under this stack.
+    Stack(StackId),
+    /// The node was made before the shim was there.
+    BeforeShim,
+    /// The node is known; nobody took its stack: no agent was there, or stacks were off.
+    NotTaken,
+    /// The graph table was full.
+    TableFull,
 }

@@ -13,11 +13,12 @@ use std::collections::HashMap;
 use crate::classify::Kind;
 use crate::defect::{Defect, DefectLog, Table};
 use crate::event::{Event, Work, WorkKind};
-use crate::ids::{DeviceKey, Ns, ProcessKey};
+use crate::ids::{DeviceKey, NameId, Ns, ProcessKey};
 use crate::limits::{Capacities, NAME_IDS, ORDINALS, WORKERS};
 use crate::names::{Named, Names, SET_NAME, copy_name};
 use crate::process::{Attachment, Drain, Hold, Phase, Process, RawWork};
 use crate::report::Report;
+use crate::slice::Slice;
 use crate::timeline::device::{Device, Edge, Spent};
 use crate::timeline::sweep::Gap;
 use crate::{assemble, intake, settle};
@@ -66,6 +67,8 @@ pub struct Session {
     pub(crate) limit: Option<u64>,
     gaps: Vec<Gap>,
     spent: Vec<Spent>,
+    /// `Some`: pieces of the timeline are told.
+    pub(crate) slices: Option<Vec<Slice>>,
 }
 
 impl Session {
@@ -81,6 +84,7 @@ impl Session {
             limit: None,
             gaps: Vec::new(),
             spent: Vec::new(),
+            slices: None,
         }
     }
 
@@ -126,6 +130,13 @@ impl Session {
             Event::Sync(sync) => {
                 self.batch(sync.process, |process| process.batch.syncs.push(sync));
             }
+            // What no table takes yet is left out.
+            Event::Thread { .. }
+            | Event::Blocked(_)
+            | Event::Range(_)
+            | Event::Label { .. }
+            | Event::Graph(_)
+            | Event::CaptureStack { .. } => {}
             Event::LaunchStack { process, correlation, stack } => {
                 self.batch(process, |process| {
                     process.batch.stacks.push((correlation, stack));
@@ -155,6 +166,22 @@ impl Session {
     /// Adds what the caller found wrong, such as the `Err` of [`crate::decode::record`].
     pub fn note(&mut self, defect: Defect) {
         self.defects.add(defect);
+    }
+
+    /// From here on pieces of the timeline are kept until [`Session::take_slices`].
+    pub fn tell_slices(&mut self) {
+        self.slices.get_or_insert_default();
+    }
+
+    /// Pieces of the timeline that became final since the last call, in no order.
+    pub fn take_slices(&mut self) -> Vec<Slice> {
+        self.slices.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// A kernel's name by its id.
+    pub fn kernel_name(&self, name: NameId) -> Option<&str> {
+        let index = usize::try_from(name.0).ok()?;
+        self.names.texts().get(index).map(String::as_str)
     }
 
     /// Windows end at `end`, once the watermark reaches it. A window that is past it already

@@ -251,6 +251,8 @@ impl<'c> Trace<'c> {
             correlation: Correlation(fields.number("correlationId")),
             graph: fields.number("graphId"),
             graph_node: fields.wide("graphNodeId"),
+            source_node: 0,
+            grid_x: 0,
             start: Ns(start),
             end: Ns(end),
             kind,
@@ -268,7 +270,7 @@ impl<'c> Trace<'c> {
         let (_, role, rank) = parse_title(&[&title], &title);
         sink(Input::Process {
             process,
-            info: ProcessInfo { pid: pid(global_pid), title, role, rank },
+            info: ProcessInfo { pid: pid(global_pid), title, role, rank, server: 0 },
         });
         process
     }

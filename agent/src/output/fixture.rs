@@ -7,8 +7,8 @@ use analysis::defect::Defect;
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{NameId, Ns, ProcessKey, StackId};
 use analysis::report::{
-    DeviceReport, Exclusive, IdleCause, Inclusive, KernelTotal, RecordCounts, Report, StackTime,
-    UnobservedReason, Window, WorkerReport,
+    CaptureSite, DeviceReport, Exclusive, IdleCause, Inclusive, KernelTotal, RecordCounts, Report,
+    StackTime, UnobservedReason, Window, WorkerReport,
 };
 
 use crate::capture::{Capture, CaptureInfo, CpuStack, Frame, Stack};
@@ -42,6 +42,9 @@ pub(crate) fn capture() -> Capture {
                 time(1, 1, 0, Some(0), 0, 400),
                 time(1, 2, 3, Some(1), 0, 50),
             ],
+            idle_stacks: Vec::new(),
+            ranges: Vec::new(),
+            steps: Vec::new(),
             names: NAMES.map(str::to_owned).to_vec(),
             defects: vec![Defect::InvalidRecord { pid: 10, count: 2 }],
         },
@@ -88,11 +91,12 @@ fn device(index: u32) -> DeviceReport {
             ((Class::Gemm, Kind::Dense), exclusive.gemm),
         ]),
         unobserved: BTreeMap::from([(UnobservedReason::Arming, exclusive.unobserved)]),
-        records: RecordCounts { classified: 11, unclassified: 0, invalid: 2, lost: 0 },
+        records: RecordCounts { classified: 11, invalid: 2, ..RecordCounts::default() },
         totals: match index {
             0 => vec![total(1, 4, 350), total(0, 3, 300), total(2, 2, 150)],
             _ => vec![total(0, 4, 400), total(3, 1, 50)],
         },
+        ..DeviceReport::default()
     }
 }
 
@@ -126,6 +130,7 @@ fn time(
         class,
         kind,
         graph,
+        capture: CaptureSite::None,
         stack: stack.map(StackId),
         total,
     }
@@ -137,6 +142,7 @@ fn process(number: u32) -> ProcessInfo {
         title: format!("VLLM::Worker_TP{number}"),
         role: "worker".to_owned(),
         rank: format!("TP{number}"),
+        server: 10,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use analysis::ids::{NameId, ProcessKey, StackId};
-use analysis::report::Report;
+use analysis::report::{CaptureSite, Report};
 
 use crate::capture::{Capture, CaptureInfo};
 
@@ -35,7 +35,8 @@ struct Merged {
 impl Merged {
     fn add(&mut self, capture: Capture) {
         let Capture { info, report, stacks, cpu, processes } = capture;
-        let Report { devices, workers, stacks: times, names, defects } = report;
+        let Report { devices, workers, stacks: times, idle_stacks, ranges, steps, names, defects } =
+            report;
         let (process_base, stack_base) = (self.processes, self.stacks);
         let process = |key: ProcessKey| ProcessKey(key.0.saturating_add(process_base));
         let stack = |id: StackId| StackId(id.0.saturating_add(stack_base));
@@ -48,6 +49,17 @@ impl Merged {
         for mut device in devices {
             for total in &mut device.totals {
                 total.name = name(total.name);
+            }
+            for gap in &mut device.gaps {
+                gap.before = gap.before.map(name);
+                gap.after = gap.after.map(name);
+                gap.stack = gap.stack.map(stack);
+                if let Some(launch) = &mut gap.launch {
+                    launch.process = process(launch.process);
+                }
+            }
+            for stream in &mut device.streams {
+                stream.process = process(stream.process);
             }
             self.number(&mut device.info, &info);
             self.whole.report.devices.push(device);
@@ -62,7 +74,25 @@ impl Merged {
             time.process = process(time.process);
             time.name = name(time.name);
             time.stack = time.stack.map(stack);
+            if let CaptureSite::Stack(id) = &mut time.capture {
+                *id = stack(*id);
+            }
             self.whole.report.stacks.push(time);
+        }
+        for mut idle in idle_stacks {
+            idle.device += device_base;
+            idle.process = idle.process.map(process);
+            idle.stack = idle.stack.map(stack);
+            self.whole.report.idle_stacks.push(idle);
+        }
+        for mut range in ranges {
+            range.device += device_base;
+            self.whole.report.ranges.push(range);
+        }
+        for mut step in steps {
+            step.process = process(step.process);
+            step.device += device_base;
+            self.whole.report.steps.push(step);
         }
         self.whole.report.defects.extend(defects);
         self.stacks = next(stacks.keys().map(|id| id.0), self.stacks);

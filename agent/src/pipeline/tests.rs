@@ -138,6 +138,7 @@ fn head() -> Vec<Input> {
                 title: "worker".to_owned(),
                 role: "process".to_owned(),
                 rank: String::new(),
+                server: 0,
             },
         },
         Input::Ordinal { process: PROCESS, ordinal: 0, device: DeviceKey(0) },

@@ -19,7 +19,7 @@ pub fn describe(pid: u32) -> ProcessInfo {
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
     let (title, role, rank) = parse_title(&arguments, comm.trim());
-    ProcessInfo { pid, title, role, rank }
+    ProcessInfo { pid, title, role, rank, server: 0 }
 }
 
 /// `(title, role, rank)` from the words of `cmdline` and `comm`. Arguments never become part of the

@@ -71,8 +71,9 @@ pub(super) fn encode<E>(
             }),
         ),
         Input::Process { process, info } => {
-            let ProcessInfo { pid, title, role, rank } = info.clone();
-            emit(PROCESS, &json(&ProcessBody { process: process.0, pid, title, role, rank }))
+            let ProcessInfo { pid, title, role, rank, server } = info.clone();
+            let process = process.0;
+            emit(PROCESS, &json(&ProcessBody { process, pid, title, role, rank, server }))
         }
         Input::Ordinal { process, ordinal, device } => {
             emit(ORDINAL, [process.0, *ordinal, device.0].as_bytes())
@@ -117,10 +118,10 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             Input::Device { device: DeviceKey(device), info: DeviceInfo { index, uuid, simulated } }
         }
         PROCESS => {
-            let ProcessBody { process, pid, title, role, rank } = parse("process", body)?;
+            let ProcessBody { process, pid, title, role, rank, server } = parse("process", body)?;
             Input::Process {
                 process: ProcessKey(process),
-                info: ProcessInfo { pid, title, role, rank },
+                info: ProcessInfo { pid, title, role, rank, server },
             }
         }
         ORDINAL => {
@@ -261,6 +262,8 @@ struct ProcessBody {
     title: String,
     role: String,
     rank: String,
+    #[serde(default)]
+    server: u32,
 }
 
 #[derive(Serialize, Deserialize)]

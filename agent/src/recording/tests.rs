@@ -32,6 +32,7 @@ fn inputs() -> Vec<Input> {
                 title: "VLLM::Worker_TP0".to_owned(),
                 role: "worker".to_owned(),
                 rank: "TP0".to_owned(),
+                server: 40,
             },
         },
         Input::Ordinal { process, ordinal: 0, device: DeviceKey(1) },

@@ -69,6 +69,11 @@ impl Split {
         }
     }
 
+    /// Copies and sets while nothing else ran, ns.
+    pub(crate) fn copies(&self) -> u64 {
+        self.groups[Group::Copies as usize]
+    }
+
     fn add(&mut self, running: &Running, ns: u64) {
         if let Some(group) = running.groups.iter().position(|&count| count > 0) {
             self.groups[group] += ns;
@@ -86,6 +91,8 @@ pub(crate) struct Totals {
     pub(crate) split: Split,
     pub(crate) inclusive: Inclusive,
     pub(crate) overlap: u64,
+    /// Union of copies and sets.
+    pub(crate) copies: u64,
     /// Union per kind, by position in `Kind::ALL`.
     pub(crate) kinds: [u64; KINDS],
 }
@@ -96,6 +103,7 @@ impl Default for Totals {
             split: Split::default(),
             inclusive: Inclusive::default(),
             overlap: 0,
+            copies: 0,
             kinds: [0; KINDS],
         }
     }
@@ -215,6 +223,7 @@ impl Totals {
         add(gemm, &mut self.inclusive.gemm);
         add(communication, &mut self.inclusive.communication);
         add(other || copies, &mut self.inclusive.other);
+        add(copies, &mut self.copies);
         add((attention || gemm || other) && communication, &mut self.overlap);
     }
 
