@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use crate::classify::Kind;
 use crate::defect::{Defect, Table};
 use crate::ids::{NameId, Ns};
-use crate::limits::{CELLS, NAMES, STACKS, STREAMS};
+use crate::limits::{CELLS, NAMES, RANGES, STACKS, STREAMS};
+use crate::process::Process;
 use crate::report::{
-    CaptureSite, DeviceReport, IdleCause, KernelTotal, Report, StackTime, Window, WorkerReport,
+    CaptureSite, DeviceReport, IdleCause, KernelTotal, Report, StackTime, StepReport, StreamReport,
+    Window, WorkerReport,
 };
 use crate::session::Session;
 use crate::timeline::device::Device;
@@ -17,8 +19,16 @@ pub(crate) fn report(session: &Session) -> Report {
     let mut report = summary(session);
     for (position, index) in order(session).into_iter().enumerate() {
         let device = &session.devices[index];
-        report.devices[position].totals = totals(device);
+        let reported = &mut report.devices[position];
+        reported.totals = totals(device);
+        reported.gaps = device.idle.longest();
+        reported.streams = streams(session, device);
         stacks(session, device, position, &mut report.stacks);
+        let process = |worker: u16| process_of(session, device, worker).map(|process| process.key);
+        report.idle_stacks.extend(device.idle.stacks(position, process));
+        if session.ranges.any() {
+            report.ranges.extend(session.ranges.rows(position, &device.ranges));
+        }
     }
     report.names = session.names.texts().to_vec();
     report
@@ -31,6 +41,7 @@ pub(crate) fn summary(session: &Session) -> Report {
         let device = &session.devices[index];
         report.devices.push(device_report(device));
         workers(session, device, index, position, &mut report.workers);
+        steps(session, device, position, &mut report.steps);
     }
     report
 }
@@ -45,12 +56,8 @@ fn order(session: &Session) -> Vec<usize> {
 fn device_report(device: &Device) -> DeviceReport {
     let start = Ns(device.start.unwrap_or(0));
     let exclusive = device.totals.split.exclusive();
-    // No cause is told apart here: all idle time is of unknown cause.
-    let idle_cause = if exclusive.idle > 0 {
-        BTreeMap::from([(IdleCause::Unknown, exclusive.idle)])
-    } else {
-        BTreeMap::new()
-    };
+    let causes = IdleCause::ALL.into_iter().zip(device.idle.totals);
+    let idle_cause: BTreeMap<IdleCause, u64> = causes.filter(|&(_, ns)| ns > 0).collect();
     let kinds = Kind::ALL.iter().zip(device.totals.kinds);
     DeviceReport {
         info: device.info.clone(),
@@ -63,8 +70,9 @@ fn device_report(device: &Device) -> DeviceReport {
         copies_exclusive: device.totals.split.copies(),
         copies_inclusive: device.totals.copies,
         gaps: Vec::new(),
-        gap_count: 0,
+        gap_count: device.idle.count(),
         streams: Vec::new(),
+        idle_undecided: device.idle.undecided_ns(device.done),
         idle_cause,
         kinds: kinds
             .filter(|&(_, ns)| ns > 0)
@@ -100,6 +108,42 @@ fn workers(
             launches_failed: process_wide(process.launches_failed),
             stacks_sampled: process_wide(process.samples.matched),
         });
+    }
+}
+
+fn process_of<'a>(session: &'a Session, device: &Device, worker: u16) -> Option<&'a Process> {
+    let worker = device.workers.get(usize::from(worker))?;
+    session.processes.get(worker.process)
+}
+
+fn streams(session: &Session, device: &Device) -> Vec<StreamReport> {
+    let used = device.streams.iter().filter(|stream| stream.kernels + stream.copies > 0);
+    let mut streams: Vec<StreamReport> = used
+        .filter_map(|stream| {
+            Some(StreamReport {
+                process: process_of(session, device, stream.worker)?.key,
+                context: stream.context,
+                stream: stream.id,
+                kernels: stream.kernels,
+                copies: stream.copies,
+                busy: stream.busy,
+            })
+        })
+        .collect();
+    streams.sort_unstable_by_key(|stream| (stream.process, stream.context, stream.stream));
+    streams
+}
+
+fn steps(session: &Session, device: &Device, position: usize, steps: &mut Vec<StepReport>) {
+    for (worker, stepper) in (0..).zip(&device.steppers) {
+        let phases: BTreeMap<_, _> =
+            stepper.stats().map(|(phase, stats)| (phase, stats.clone())).collect();
+        let Some(process) = process_of(session, device, worker).filter(|_| !phases.is_empty())
+        else {
+            continue;
+        };
+        let (process, idle) = (process.key, stepper.idle());
+        steps.push(StepReport { process, device: position, phases, idle });
     }
 }
 
@@ -165,6 +209,7 @@ fn defects(session: &Session) -> Vec<Defect> {
             defects.push(Defect::Full { table, capacity, count });
         }
     };
+    full(Table::Ranges, RANGES, session.ranges.refused);
     full(Table::Names, NAMES, session.names.refused());
     let sum = |of: fn(&Device) -> u64| session.devices.iter().map(of).sum();
     full(Table::Cells, CELLS, sum(|device| device.cells.refused));

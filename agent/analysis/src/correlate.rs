@@ -55,6 +55,10 @@ struct Launched {
     is_graph: bool,
     is_copy: bool,
     sampled: bool,
+    thread: u32,
+    /// Number of what launched it, in [`crate::ranges`].
+    range: u32,
+    step: u32,
     records: u32,
     graph: u32,
     /// Mark at which the latest record came.
@@ -69,6 +73,12 @@ struct Launched {
 pub(crate) struct Origin {
     pub(crate) enter: u64,
     pub(crate) sampled: bool,
+    pub(crate) is_graph: bool,
+    pub(crate) thread: u32,
+    /// Number of what launched it, in [`crate::ranges`].
+    pub(crate) range: u32,
+    /// The engine step it was launched in, in [`crate::steps`].
+    pub(crate) step: u32,
 }
 
 /// What a mark decided.
@@ -109,7 +119,13 @@ impl Launches {
         }
     }
 
-    pub(crate) fn enter(&mut self, correlation: u64, launch: &Launch, mark: u64) {
+    pub(crate) fn enter(
+        &mut self,
+        correlation: u64,
+        launch: &Launch,
+        (range, step): (u32, u32),
+        mark: u64,
+    ) {
         if self.table.len() >= self.capacity {
             self.refused += 1;
             return;
@@ -121,6 +137,9 @@ impl Launches {
                 is_graph: launch.kind == LaunchKind::Graph,
                 is_copy: launch.kind == LaunchKind::Copy,
                 sampled: launch.sampled.is_some(),
+                thread: launch.thread,
+                range,
+                step,
                 records: 0,
                 graph: 0,
                 fresh: mark,
@@ -150,7 +169,14 @@ impl Launches {
         if graph != 0 {
             launched.graph = graph;
         }
-        Some(Origin { enter: launched.enter, sampled: launched.sampled })
+        Some(Origin {
+            enter: launched.enter,
+            sampled: launched.sampled,
+            is_graph: launched.is_graph,
+            thread: launched.thread,
+            range: launched.range,
+            step: launched.step,
+        })
     }
 
     /// Launches that found the table full since the last call.
@@ -298,10 +324,20 @@ mod tests {
     #[test]
     fn a_launch_holds_until_its_record() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Kernel, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Kernel, 100), (0, 0), 1);
         assert_eq!(launches.decide(1, 200).oldest, Some(100));
         let origin = launches.record(1, 0, 150, 2);
-        assert_eq!(origin, Some(Origin { enter: 100, sampled: false }));
+        assert_eq!(
+            origin,
+            Some(Origin {
+                enter: 100,
+                sampled: false,
+                is_graph: false,
+                thread: 0,
+                range: 0,
+                step: 0
+            })
+        );
         assert_eq!(launches.decide(2, 300), Decided::default());
         assert_eq!(launches.record(1, 0, 160, 3), None);
     }
@@ -309,7 +345,7 @@ mod tests {
     #[test]
     fn a_launch_expires_after_the_hold_limit_and_is_resolved_by_its_record() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Kernel, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Kernel, 100), (0, 0), 1);
         assert_eq!(launches.decide(1, 100 + HOLD_NS).oldest, Some(100));
         let decided = launches.decide(2, 101 + HOLD_NS);
         assert_eq!((decided.oldest, decided.expired), (None, vec![(1, 100)]));
@@ -320,7 +356,7 @@ mod tests {
     #[test]
     fn the_first_replay_of_a_graph_settles_after_three_quiet_marks_and_the_next_by_count() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Graph, 100), (0, 0), 1);
         for _ in 0..5 {
             launches.record(1, 9, 150, 1);
         }
@@ -328,7 +364,7 @@ mod tests {
             assert_eq!(launches.decide(mark, 200).oldest, Some(100), "mark {mark}");
         }
         assert_eq!(launches.decide(4, 200).oldest, None);
-        launches.enter(2, &launch(LaunchKind::Graph, 300), 5);
+        launches.enter(2, &launch(LaunchKind::Graph, 300), (0, 0), 5);
         for _ in 0..4 {
             launches.record(2, 9, 350, 5);
         }
@@ -340,10 +376,10 @@ mod tests {
     #[test]
     fn a_graph_known_to_be_larger_waits_longer() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Graph, 100), (0, 0), 1);
         (0..5).for_each(|_| assert!(launches.record(1, 9, 150, 1).is_some()));
         assert_eq!(launches.decide(4, 200).oldest, None);
-        launches.enter(2, &launch(LaunchKind::Graph, 300), 5);
+        launches.enter(2, &launch(LaunchKind::Graph, 300), (0, 0), 5);
         launches.record(2, 9, 350, 5);
         assert_eq!(launches.decide(9, 400).oldest, Some(300));
         assert_eq!(launches.decide(5 + QUIET_MARKS_INCOMPLETE, 500).oldest, None);
@@ -352,15 +388,15 @@ mod tests {
     #[test]
     fn records_after_settling_raise_the_count() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Graph, 100), (0, 0), 1);
         launches.record(1, 9, 150, 1);
         launches.decide(4, 200);
-        launches.enter(2, &launch(LaunchKind::Graph, 300), 5);
+        launches.enter(2, &launch(LaunchKind::Graph, 300), (0, 0), 5);
         launches.record(2, 9, 350, 5);
         assert_eq!(launches.decide(5, 400).oldest, None);
         launches.record(2, 9, 351, 6);
         launches.decide(6, 400);
-        launches.enter(3, &launch(LaunchKind::Graph, 500), 7);
+        launches.enter(3, &launch(LaunchKind::Graph, 500), (0, 0), 7);
         launches.record(3, 9, 550, 7);
         assert_eq!(launches.decide(7, 600).oldest, Some(500));
     }
@@ -368,7 +404,7 @@ mod tests {
     #[test]
     fn a_graph_without_any_record_is_held_like_any_launch() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Graph, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Graph, 100), (0, 0), 1);
         assert_eq!(launches.decide(9, 200).oldest, Some(100));
         assert_eq!(launches.decide(10, 101 + HOLD_NS).expired, [(1, 100)]);
     }
@@ -376,7 +412,7 @@ mod tests {
     #[test]
     fn a_copy_without_a_record_holds_for_a_while_and_then_hides_nothing() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Copy, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Copy, 100), (0, 0), 1);
         assert_eq!(launches.decide(1, 100 + HOLD_NS).oldest, Some(100));
         let decided = launches.decide(2, 101 + HOLD_NS);
         assert_eq!(decided, Decided { copies_unseen: 1, ..Decided::default() });
@@ -385,7 +421,7 @@ mod tests {
     #[test]
     fn a_refused_launch_holds_nothing() {
         let mut launches = Launches::new(8);
-        launches.enter(1, &launch(LaunchKind::Kernel, 100), 1);
+        launches.enter(1, &launch(LaunchKind::Kernel, 100), (0, 0), 1);
         launches.fail(1);
         assert_eq!(launches.decide(1, 200), Decided::default());
     }

@@ -32,6 +32,10 @@ pub enum Table {
     Ordinals,
     /// Context-wide synchronisations of one process.
     Syncs,
+    /// Waits of the threads of one process.
+    Threads,
+    /// Names of host ranges.
+    Ranges,
 }
 
 impl Table {
@@ -49,6 +53,8 @@ impl Table {
             Self::Stacks => "stacks of one kernel",
             Self::Ordinals => "device ordinals",
             Self::Syncs => "context synchronisations",
+            Self::Threads => "waits of threads",
+            Self::Ranges => "host ranges",
         }
     }
 
@@ -65,6 +71,8 @@ impl Table {
             Self::Cells => "their time is counted without telling graphs apart",
             Self::Stacks => "their time is spread over the other stacks of the same kernel",
             Self::Ordinals => "work on these devices is not counted",
+            Self::Threads => "idle time they would explain counts as host_bound",
+            Self::Ranges => "their GPU time stands under no range",
             Self::Syncs => "they do not serve as proof that the device is drained",
         }
     }

@@ -2,12 +2,15 @@
 //!
 //! Launches come first, then what refers to them, so the order of arrival does not matter.
 
+use std::collections::HashSet;
+
 use crate::defect::{Defect, Table};
 use crate::event::{LaunchKind, SyncScope};
-use crate::limits::{GRAPHS, SYNCS};
-use crate::process::RawWork;
+use crate::limits::{GRAPHS, SYNCS, THREADS};
+use crate::process::{Batch, Process, RawWork};
 use crate::samples::{Attributed, Place};
 use crate::session::Session;
+use crate::slice::{LaunchSlice, Slice};
 use crate::timeline::device::{Device, Pending, Spent};
 use crate::timeline::invalid::Invalid;
 
@@ -20,9 +23,9 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
     let batch = std::mem::take(&mut process.batch);
     let mark = process.marks;
     let capacities = session.options.capacities();
-    for launch in &batch.launches {
+    for (launch, range, step) in &batch.launches {
         let correlation = process.extender.extend(launch.correlation);
-        process.launches.enter(correlation, launch, mark);
+        process.launches.enter(correlation, launch, (*range, *step), mark);
         if launch.kind != LaunchKind::Copy {
             process.launched += 1;
         }
@@ -46,7 +49,13 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
         let attributed = process.samples.stack(correlation, stack, mark);
         credit(&mut session.devices, &attributed);
     }
+    if let Some(slices) = &mut session.slices {
+        tell_launches(process, &batch, slices);
+    }
     process.extender.advance();
+    for sync in batch.syncs.iter().filter(|sync| sync.exit >= sync.enter) {
+        process.threads.synced(sync);
+    }
     let syncs = batch.syncs.into_iter().filter(|sync| {
         sync.scope == SyncScope::Context && sync.succeeded && sync.exit >= sync.enter
     });
@@ -66,10 +75,31 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
     full(Table::Events, capacities.events, batch.dropped);
     full(Table::Pending, capacities.pending, refused);
     full(Table::Syncs, SYNCS, syncs_refused);
+    full(Table::Threads, THREADS, process.threads.take_refused());
     full(Table::Samples, capacities.samples, std::mem::take(&mut process.samples.refused));
     full(Table::Graphs, GRAPHS, process.launches.take_graphs_refused());
     full(Table::Launches, capacities.launches, process.launches.take_refused());
     batch.dropped > 0 || refused > 0
+}
+
+/// Launches as pieces of a timeline; those that led to nothing are left out.
+fn tell_launches(process: &mut Process, batch: &Batch, slices: &mut Vec<Slice>) {
+    let failed: HashSet<u32> = batch.failed.iter().map(|(failed, _)| failed.0).collect();
+    for (launch, ..) in &batch.launches {
+        if failed.contains(&launch.correlation.0) {
+            continue;
+        }
+        let correlation = process.extender.extend(launch.correlation);
+        slices.push(Slice::Launch(LaunchSlice {
+            process: process.key,
+            thread: launch.thread,
+            correlation,
+            enter: launch.enter,
+            exit: launch.exit,
+            graph: launch.kind == LaunchKind::Graph,
+            stack: process.samples.stack_of(correlation),
+        }));
+    }
 }
 
 /// Takes one work record; `false` when the device's table is full.
@@ -134,6 +164,13 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
             worker: attachment.worker,
             kind: named.kind,
             is_kernel: work.is_kernel,
+            classified: named.classified,
+            is_graph: origin.is_some_and(|origin| origin.is_graph) || work.graph != 0,
+            thread: origin.map_or(0, |origin| origin.thread),
+            range: origin.map_or(0, |origin| origin.range),
+            step: origin.map_or(0, |origin| origin.step),
+            grid_x: work.grid_x,
+            to_host: work.to_host,
             sampled,
             counted: false,
         })
@@ -158,16 +195,17 @@ pub(crate) fn attribute(session: &mut Session, device: usize, spent: &[Spent]) {
         if part.last {
             samples.closed(part.correlation);
         } else {
-            let place = Place { device, cell: part.cell };
+            let place = Place { device, cell: part.cell, idle: false };
             let attributed = samples.spent(part.correlation, place, part.ns);
             credit(&mut session.devices, attributed.as_slice());
         }
     }
 }
 
-fn credit(devices: &mut [Device], attributed: &[Attributed]) {
+pub(crate) fn credit(devices: &mut [Device], attributed: &[Attributed]) {
     for part in attributed {
         let device = &mut devices[part.place.device];
-        device.cells.sampled(part.place.cell, part.stack, part.weighted);
+        let cells = if part.place.idle { device.idle.cells() } else { &mut device.cells };
+        cells.sampled(part.place.cell, part.stack, part.weighted);
     }
 }

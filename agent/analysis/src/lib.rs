@@ -16,11 +16,16 @@ pub mod slice;
 
 mod assemble;
 mod correlate;
+mod idle;
 mod intake;
 mod limits;
 mod names;
 mod process;
 mod proof;
+mod ranges;
 mod samples;
 mod settle;
+mod spans;
+mod steps;
+mod threads;
 mod timeline;

@@ -48,10 +48,10 @@ impl Capacities {
         samples: 1 << 16,
     };
 
-    /// A trace that becomes final only at its end. Each is about 20 GB of memory at worst; the
-    /// largest public traces have 10^7 records.
+    /// Of a trace whose reader marks how far it is every 50 000 events; 256 times that, for a
+    /// reader that does not. The largest public traces have 10^7 records.
     pub(crate) const WHOLE: Self =
-        Self { events: 1 << 28, pending: 1 << 28, launches: 1 << 28, samples: 1 << 28 };
+        Self { events: 1 << 24, pending: 1 << 24, launches: 1 << 24, samples: 1 << 16 };
 }
 
 /// Streams of one device. A vLLM worker uses fewer than 32.
@@ -87,3 +87,44 @@ pub(crate) const INVALID: usize = 2 * STREAMS;
 
 /// Context-wide synchronisations remembered as proof of a drained device: 5 s of a step loop.
 pub(crate) const SYNCS: usize = 1 << 14;
+
+/// Threads of one process whose waiting is remembered. A vLLM process has fewer than 200, of which
+/// a handful launch or decide.
+pub(crate) const THREADS: usize = 1024;
+
+/// Waits of one thread not yet forgotten: 5 s (the hold limit) of waits 200 us apart, twice over.
+pub(crate) const THREAD_SPANS: usize = 1 << 16;
+
+/// A thread that runs for no longer than this between two sleeps only looks whether there is
+/// something to do, ns. A look at a queue takes microseconds; Python's own wake-up some tens.
+pub(crate) const POLL_NS: u64 = 100_000;
+
+/// Longest time from a launch's entry (or the device's running dry, if later) to the start of its
+/// work that is taken for the way to the device, ns. Published figures for an idle GPU are 3 to
+/// 10 us; what takes twice the worst of them waits for something.
+pub(crate) const LAUNCH_LATENCY_NS: u64 = 20_000;
+
+/// The same for a graph launched while the device is idle, whose nodes are uploaded first, ns.
+pub(crate) const GRAPH_LATENCY_NS: u64 = 60_000;
+
+/// Idle time for which no launch is known yet is given a cause when it is this old, ns: so counters
+/// lag by no more. A gap longer than that of which no thread state is known has an unknown cause:
+/// no step of a busy server spends that long between two launches.
+pub(crate) const IDLE_COMMIT_NS: u64 = 100_000_000;
+
+/// Longest idle gaps kept per device, with their evidence. More than anyone reads.
+pub(crate) const GAPS: usize = 100;
+
+/// Causes told apart within one gap; beyond, its last part grows. Sums are not affected.
+pub(crate) const GAP_PARTS: usize = 32;
+
+/// Distinct range names and shapes of a session. A model of 100 layers with its operators and their
+/// shapes has some 10 000.
+pub(crate) const LABELS: usize = 1 << 18;
+
+/// Distinct combinations of open ranges at a launch: modules times operators times shapes.
+pub(crate) const RANGES: usize = 1 << 18;
+
+/// Ranges of one kind open at once on one thread. Python gives up at 1000 frames, of which few are
+/// modules or operators.
+pub(crate) const RANGE_DEPTH: usize = 512;

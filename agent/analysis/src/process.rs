@@ -10,8 +10,10 @@ use crate::event::{Launch, ProcessInfo, Sync};
 use crate::ids::{Correlation, ProcessKey, StackId};
 use crate::limits::{Capacities, UNFINISHED};
 use crate::names::Named;
+use crate::ranges::OpenRanges;
 use crate::report::UnobservedReason;
 use crate::samples::Samples;
+use crate::threads::Threads;
 use crate::timeline::sweep::{Gap, Scope};
 
 /// A work record with everything resolved that needs the order of arrival.
@@ -27,13 +29,16 @@ pub(crate) struct RawWork {
     pub(crate) end: u64,
     pub(crate) named: Named,
     pub(crate) is_kernel: bool,
+    pub(crate) to_host: bool,
+    pub(crate) grid_x: u16,
 }
 
 /// Events since the last mark. Nothing is decided before the mark, so their order is free.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) works: Vec<RawWork>,
-    pub(crate) launches: Vec<Launch>,
+    /// With the numbers of the ranges and the step it was launched in.
+    pub(crate) launches: Vec<(Launch, u32, u32)>,
     /// And whether it was captured into a graph.
     pub(crate) failed: Vec<(Correlation, bool)>,
     pub(crate) syncs: Vec<Sync>,
@@ -53,7 +58,7 @@ impl Batch {
 
     /// The earliest instant that only an armed process can show.
     fn first(&self) -> Option<u64> {
-        let launches = self.launches.iter().map(|launch| launch.enter.0);
+        let launches = self.launches.iter().map(|(launch, ..)| launch.enter.0);
         let works = self.works.iter().filter(|work| work.start > 0).map(|work| work.start);
         let syncs = self.syncs.iter().map(|sync| sync.enter.0);
         launches.chain(works).chain(syncs).min()
@@ -163,6 +168,11 @@ pub(crate) struct Process {
     /// Lost records not yet shown on a device.
     pub(crate) lost_unplaced: u64,
     pub(crate) no_mark_noted: bool,
+    pub(crate) threads: Threads,
+    pub(crate) ranges: OpenRanges,
+    /// The engine step that a trace names: its code and its end.
+    pub(crate) step: (u32, u64),
+    pub(crate) steps_named: u32,
 }
 
 impl Process {
@@ -192,6 +202,10 @@ impl Process {
             launches_failed: 0,
             lost_unplaced: 0,
             no_mark_noted: false,
+            threads: Threads::default(),
+            ranges: OpenRanges::default(),
+            step: (0, 0),
+            steps_named: 0,
         }
     }
 

@@ -109,7 +109,10 @@ pub struct DeviceReport {
     pub gap_count: u64,
     /// By process, context and stream.
     pub streams: Vec<StreamReport>,
-    /// Idle time by cause, ns; sums to `exclusive.idle`.
+    /// Idle time whose cause is not decided yet, ns: the open gap's, at most some 0.2 s. 0 once the
+    /// session is finished.
+    pub idle_undecided: u64,
+    /// Idle time by cause, ns; with `idle_undecided` it sums to `exclusive.idle`.
     pub idle_cause: BTreeMap<IdleCause, u64>,
     /// Union per class and kind, ns.
     pub kinds: BTreeMap<(Class, Kind), u64>,

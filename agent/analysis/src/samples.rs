@@ -13,6 +13,8 @@ use crate::limits::STACK_MARKS;
 pub(crate) struct Place {
     pub(crate) device: usize,
     pub(crate) cell: u32,
+    /// A cell of the device's idle time.
+    pub(crate) idle: bool,
 }
 
 /// Weighted time that found its stack.
@@ -93,6 +95,11 @@ impl Samples {
         Vec::new()
     }
 
+    /// The stack of a sampled launch, if it came and the launch is not forgotten.
+    pub(crate) fn stack_of(&self, correlation: u64) -> Option<StackId> {
+        self.table.get(&correlation)?.stack
+    }
+
     /// A record of the launch waits for the watermark.
     pub(crate) fn opened(&mut self, correlation: u64) {
         if let Some(sample) = self.table.get_mut(&correlation) {
@@ -168,7 +175,7 @@ mod tests {
     use crate::ids::StackId;
     use crate::limits::STACK_MARKS;
 
-    const PLACE: Place = Place { device: 0, cell: 3 };
+    const PLACE: Place = Place { device: 0, cell: 3, idle: false };
     const STACK: StackId = StackId(8);
 
     #[test]

@@ -2,8 +2,8 @@
 //!
 //! A session has two modes and one path. *Marked* (live rings, our recordings): only marks in the
 //! stream make time final, so it does not matter in what portions the stream is fed. *Whole*
-//! (foreign traces): everything becomes final at [`Session::finish`]; marks are ignored, and the
-//! window of a device runs from its first start to its last end.
+//! (foreign traces): events come by their start, a mark says how far they are, and the window of a
+//! device runs from its first start to its last end.
 //!
 //! What happens at a mark is in [`crate::settle`], what becomes final in
 //! [`crate::timeline::device`], the report in [`crate::assemble`].
@@ -12,23 +12,28 @@ use std::collections::HashMap;
 
 use crate::classify::Kind;
 use crate::defect::{Defect, DefectLog, Table};
-use crate::event::{Event, Work, WorkKind};
+use crate::event::{Event, Launch, Range, RangeKind, Work, WorkKind};
 use crate::ids::{DeviceKey, NameId, Ns, ProcessKey};
 use crate::limits::{Capacities, NAME_IDS, ORDINALS, WORKERS};
 use crate::names::{Named, Names, SET_NAME, copy_name};
 use crate::process::{Attachment, Drain, Hold, Phase, Process, RawWork};
-use crate::report::Report;
-use crate::slice::Slice;
+use crate::ranges::Ranges;
+use crate::report::{CaptureSite, Report};
+use crate::slice::{Slice, WorkSlice};
+use crate::spans::Span;
+use crate::steps::Named as NamedStep;
 use crate::timeline::device::{Device, Edge, Spent};
 use crate::timeline::sweep::Gap;
-use crate::{assemble, intake, settle};
+use crate::{assemble, idle, intake, settle};
 
 /// When time becomes final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Live rings and our recordings: only marks in the stream move the watermark.
     Marked,
-    /// Foreign traces: everything becomes final at `finish`.
+    /// Foreign traces, fed in order of start. A mark says that everything that starts before its
+    /// `flush` was fed; nothing was armed, drained or lost. Without marks everything becomes final
+    /// at `finish`, and the order is free.
     Whole,
 }
 
@@ -59,6 +64,7 @@ impl Options {
 pub struct Session {
     pub(crate) options: Options,
     pub(crate) devices: Vec<Device>,
+    device_keys: Vec<DeviceKey>,
     device_index: HashMap<DeviceKey, usize>,
     pub(crate) processes: Vec<Process>,
     process_index: HashMap<ProcessKey, usize>,
@@ -69,6 +75,7 @@ pub struct Session {
     spent: Vec<Spent>,
     /// `Some`: pieces of the timeline are told.
     pub(crate) slices: Option<Vec<Slice>>,
+    pub(crate) ranges: Ranges,
 }
 
 impl Session {
@@ -76,6 +83,7 @@ impl Session {
         Self {
             options,
             devices: Vec::new(),
+            device_keys: Vec::new(),
             device_index: HashMap::new(),
             processes: Vec::new(),
             process_index: HashMap::new(),
@@ -85,6 +93,7 @@ impl Session {
             gaps: Vec::new(),
             spent: Vec::new(),
             slices: None,
+            ranges: Ranges::default(),
         }
     }
 
@@ -96,6 +105,7 @@ impl Session {
                 let index = *self.device_index.entry(device).or_insert(next);
                 if index == next {
                     self.devices.push(Device::default());
+                    self.device_keys.push(device);
                 }
                 self.devices[index].info = info;
             }
@@ -117,11 +127,7 @@ impl Session {
             }
             Event::Name { process, id, name } => self.name(process, id, name),
             Event::Work(work) => self.work(&work),
-            Event::Launch(launch) => {
-                self.batch(launch.process, |process| {
-                    process.batch.launches.push(launch);
-                });
-            }
+            Event::Launch(launch) => self.launch(launch),
             Event::LaunchFailed { process, correlation, captured } => {
                 self.batch(process, |process| {
                     process.batch.failed.push((correlation, captured));
@@ -130,13 +136,24 @@ impl Session {
             Event::Sync(sync) => {
                 self.batch(sync.process, |process| process.batch.syncs.push(sync));
             }
-            // What no table takes yet is left out.
-            Event::Thread { .. }
-            | Event::Blocked(_)
-            | Event::Range(_)
-            | Event::Label { .. }
-            | Event::Graph(_)
-            | Event::CaptureStack { .. } => {}
+            Event::Thread { process, thread, tid } => {
+                if let Some(index) = self.process(process) {
+                    self.processes[index].threads.numbered(thread, tid);
+                }
+            }
+            Event::Blocked(blocked) => {
+                if let Some(index) = self.process(blocked.process) {
+                    self.processes[index].threads.blocked(&blocked);
+                }
+            }
+            Event::Range(range) => self.range(&range),
+            Event::Label { process, id, text } => {
+                if let Some(index) = self.process(process) {
+                    self.ranges.label(&mut self.processes[index].ranges, id, text);
+                }
+            }
+            // Nothing follows graphs to their capture here.
+            Event::Graph(_) | Event::CaptureStack { .. } => {}
             Event::LaunchStack { process, correlation, stack } => {
                 self.batch(process, |process| {
                     process.batch.stacks.push((correlation, stack));
@@ -146,10 +163,11 @@ impl Session {
                 let Some(index) = self.process(mark.process) else {
                     return;
                 };
-                if self.options.mode == Mode::Marked {
-                    settle::mark(self, index, &mark);
-                    self.advance_devices_of(index);
+                match self.options.mode {
+                    Mode::Marked => settle::mark(self, index, &mark),
+                    Mode::Whole => settle::passed(self, index, mark.flush),
                 }
+                self.advance_devices_of(index);
             }
             Event::Ended { process, at } => {
                 let Some(index) = self.process(process) else {
@@ -211,15 +229,22 @@ impl Session {
         lowest.map(Ns)
     }
 
-    /// Nothing more will be fed. In whole mode this is where everything becomes final; in marked
+    /// Nothing more will be fed. In whole mode this is where the rest becomes final; in marked
     /// mode the windows stay where the last mark put them, and what is left over is counted.
     pub fn finish(&mut self) {
         for index in 0..self.processes.len() {
             settle::rest(self, index);
         }
-        if self.options.mode == Mode::Whole {
-            for index in 0..self.devices.len() {
-                self.finish_whole(index);
+        for index in 0..self.devices.len() {
+            match self.options.mode {
+                Mode::Whole => self.finish_whole(index),
+                Mode::Marked => idle::finish(self, index),
+            }
+            for stepper in &mut self.devices[index].steppers {
+                stepper.finish();
+            }
+            if self.slices.is_some() {
+                self.tell(index);
             }
         }
         for index in 0..self.processes.len() {
@@ -272,13 +297,11 @@ impl Session {
             }
             None => self.devices[known].attach(index),
         };
-        process.attachments.push(Attachment {
-            ordinal,
-            device: known,
-            worker,
-            drain: Drain::Unproven,
-            used: false,
-        });
+        let drain = match self.options.mode {
+            Mode::Marked => Drain::Unproven,
+            Mode::Whole => Drain::Done,
+        };
+        process.attachments.push(Attachment { ordinal, device: known, worker, drain, used: false });
     }
 
     fn name(&mut self, process: ProcessKey, id: u32, name: String) {
@@ -293,6 +316,32 @@ impl Session {
         }
         let named = self.names.kernel(name);
         process.names.insert(id, named);
+    }
+
+    fn launch(&mut self, launch: Launch) {
+        let Some(index) = self.process(launch.process) else {
+            return;
+        };
+        let process = &mut self.processes[index];
+        let range = self.ranges.at(&mut process.ranges, launch.thread, launch.enter.0);
+        let (step, until) = process.step;
+        let step = if launch.enter.0 < until { step } else { 0 };
+        self.batch(launch.process, |process| process.batch.launches.push((launch, range, step)));
+    }
+
+    fn range(&mut self, range: &Range) {
+        let Some(index) = self.process(range.process) else {
+            return;
+        };
+        let process = &mut self.processes[index];
+        if range.kind == RangeKind::Annotation
+            && let Some(text) = self.ranges.text(&process.ranges, range.label)
+            && let Some(named) = NamedStep::parse(text, process.steps_named)
+        {
+            process.steps_named = process.steps_named.wrapping_add(1);
+            process.step = (named.code(), range.end.0);
+        }
+        self.ranges.begin(&mut process.ranges, range);
     }
 
     fn batch(&mut self, process: ProcessKey, push: impl FnOnce(&mut Process)) {
@@ -340,6 +389,8 @@ impl Session {
             end: work.end.0,
             named,
             is_kernel: matches!(work.kind, WorkKind::Kernel { .. }),
+            to_host: matches!(work.kind, WorkKind::Memcpy { copy_kind: 2, .. }),
+            grid_x: work.grid_x,
         };
         self.batch(work.process, |process| process.batch.works.push(raw));
     }
@@ -361,6 +412,11 @@ impl Session {
         });
         let done = done.min().unwrap_or(0);
         self.processes[process].forget_before(done);
+        let begun = self.devices.iter().filter(|device| device.start.is_some());
+        let needed = begun.map(|device| device.idle.undecided(device.done)).min();
+        for process in &mut self.processes {
+            process.threads.forget_before(needed.unwrap_or(0));
+        }
     }
 
     /// Where each attached process stands with `device`.
@@ -386,10 +442,25 @@ impl Session {
         let Some(mut to) = live.or(gone) else {
             return;
         };
-        if settle::awaits(self, index, to) {
+        if self.options.mode == Mode::Whole {
+            // What follows the latest start is known once more work was fed, or at the end.
+            to = to.min(self.devices[index].latest);
+            let awaited = |(_, hold, _)| matches!(hold, Hold::Awaited(_));
+            if self.holds(index).any(awaited) {
+                return;
+            }
+        } else if settle::awaits(self, index, to) {
             return;
         }
-        if self.devices[index].start.is_none() {
+        if self.devices[index].start.is_none() && self.options.mode == Mode::Whole {
+            let first = self.devices[index].pending.iter().map(|work| work.start).min();
+            let Some(first) = first else {
+                return;
+            };
+            let start = self.options.start.map_or(first, |start| start.0);
+            self.devices[index].start = Some(start);
+            self.devices[index].done = start;
+        } else if self.devices[index].start.is_none() {
             let marked = self
                 .holds(index)
                 .filter(|(_, hold, _)| matches!(hold, Hold::Live(_) | Hold::Gone(_)));
@@ -403,23 +474,27 @@ impl Session {
         }
         to = to.min(self.limit.unwrap_or(u64::MAX));
         if to > self.devices[index].done {
-            self.make_final(index, to);
+            self.make_final(index, to, Edge::Exclusive);
         }
     }
 
-    fn make_final(&mut self, index: usize, to: u64) {
+    fn make_final(&mut self, index: usize, to: u64, edge: Edge) {
         let mut gaps = std::mem::take(&mut self.gaps);
         let mut spent = std::mem::take(&mut self.spent);
         gaps.clear();
         spent.clear();
-        let mut edge = Edge::Inclusive;
         if self.options.mode == Mode::Marked {
-            edge = Edge::Exclusive;
             for (process, _, attachment) in self.holds(index) {
                 self.processes[process].gaps(&attachment, &mut gaps);
             }
         }
+        let from = self.devices[index].done;
         self.devices[index].advance(to, edge, &gaps, &mut spent);
+        idle::explain(self, index, from, edge == Edge::Inclusive);
+        if self.slices.is_some() {
+            self.tell(index);
+        }
+        self.devices[index].retire(&mut spent);
         if self.limit.is_some_and(|limit| self.devices[index].done >= limit) {
             self.devices[index].forget_from(to);
         }
@@ -428,21 +503,72 @@ impl Session {
         self.spent = spent;
     }
 
-    fn finish_whole(&mut self, index: usize) {
-        let device = &mut self.devices[index];
-        if device.start.is_some() {
-            return;
-        }
-        let first = device.pending.iter().map(|work| work.start).min();
-        let last = device.pending.iter().map(|work| work.end).max();
-        let (Some(first), Some(last)) = (first, last) else {
+    /// Tells what became final of a device's timeline.
+    fn tell(&mut self, index: usize) {
+        let (Some(slices), Some(&device)) = (&mut self.slices, self.device_keys.get(index)) else {
             return;
         };
-        let start = self.options.start.map_or(first, |start| start.0);
+        let known = &mut self.devices[index];
+        let key = |worker: u16| {
+            let process = known.workers.get(usize::from(worker))?.process;
+            self.processes.get(process).map(|process| process.key)
+        };
+        let over = known.pending.iter().filter(|work| work.end <= known.done && work.counted);
+        slices.extend(over.filter_map(|work| {
+            let stream = known.streams.get(work.stream as usize)?;
+            let cell = known.cells.get(work.cell)?;
+            Some(Slice::Work(WorkSlice {
+                device,
+                process: key(work.worker)?,
+                context: stream.context,
+                stream: stream.id,
+                name: cell.name,
+                kind: cell.kind,
+                graph: cell.graph,
+                capture: CaptureSite::None,
+                correlation: work.correlation,
+                start: Ns(work.start),
+                end: Ns(work.end),
+            }))
+        }));
+        for (worker, stepper) in (0..).zip(&mut known.steppers) {
+            let steps = std::mem::take(&mut stepper.over);
+            let process = known.workers.get(worker).and_then(|w| self.processes.get(w.process));
+            let Some(process) = process.map(|process| process.key) else {
+                continue;
+            };
+            slices.extend(steps.into_iter().map(|step| Slice::Step {
+                process,
+                start: Ns(step.start),
+                end: Ns(step.end),
+                phase: step.phase,
+                batch: step.batch,
+            }));
+        }
+        let span = |span: Span| (Ns(span.from), Ns(span.to));
+        slices.extend(known.idle.told.drain(..).map(|(part, cause)| {
+            let (start, end) = span(part);
+            Slice::Idle { device, start, end, cause }
+        }));
+        slices.extend(known.empty.unobserved.drain(..).map(|(part, reason)| {
+            let (start, end) = span(part);
+            Slice::Unobserved { device, start, end, reason }
+        }));
+    }
+
+    fn finish_whole(&mut self, index: usize) {
+        let device = &mut self.devices[index];
+        let last = device.pending.iter().map(|work| work.end).max();
+        if device.start.is_none() {
+            let Some(first) = device.pending.iter().map(|work| work.start).min() else {
+                return;
+            };
+            let start = self.options.start.map_or(first, |start| start.0);
+            device.start = Some(start);
+            device.done = start;
+        }
         // A device whose only work has no length gets a window of no length, and still counts it.
-        let end = last.min(self.limit.unwrap_or(u64::MAX)).max(start);
-        device.start = Some(start);
-        device.done = start;
-        self.make_final(index, end);
+        let end = last.unwrap_or(0).min(self.limit.unwrap_or(u64::MAX)).max(device.done);
+        self.make_final(index, end, Edge::Inclusive);
     }
 }

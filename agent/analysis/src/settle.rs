@@ -84,6 +84,23 @@ pub(crate) fn mark(session: &mut Session, index: usize, mark: &Mark) {
     note_aged(session, pid, aged);
 }
 
+/// A reader of a trace is past `flush`.
+pub(crate) fn passed(session: &mut Session, index: usize, flush: Ns) {
+    let process = &mut session.processes[index];
+    process.marks += 1;
+    process.phase = Phase::Armed;
+    process.flush = process.flush.max(flush.0);
+    take_batch(session, index);
+    let process = &mut session.processes[index];
+    let decided = process.launches.decide(process.marks, process.flush);
+    // A trace may show launches of work that it does not show.
+    for (correlation, _) in decided.expired {
+        process.launches.forget(correlation);
+    }
+    let complete = decided.oldest.map_or(process.flush, |oldest| oldest.min(process.flush));
+    process.complete = process.complete.max(complete);
+}
+
 /// No record will come of any launch: the outstanding ones are open from their entry on.
 fn abandon(process: &mut Process) -> u64 {
     let closed = process.launches.close();

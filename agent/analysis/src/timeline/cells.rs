@@ -128,6 +128,15 @@ impl Cells {
         }
     }
 
+    pub(crate) fn get(&self, cell: u32) -> Option<&Cell> {
+        self.list.get(cell as usize)
+    }
+
+    /// The kernel of a cell.
+    pub(crate) fn name(&self, cell: u32) -> NameId {
+        self.list.get(cell as usize).map_or(NameId(0), |cell| cell.name)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Cell> {
         self.list.iter()
     }

@@ -7,17 +7,28 @@ use std::collections::HashMap;
 
 use crate::classify::Kind;
 use crate::event::DeviceInfo;
+use crate::idle::Idle;
 use crate::limits::{INVALID, STREAMS};
+use crate::ranges::RangeSums;
 use crate::report::{RecordCounts, UnobservedReason};
+use crate::steps::{Stepped, Stepper};
 use crate::timeline::cells::Cells;
 use crate::timeline::invalid::{self, Bounds, Invalid, Valid};
-use crate::timeline::sweep::{Gap, REASONS, Scope, Split, Sweep, Totals};
+use crate::timeline::sweep::{Empty, Gap, REASONS, Scope, Split, Sweep, Totals};
 
 /// A stream of one worker.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stream {
     pub(crate) worker: u16,
     pub(crate) context: u32,
+    /// As CUPTI numbers it.
+    pub(crate) id: u32,
+    pub(crate) kernels: u64,
+    pub(crate) copies: u64,
+    /// Union of its work, clipped to the window, ns.
+    pub(crate) busy: u64,
+    /// End of what is in `busy`.
+    covered: u64,
     /// Smallest start of a valid record since arming.
     pub(crate) first: Option<u64>,
     /// Smallest start of a valid record of a launch entered after arming.
@@ -28,6 +39,7 @@ pub(crate) struct Stream {
 
 /// Valid work that is not final yet.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one record")]
 pub(crate) struct Pending {
     pub(crate) start: u64,
     pub(crate) end: u64,
@@ -39,6 +51,19 @@ pub(crate) struct Pending {
     pub(crate) worker: u16,
     pub(crate) kind: Kind,
     pub(crate) is_kernel: bool,
+    /// A rule matched its name, or it is a copy.
+    pub(crate) classified: bool,
+    /// It was launched with a graph.
+    pub(crate) is_graph: bool,
+    /// Launching thread, where the launch is known.
+    pub(crate) thread: u32,
+    /// What launched it, in [`crate::ranges`].
+    pub(crate) range: u32,
+    /// The engine step it was launched in, in [`crate::steps`].
+    pub(crate) step: u32,
+    pub(crate) grid_x: u16,
+    /// It copied from the device to the host.
+    pub(crate) to_host: bool,
     pub(crate) sampled: bool,
     /// Part of it was final before.
     pub(crate) counted: bool,
@@ -85,9 +110,15 @@ pub(crate) struct Device {
     pub(crate) start: Option<u64>,
     /// Everything in `[start, done)` is final.
     pub(crate) done: u64,
+    /// Greatest start of valid work.
+    pub(crate) latest: u64,
     pub(crate) workers: Vec<Worker>,
     pub(crate) splits: Vec<Split>,
+    pub(crate) steppers: Vec<Stepper>,
     pub(crate) totals: Totals,
+    pub(crate) empty: Empty,
+    pub(crate) idle: Idle,
+    pub(crate) ranges: RangeSums,
     pub(crate) cells: Cells,
     pub(crate) records: RecordCounts,
     pub(crate) kernels: u64,
@@ -111,6 +142,7 @@ impl Device {
             split.unobserved[UnobservedReason::NotArmed as usize] = self.done - start;
         }
         self.splits.push(split);
+        self.steppers.push(Stepper::default());
         worker
     }
 
@@ -128,6 +160,11 @@ impl Device {
         self.streams.push(Stream {
             worker,
             context,
+            id: stream,
+            kernels: 0,
+            copies: 0,
+            busy: 0,
+            covered: 0,
             first: None,
             first_launched: None,
             passed: None,
@@ -146,6 +183,7 @@ impl Device {
 
     /// Takes a valid record; says how much of it came too late, if any did.
     pub(crate) fn add(&mut self, work: Pending) -> Option<Late> {
+        self.latest = self.latest.max(work.start);
         self.pending.push(work);
         let start = self.start?;
         let from = work.start.max(start);
@@ -174,8 +212,23 @@ impl Device {
 
     /// Makes `[done, to)` final. `gaps` is what the workers do not know about it. Work without
     /// length at `to` belongs to the next stretch, or to this one if there is none.
+    ///
+    /// What ends in it stays in `pending` until [`Device::retire`].
     pub(crate) fn advance(&mut self, to: u64, edge: Edge, gaps: &[Gap], spent: &mut Vec<Spent>) {
         let from = self.done;
+        // Nearly in order already, which this sort is quick with. What starts together is ordered so
+        // that the order of arrival decides nothing.
+        let cells = &self.cells;
+        self.pending.sort_by(|a, b| {
+            let order = a.start.cmp(&b.start);
+            order.then_with(|| {
+                let rest = |work: &Pending| {
+                    let launch = (work.enter, work.worker, work.correlation);
+                    (launch, work.end, work.stream, cells.name(work.cell))
+                };
+                rest(a).cmp(&rest(b))
+            })
+        });
         let beyond = |start: u64| start > to || (start == to && edge == Edge::Exclusive);
         self.sweep.begin(from, to);
         for gap in gaps {
@@ -192,16 +245,29 @@ impl Device {
                 continue;
             }
             let ns = end.saturating_sub(start);
-            self.cells.add(work.cell, ns, !work.counted);
-            if !work.counted {
-                work.counted = true;
-                if work.is_kernel {
-                    self.kernels += 1;
-                    if let Some(worker) = self.workers.get_mut(usize::from(work.worker)) {
-                        worker.kernels += 1;
-                    }
-                } else {
-                    self.copies += 1;
+            let first = !work.counted;
+            work.counted = true;
+            self.cells.add(work.cell, ns, first);
+            self.ranges.add(work.range, work.kind.class(), ns, first && work.is_kernel);
+            if !work.classified {
+                let sum = &mut self.records.unclassified_ns;
+                *sum = sum.saturating_add(ns);
+            }
+            if let Some(stream) = self.streams.get_mut(work.stream as usize) {
+                stream.busy += end.saturating_sub(start.max(stream.covered));
+                stream.covered = stream.covered.max(end);
+                stream.kernels += u64::from(first && work.is_kernel);
+                stream.copies += u64::from(first && !work.is_kernel);
+            }
+            if first {
+                self.kernels += u64::from(work.is_kernel);
+                self.copies += u64::from(!work.is_kernel);
+                let worker = usize::from(work.worker);
+                if let Some(worker) = self.workers.get_mut(worker) {
+                    worker.kernels += u64::from(work.is_kernel);
+                }
+                if let Some(stepper) = self.steppers.get_mut(worker) {
+                    stepper.work(&Stepped::of(work));
                 }
             }
             if work.sampled {
@@ -215,9 +281,8 @@ impl Device {
             }
             self.sweep.work(start, end, work.worker, work.kind);
         }
-        self.sweep.finish(&mut self.totals, &mut self.splits);
+        self.sweep.finish(&mut self.totals, &mut self.splits, &mut self.empty);
         self.done = to;
-        self.retire(spent);
     }
 
     /// Adds the regions of invalid records to the sweep and drops those that are passed.
@@ -258,7 +323,7 @@ impl Device {
     }
 
     /// Drops work that is wholly final.
-    fn retire(&mut self, spent: &mut Vec<Spent>) {
+    pub(crate) fn retire(&mut self, spent: &mut Vec<Spent>) {
         let (done, streams) = (self.done, &mut self.streams);
         self.pending.retain(|work| {
             let final_now = work.end <= done && work.start < done;

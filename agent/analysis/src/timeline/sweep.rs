@@ -10,6 +10,7 @@
 
 use crate::classify::{Class, Kind};
 use crate::report::{Exclusive, Inclusive, UnobservedReason};
+use crate::spans::Span;
 
 /// Groups of work by priority, highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,12 +76,52 @@ impl Split {
     }
 
     fn add(&mut self, running: &Running, ns: u64) {
-        if let Some(group) = running.groups.iter().position(|&count| count > 0) {
-            self.groups[group] += ns;
-        } else if let Some(reason) = running.reasons.iter().position(|&count| count > 0) {
-            self.unobserved[reason] += ns;
-        } else {
-            self.idle += ns;
+        match running.taker() {
+            Taker::Work(group) => self.groups[group] += ns,
+            Taker::Unobserved(reason) => self.unobserved[reason] += ns,
+            Taker::Nobody => self.idle += ns,
+        }
+    }
+}
+
+/// Who has an instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taker {
+    /// Position in the groups.
+    Work(usize),
+    /// Position in [`REASONS`].
+    Unobserved(usize),
+    Nobody,
+}
+
+/// The stretches of a device in which no work ran, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Empty {
+    pub(crate) idle: Vec<Span>,
+    pub(crate) unobserved: Vec<(Span, UnobservedReason)>,
+}
+
+impl Empty {
+    fn clear(&mut self) {
+        self.idle.clear();
+        self.unobserved.clear();
+    }
+
+    fn add(&mut self, taker: Taker, from: u64, to: u64) {
+        match taker {
+            _ if from >= to => {}
+            Taker::Work(_) => {}
+            Taker::Unobserved(reason) => {
+                let reason = REASONS[reason];
+                match self.unobserved.last_mut() {
+                    Some((last, same)) if last.to == from && *same == reason => last.to = to,
+                    _ => self.unobserved.push((Span { from, to }, reason)),
+                }
+            }
+            Taker::Nobody => match self.idle.last_mut() {
+                Some(last) if last.to == from => last.to = to,
+                _ => self.idle.push(Span { from, to }),
+            },
         }
     }
 }
@@ -166,7 +207,8 @@ impl Sweep {
     }
 
     /// Sweeps the stretch and adds it to the device's and every worker's sums.
-    pub(crate) fn finish(&mut self, device: &mut Totals, workers: &mut [Split]) {
+    pub(crate) fn finish(&mut self, device: &mut Totals, workers: &mut [Split], empty: &mut Empty) {
+        empty.clear();
         // Ties need no order: every span is longer than 0, so no count falls below 0.
         self.edges.sort_unstable_by_key(|edge| edge.at);
         let mut running = Running::default();
@@ -176,6 +218,7 @@ impl Sweep {
         for edge in &self.edges {
             if edge.at > at {
                 device.add(&running, edge.at - at);
+                empty.add(running.taker(), at, edge.at);
                 at = edge.at;
             }
             let lane = edge.code >> 8 & 0xff;
@@ -195,6 +238,7 @@ impl Sweep {
             }
         }
         device.add(&running, self.to - at);
+        empty.add(running.taker(), at, self.to);
         for (split, (own, since)) in workers.iter_mut().zip(&each) {
             split.add(own, self.to - since);
         }
@@ -202,6 +246,16 @@ impl Sweep {
 }
 
 impl Running {
+    fn taker(&self) -> Taker {
+        if let Some(group) = self.groups.iter().position(|&count| count > 0) {
+            Taker::Work(group)
+        } else if let Some(reason) = self.reasons.iter().position(|&count| count > 0) {
+            Taker::Unobserved(reason)
+        } else {
+            Taker::Nobody
+        }
+    }
+
     fn step(&mut self, lane: u32, code: u32) {
         let count = if lane >= REASON_LANES {
             self.reasons.get_mut((lane - REASON_LANES) as usize)

@@ -3,7 +3,7 @@
 
 use analysis::event::{Event, LaunchKind, WorkKind};
 use analysis::ids::{Correlation, Ns, ProcessKey, StackId};
-use analysis::report::{DeviceReport, Inclusive, Report};
+use analysis::report::{DeviceReport, IdleCause, Inclusive, Report};
 use analysis::session::{Options, Session};
 use proptest::collection::vec;
 use proptest::prelude::{
@@ -177,6 +177,9 @@ fn counters(report: &Report) -> Vec<u64> {
     let mut counters = Vec::new();
     for device in &report.devices {
         let e = device.exclusive;
+        let causes =
+            IdleCause::ALL.map(|cause| device.idle_cause.get(&cause).copied().unwrap_or(0));
+        counters.extend(causes);
         counters.extend([e.attention, e.gemm, e.communication, e.other, e.idle, e.unobserved]);
         counters.extend(truth_of(device).inclusive);
         counters.extend([device.kernels, device.copies, device.window.end.0]);

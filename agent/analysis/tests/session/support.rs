@@ -133,7 +133,14 @@ pub(crate) fn check_sums(report: &Report) {
     for device in &report.devices {
         let window = device.window.end.0 - device.window.start.0;
         assert_eq!(sum(&device.exclusive), window, "device {device:?}");
-        assert_eq!(device.idle_cause.values().sum::<u64>(), device.exclusive.idle);
+        let decided: u64 = device.idle_cause.values().sum();
+        assert_eq!(decided + device.idle_undecided, device.exclusive.idle);
+        for gap in &device.gaps {
+            assert!(gap.start < gap.end, "{gap:?}");
+            assert_eq!(gap.parts.last().map(|part| part.end), Some(gap.end), "{gap:?}");
+            let ends: Vec<_> = gap.parts.iter().map(|part| part.end).collect();
+            assert!(ends.is_sorted() && ends[0] > gap.start, "{gap:?}");
+        }
         assert_eq!(device.unobserved.values().sum::<u64>(), device.exclusive.unobserved);
         assert_eq!(device.totals.iter().map(|t| t.count).sum::<u64>(), device.kernels);
     }
@@ -142,6 +149,14 @@ pub(crate) fn check_sums(report: &Report) {
         assert_eq!(sum(&worker.exclusive), window.end.0 - window.start.0, "worker {worker:?}");
     }
     for (position, device) in report.devices.iter().enumerate() {
+        for (cause, total) in &device.idle_cause {
+            let hanging = report.idle_stacks.iter();
+            let hanging = hanging.filter(|idle| (idle.device, idle.cause) == (position, *cause));
+            if report.names.is_empty() {
+                continue;
+            }
+            assert_eq!(hanging.map(|idle| idle.total).sum::<u64>(), *total, "{cause:?}");
+        }
         let of_device = || report.stacks.iter().filter(move |time| time.device == position);
         for total in &device.totals {
             let hanging: u64 =
