@@ -1,6 +1,7 @@
 //! Traces other tools made, read into the same inputs as our own recordings.
 
 pub mod nsys;
+pub mod order;
 
 use std::fs::File;
 use std::io::{self, Read};
