@@ -6,11 +6,13 @@ pub use inputs::InputsError;
 
 use std::path::Path;
 
+use indicatif::{ProgressBar, ProgressStyle};
+
 use super::findings::{Severity, findings};
 use super::{CommandError, Exit, screen};
 use crate::capture::Capture;
 use crate::cli::AnalyzeArgs;
-use crate::foreign::{self, Format, nsys};
+use crate::foreign::{self, Format, chrome, nsys};
 use crate::output::{self, json, summary};
 use crate::pipeline::{Pipeline, merge};
 use crate::recording::Reader;
@@ -58,12 +60,29 @@ pub fn read(path: &Path) -> Result<Capture, CommandError> {
             }
             Ok(pipeline.finish())
         }
+        Format::Chrome { gzip } => {
+            let mut pipeline = Pipeline::whole();
+            let bar = progress(path);
+            let ended = chrome::read(path, gzip, &bar, &mut |input| pipeline.feed(input));
+            bar.finish_and_clear();
+            ended?;
+            Ok(pipeline.finish())
+        }
         Format::Sqlite => {
             let mut pipeline = Pipeline::whole();
             nsys::read(path, &mut |input| pipeline.feed(input))?;
             Ok(pipeline.finish())
         }
     }
+}
+
+/// A bar of the file's bytes on a terminal, nothing elsewhere.
+fn progress(path: &Path) -> ProgressBar {
+    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let style = ProgressStyle::with_template("reading {msg} {wide_bar} {bytes} of {total_bytes}");
+    ProgressBar::new(bytes)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+        .with_message(path.display().to_string())
 }
 
 fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {

@@ -17,6 +17,7 @@ pub use exit::Exit;
 use std::io;
 
 use crate::foreign::FormatError;
+use crate::foreign::chrome::ChromeError;
 use crate::foreign::nsys::NsysError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
@@ -30,6 +31,8 @@ pub enum CommandError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(transparent)]
+    Chrome(#[from] ChromeError),
     #[error(transparent)]
     Nsys(#[from] NsysError),
     #[error(transparent)]
@@ -70,6 +73,7 @@ impl CommandError {
             Self::Format(_)
             | Self::Read(_)
             | Self::Write(_)
+            | Self::Chrome(_)
             | Self::Nsys(_)
             | Self::Output(_)
             | Self::Config(_)

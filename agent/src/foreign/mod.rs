@@ -1,11 +1,14 @@
 //! Traces other tools made, read into the same inputs as our own recordings.
 
+pub mod chrome;
 pub mod nsys;
 pub mod order;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use flate2::bufread::MultiGzDecoder;
 
 use crate::recording;
 
@@ -15,6 +18,10 @@ pub enum Format {
     Recording,
     /// A `SQLite` database, which is expected to be an Nsight Systems export.
     Sqlite,
+    /// JSON, which is expected to hold Chrome trace events; compressed or not.
+    Chrome {
+        gzip: bool,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +40,10 @@ pub enum FormatError {
     Unsupported { path: PathBuf, what: &'static str },
 }
 
-const SUPPORTED: &str =
-    "`warplens analyze` reads recording.warplens and Nsight Systems .sqlite exports";
+const SUPPORTED: &str = "`warplens analyze` reads recording.warplens, PyTorch traces (.json, .json.gz) and Nsight Systems .sqlite exports";
 
-/// Longest head any format here is told by.
-const HEAD_BYTES: u64 = 16;
+/// Longest head any format here is told by: white space may come before JSON.
+const HEAD_BYTES: u64 = 4096;
 
 /// Tells what `path` is.
 pub fn detect(path: &Path) -> Result<Format, FormatError> {
@@ -58,7 +64,25 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
     if head.starts_with(nsys::SQLITE_MAGIC) {
         return Ok(Format::Sqlite);
     }
+    if let Some(format) = json(&head) {
+        return Ok(format);
+    }
     Err(FormatError::Unsupported { path: path.to_owned(), what: describe(path, &head) })
+}
+
+/// JSON by its first byte, compressed or not.
+fn json(head: &[u8]) -> Option<Format> {
+    let gzip = head.starts_with(chrome::GZIP_MAGIC);
+    let mut inflated = Vec::new();
+    let text = if gzip {
+        // The head ends within the compressed data: what came out before that error is enough.
+        drop(MultiGzDecoder::new(head).take(HEAD_BYTES).read_to_end(&mut inflated));
+        inflated.as_slice()
+    } else {
+        head
+    };
+    let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
+    matches!(text.first(), Some(b'{' | b'[')).then_some(Format::Chrome { gzip })
 }
 
 fn describe(path: &Path, head: &[u8]) -> &'static str {
@@ -69,8 +93,7 @@ fn describe(path: &Path, head: &[u8]) -> &'static str {
         }
         (_, Some("sqlite")) => "named .sqlite but not a SQLite database",
         (_, Some("warplens")) => "named .warplens but not a warplens recording",
-        ([b'{' | b'[', ..], _) => "JSON, which is not supported",
-        ([0x1f, 0x8b, ..], _) => "gzip data, which is not supported",
+        ([0x1f, 0x8b, ..], _) => "gzip data that holds no JSON",
         _ => "unknown format",
     }
 }
