@@ -217,7 +217,7 @@ impl Converter {
             },
             RangeKind::Operator | RangeKind::Annotation => &name,
         };
-        self.meta.caller(record.pid);
+        self.meta.host(record.pid);
         let Some((start, end)) = self.span(record) else {
             return Ok(());
         };

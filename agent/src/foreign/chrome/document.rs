@@ -228,6 +228,12 @@ impl<R: Read, T: Taker> Document<'_, R, T> {
         loop {
             let at = self.text.at;
             match record::read(self.text.buffer.get(..self.text.end).unwrap_or_default(), at) {
+                // The same whatever the sizes of the pieces.
+                Ok((_, end)) if end - at > EVENT_MAX => {
+                    self.taker.strange();
+                    self.text.at = end;
+                    return Ok(());
+                }
                 Ok((record, end)) => {
                     self.taker.event(&record).map_err(Halt::Taker)?;
                     self.text.at = end;
@@ -251,6 +257,7 @@ impl<R: Read, T: Taker> Document<'_, R, T> {
     ) -> Step<Option<usize>, T::Error> {
         loop {
             match find(self.text.known(), self.text.at) {
+                Ok(end) if end - self.text.at > most => return Ok(None),
                 Ok(end) => return Ok(Some(end)),
                 Err(Stop::Bad(at)) => return Err(Halt::Damaged(at)),
                 Err(Stop::More) if self.text.end - self.text.at > most => return Ok(None),

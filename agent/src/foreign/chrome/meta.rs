@@ -24,8 +24,9 @@ pub(super) struct Meta {
     /// Seconds since the epoch that times count from.
     base: Option<u64>,
     names: BTreeMap<u32, String>,
-    /// The first process that called something.
+    /// The first process that called something, and the first that ran an operator.
     caller: Option<u32>,
+    host: Option<u32>,
     /// Another one did, too.
     several: bool,
 }
@@ -60,6 +61,13 @@ impl Meta {
         }
     }
 
+    /// A process ran an operator. Tools that merge traces leave ranges of other processes in them.
+    pub(super) fn host(&mut self, pid: &[u8]) {
+        if self.host.is_none() {
+            self.host = number::small(pid);
+        }
+    }
+
     /// A process called something.
     pub(super) fn caller(&mut self, pid: &[u8]) {
         let Some(pid) = number::small(pid) else {
@@ -85,7 +93,7 @@ impl Meta {
     }
 
     pub(super) fn process(&self) -> ProcessInfo {
-        let pid = self.caller.unwrap_or(0);
+        let pid = self.caller.or(self.host).unwrap_or(0);
         let named = self.names.get(&pid).map(String::as_str).unwrap_or_default();
         let (title, role, of_title) = parse_title(&[named], named);
         let (title, rank) = match self.rank {

@@ -138,7 +138,7 @@ mod tests {
 
     use super::*;
 
-    fn ns(text: &str) -> Option<u64> {
+    fn nanoseconds(text: &str) -> Option<u64> {
         Picoseconds::from_micros(text.as_bytes())?.nanoseconds()
     }
 
@@ -176,7 +176,7 @@ mod tests {
             ("1e+", None),
             ("1x", None),
         ] {
-            assert_eq!(ns(text), expected, "{text}");
+            assert_eq!(nanoseconds(text), expected, "{text}");
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
         #[test]
         fn text_with_three_digits_is_exact(micros in 0..9_000_000_000_000_000_u64, ns in 0..1000_u64) {
             let text = format!("{micros}.{ns:03}");
-            prop_assert_eq!(super::tests::ns(&text), Some(micros * 1000 + ns));
+            prop_assert_eq!(nanoseconds(&text), Some(micros * 1000 + ns));
         }
 
         #[test]
