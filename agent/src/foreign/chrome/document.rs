@@ -149,18 +149,12 @@ impl<R: Read, T: Taker> Document<'_, R, T> {
     /// The next byte that is not white space.
     fn peek(&mut self) -> Step<u8, T::Error> {
         loop {
-            match scan::space(self.text.known(), self.text.at) {
-                Ok(at) => {
-                    self.text.at = at;
-                    return Ok(self.text.buffer[at]);
-                }
-                Err(_) => {
-                    self.text.at = self.text.end;
-                    if !self.text.more() {
-                        return Err(Halt::Cut);
-                    }
-                }
+            if let Ok(at) = scan::space(self.text.known(), self.text.at) {
+                self.text.at = at;
+                return Ok(self.text.buffer[at]);
             }
+            self.text.at = self.text.end;
+            self.read_on()?;
         }
     }
 
