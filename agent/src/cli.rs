@@ -31,7 +31,7 @@ pub enum Command {
     Run(RunArgs),
     /// Run as a daemon that serves metrics
     Agent(AgentArgs),
-    /// Report on recordings and Nsight Systems exports
+    /// Report on recordings, PyTorch traces and Nsight Systems exports
     Analyze(AnalyzeArgs),
     /// Classify kernel names read from standard input
     Classify(ClassifyArgs),
@@ -119,14 +119,16 @@ pub struct AgentArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Reads recording.warplens and Nsight Systems .sqlite exports (`nsys export --type sqlite`).\n\n\
+    after_help = "Reads recording.warplens, PyTorch profiler traces (.json, .json.gz) of any size, and Nsight Systems\n\
+    .sqlite exports (`nsys export --type sqlite`). Several inputs, such as the ranks of a job, are shown beside each other.\n\n\
     Examples:\n  \
     warplens analyze warplens-out\n  \
     warplens analyze trace.sqlite --json\n  \
+    warplens analyze rank0.json.gz rank1.json.gz\n  \
     warplens analyze rank0.warplens rank1.warplens -o merged --fail-on warning"
 )]
 pub struct AnalyzeArgs {
-    /// Recordings, Nsight Systems .sqlite files, or folders that hold some
+    /// Recordings, PyTorch traces, Nsight Systems .sqlite files, or folders that hold some
     #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
 

@@ -71,11 +71,29 @@ fn bad_files_are_one_line_each() {
     check_error(&["analyze", &missing], 1, &format!("warplens: open {missing}: "));
     let empty = file("empty.warplens", b"");
     check_error(&["analyze", &empty], 1, &format!("warplens: {empty}: empty file (0 bytes): "));
-    let json = file("trace.json", b"{\"traceEvents\": []}");
+    let json = file("report.json", b"{\"schema\": \"warplens.report/v1\"}");
     check_error(
         &["analyze", &json],
         1,
-        &format!("warplens: {json}: byte 0: JSON, which is not supported: "),
+        &format!("warplens: {json}: JSON without `traceEvents`: not a trace; "),
+    );
+    let json = file("cut.json", b"{\"traceEvents\": [{\"ph\"");
+    check_error(
+        &["analyze", &json],
+        1,
+        &format!("warplens: {json}: byte 22: the trace ends before its end: nothing could be read"),
+    );
+    let garbage = file("garbage.json", b"{\"traceEvents\": [\x01\x02");
+    check_error(
+        &["analyze", &garbage],
+        1,
+        &format!("warplens: {garbage}: byte 17: `\\x01` where JSON has something else: "),
+    );
+    let packed = file("garbage.gz", b"\x1f\x8b\x08\0rubbish");
+    check_error(
+        &["analyze", &packed],
+        1,
+        &format!("warplens: {packed}: byte 0: gzip data that holds no JSON: "),
     );
     let report = file("trace.nsys-rep", b"NSYS");
     check_error(

@@ -150,7 +150,8 @@ pub fn make(from: &Path, bytes: u64, to: &Path) -> Result<Made, TraceError> {
     reason = "times of a trace: below 2^63 ns, and negative ones are none"
 )]
 fn nanoseconds(value: &Value) -> Option<u64> {
-    value.as_f64().map(|micros| (micros * 1000.0).round() as u64)
+    let micros = value.as_f64()?;
+    Some(micros.trunc() as u64 * 1000 + (micros.fract() * 1000.0).round() as u64)
 }
 
 /// From the first start to behind the last end.

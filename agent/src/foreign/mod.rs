@@ -5,7 +5,7 @@ pub mod nsys;
 pub mod order;
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::bufread::MultiGzDecoder;
@@ -68,6 +68,29 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
         return Ok(format);
     }
     Err(FormatError::Unsupported { path: path.to_owned(), what: describe(path, &head) })
+}
+
+/// Text in which a trace must show that it is one, of a file that nobody named. What stands before
+/// the events, such as the properties of eight GPUs, takes a few kB.
+const LOOK_BYTES: u64 = 1 << 20;
+
+/// Whether `path` is a JSON file that holds trace events. One that cannot be read holds none.
+pub fn holds_trace_events(path: &Path) -> bool {
+    let Ok(Format::Chrome { gzip }) = detect(path) else {
+        return false;
+    };
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    let file = BufReader::new(file);
+    let text: Box<dyn Read> =
+        if gzip { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
+    let mut look = Vec::new();
+    // What came before an error counts.
+    drop(text.take(LOOK_BYTES).read_to_end(&mut look));
+    memchr::memmem::find(&look, b"\"traceEvents\"").is_some()
+        || (look.trim_ascii_start().starts_with(b"[")
+            && memchr::memmem::find(&look, b"\"ph\"").is_some())
 }
 
 /// JSON by its first byte, compressed or not.

@@ -23,9 +23,10 @@ use spill::Spill;
 pub use spill::SpillError;
 pub use texts::Texts;
 
-/// Rows in memory, bytes. Sorting takes half as much again; with what a session holds between two
-/// marks it stays far below the 300 MB that reading a trace of any size may take.
-const BUDGET_BYTES: usize = 64 << 20;
+/// Rows in memory, bytes: half a million, more than a profile of some steps has. Sorting takes half
+/// as much again; with texts and what a session holds between two marks that stays far below the
+/// 300 MB that reading a trace of any size may take.
+const BUDGET_BYTES: usize = 32 << 20;
 
 /// Rows between two marks: some ms of work for the session, a few MB of events.
 pub const MARK_EVENTS: u64 = 50_000;

@@ -11,9 +11,9 @@ use warplens_tests::harness::wait;
 use warplens_tests::require;
 use warplens_tests::traces::{self, Made};
 
-/// Text of the trace: rows of its events fill the memory for them several times, so that they go
-/// over the disk as those of any larger trace do.
-const BYTES: u64 = 200_000_000;
+/// Text of the trace: more events than memory is kept for, so that they go over the disk as those
+/// of any larger trace do.
+const BYTES: u64 = 400_000_000;
 
 /// Peak memory, KiB. A trace of any size is to stay below 300 MB.
 const MEMORY_MAX: u64 = 300_000_000 / 1024;
