@@ -70,8 +70,14 @@ pub fn read(path: &Path) -> Result<Capture, CommandError> {
         }
         Format::Sqlite => {
             let mut pipeline = Pipeline::whole();
-            nsys::read(path, &mut |input| pipeline.feed(input))?;
+            nsys::read(path, &mut |input| pipeline.feed(input), &mut |_, _| {})?;
             Ok(pipeline.finish())
+        }
+        Format::NsysReport => {
+            let exported = nsys::export(path)?;
+            let mut capture = read(&exported.path())?;
+            capture.info.source = path.display().to_string();
+            Ok(capture)
         }
     }
 }
