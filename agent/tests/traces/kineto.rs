@@ -70,9 +70,45 @@ fn decimal_microseconds_are_exact() {
     }
 }
 
-pub(crate) fn read(path: &Path) -> Trace {
+fn text(path: &Path) -> String {
     let mut text = String::new();
     GzDecoder::new(File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+    text
+}
+
+/// An event with a length, as a reader sees it that asks for no more than its fields.
+pub(crate) struct Plain {
+    pub(crate) category: String,
+    pub(crate) name: String,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) stream: Option<i64>,
+    pub(crate) correlation: Option<i64>,
+}
+
+/// Every event that has a length and a category.
+pub(crate) fn plain(path: &Path) -> Vec<Plain> {
+    let text = text(path);
+    let document: Document<'_> = serde_json::from_str(&text).unwrap();
+    document
+        .events
+        .iter()
+        .filter_map(|event| {
+            event.dur?;
+            Some(Plain {
+                category: event.cat.clone()?,
+                name: event.name.clone()?,
+                start: event.start(),
+                end: event.end(),
+                stream: event.number("stream"),
+                correlation: event.number("correlation"),
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn read(path: &Path) -> Trace {
+    let text = text(path);
     let document: Document<'_> = serde_json::from_str(&text).unwrap();
     let mut trace = Trace::default();
     let mut launches: HashMap<i64, (Thread, i64)> = HashMap::new();

@@ -10,6 +10,7 @@
 mod classes;
 mod corpus;
 mod figures;
+mod hta;
 mod implied;
 mod kineto;
 mod nsys;
