@@ -1,4 +1,4 @@
-//! Busy, idle and overlapping time as HolisticTraceAnalysis 0.5.0 defines them, computed from the
+//! Busy, idle and overlapping time as `HolisticTraceAnalysis` 0.5.0 defines them, computed from the
 //! file, each point in which its definition differs from ours as a switch.
 
 use std::collections::HashSet;
@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use crate::kineto::Plain;
 
 /// What counts. [`Definition::THEIRS`] is theirs as it comes, [`Definition::OURS`] ours.
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Definition {
     /// Starts are rounded up and ends down to whole microseconds.

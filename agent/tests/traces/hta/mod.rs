@@ -1,4 +1,4 @@
-//! Ours against HolisticTraceAnalysis on the same files. Where the two differ by more than 1 %, their
+//! Ours against `HolisticTraceAnalysis` on the same files. Where the two differ by more than 1 %, their
 //! definition is computed here and must give what they say; changed point by point into ours, it
 //! must give what we say, to the nanosecond.
 
