@@ -1,10 +1,11 @@
 """What HolisticTraceAnalysis says about Kineto traces: a JSON object for each, on a line of its own.
 
-    python3 ask_hta.py TRACE...            its four time analyses with its defaults
-    python3 ask_hta.py --whole TRACE...    the last profiler step too
+    python3 ask_hta.py TRACE...            busy, idle and overlapping time, with its defaults
+    python3 ask_hta.py --whole TRACE...    with the last profiler step
+    python3 ask_hta.py --four TRACE...     two more analyses, for the time they take: kernels, idle by cause
 
 Rounding is its own switch, the variable HTA_DISABLE_NS_ROUNDING. Each line has the seconds that reading
-and analysing took, and the last one those that importing the package took.
+and analysing took; the last line those that importing the package took, and the peak of memory.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def analyses(path, whole, wide):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--whole", action="store_true")
-    parser.add_argument("--four", action="store_true", help="two more analyses, for their time")
+    parser.add_argument("--four", action="store_true", help="kernels and idle causes too")
     parser.add_argument("traces", nargs="+")
     arguments = parser.parse_args()
     for path in arguments.traces:
