@@ -70,8 +70,23 @@ pub fn read(path: &Path) -> Result<Capture, CommandError> {
         }
         Format::Sqlite => {
             let mut pipeline = Pipeline::whole();
-            nsys::read(path, &mut |input| pipeline.feed(input))?;
+            let bar = progress(path);
+            let bytes = bar.length().unwrap_or(0);
+            // Rows stand for bytes: what a row takes differs little within a table.
+            let mut told = |done: u64, total: u64| {
+                let part = u128::from(bytes) * u128::from(done) / u128::from(total.max(1));
+                bar.set_position(u64::try_from(part).unwrap_or(bytes));
+            };
+            let ended = nsys::read(path, &mut |input| pipeline.feed(input), &mut told);
+            bar.finish_and_clear();
+            ended?;
             Ok(pipeline.finish())
+        }
+        Format::NsysReport => {
+            let exported = nsys::export(path)?;
+            let mut capture = read(&exported.path())?;
+            capture.info.source = path.display().to_string();
+            Ok(capture)
         }
     }
 }

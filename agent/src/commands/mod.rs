@@ -18,7 +18,7 @@ use std::io;
 
 use crate::foreign::FormatError;
 use crate::foreign::chrome::ChromeError;
-use crate::foreign::nsys::NsysError;
+use crate::foreign::nsys::{ExportError, NsysError};
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
 
@@ -35,6 +35,8 @@ pub enum CommandError {
     Chrome(#[from] ChromeError),
     #[error(transparent)]
     Nsys(#[from] NsysError),
+    #[error(transparent)]
+    NsysExport(#[from] ExportError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
@@ -75,6 +77,7 @@ impl CommandError {
             | Self::Write(_)
             | Self::Chrome(_)
             | Self::Nsys(_)
+            | Self::NsysExport(_)
             | Self::Output(_)
             | Self::Config(_)
             | Self::Observe(_)

@@ -22,6 +22,8 @@ pub enum Format {
     Chrome {
         gzip: bool,
     },
+    /// Nsight Systems' own report, which only `nsys` reads.
+    NsysReport,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,7 @@ pub enum FormatError {
     Unsupported { path: PathBuf, what: &'static str },
 }
 
-const SUPPORTED: &str = "`warplens analyze` reads recording.warplens, PyTorch traces (.json, .json.gz) and Nsight Systems .sqlite exports";
+const SUPPORTED: &str = "`warplens analyze` reads recording.warplens, PyTorch traces (.json, .json.gz) and Nsight Systems .sqlite or .nsys-rep";
 
 /// Longest head any format here is told by: white space may come before JSON.
 const HEAD_BYTES: u64 = 4096;
@@ -66,6 +68,10 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
     }
     if let Some(format) = json(&head) {
         return Ok(format);
+    }
+    // The one format that has no head to know it by.
+    if path.extension().is_some_and(|extension| extension == "nsys-rep") {
+        return Ok(Format::NsysReport);
     }
     Err(FormatError::Unsupported { path: path.to_owned(), what: describe(path, &head) })
 }
@@ -111,9 +117,6 @@ fn json(head: &[u8]) -> Option<Format> {
 fn describe(path: &Path, head: &[u8]) -> &'static str {
     let extension = path.extension().and_then(|extension| extension.to_str());
     match (head, extension) {
-        (_, Some("nsys-rep")) => {
-            "an Nsight Systems report, export it first with `nsys export --type sqlite`"
-        }
         (_, Some("sqlite")) => "named .sqlite but not a SQLite database",
         (_, Some("warplens")) => "named .warplens but not a warplens recording",
         ([0x1f, 0x8b, ..], _) => "gzip data that holds no JSON",
