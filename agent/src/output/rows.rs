@@ -1,9 +1,11 @@
 //! The stacks every profile format shows, root first, with their time. Folded text, flame graphs
 //! and pprof all draw exactly these rows, so that they cannot disagree.
 
+use std::collections::BTreeMap;
+
 use analysis::classify::{Class, Kind};
 use analysis::ids::ProcessKey;
-use analysis::report::DeviceReport;
+use analysis::report::{DeviceReport, IdleCause};
 
 use super::words;
 use crate::capture::{Capture, Frame, Stack};
@@ -67,7 +69,7 @@ pub(crate) struct Row<'r, 'c> {
 #[derive(Debug)]
 pub(crate) struct Titles {
     gpus: Vec<String>,
-    idle: Vec<(usize, String, u64)>,
+    idle: BTreeMap<(usize, IdleCause), (String, u64)>,
     unobserved: Vec<(usize, String, u64)>,
     processes: std::collections::HashMap<ProcessKey, String>,
     graphs: std::collections::HashMap<u32, String>,
@@ -81,7 +83,8 @@ impl Titles {
             idle: devices()
                 .flat_map(|(position, device)| {
                     device.idle_cause.iter().map(move |(&cause, &ns)| {
-                        (position, format!("[idle: {}]", words::idle_cause(cause)), ns)
+                        let text = format!("[idle: {}]", words::idle_cause(cause));
+                        ((position, cause), (text, ns))
                     })
                 })
                 .collect(),
@@ -116,7 +119,8 @@ impl Titles {
     }
 }
 
-/// GPU time: GPU, worker, launch stack, graph, kernel; idle and unobserved under the GPU.
+/// GPU time: GPU, worker, launch stack, graph, kernel; idle under the GPU, its cause and the stack
+/// that was late; unobserved under the GPU and its reason.
 pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl FnMut(Row<'_, 'c>)) {
     let report = &capture.report;
     let mut frames: Vec<RowFrame<'c>> = Vec::new();
@@ -143,18 +147,64 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             graph: time.graph,
         });
     }
-    for (list, tint) in [(&titles.idle, Tint::Idle), (&titles.unobserved, Tint::Unobserved)] {
-        for (position, text, ns) in list.iter().filter(|(_, _, ns)| *ns > 0) {
-            each(Row {
-                frames: &[plain(gpu_title(titles, *position), Tint::Gpu), plain(text, tint)],
-                value: *ns,
-                tint,
-                kind: None,
-                device: report.devices.get(*position),
-                process: None,
-                graph: 0,
-            });
+    idle(capture, titles, &mut each);
+    for (position, text, ns) in titles.unobserved.iter().filter(|(_, _, ns)| *ns > 0) {
+        let tint = Tint::Unobserved;
+        each(Row {
+            frames: &[plain(gpu_title(titles, *position), Tint::Gpu), plain(text, tint)],
+            value: *ns,
+            tint,
+            kind: None,
+            device: report.devices.get(*position),
+            process: None,
+            graph: 0,
+        });
+    }
+}
+
+/// Idle time: GPU, cause, the worker whose launch came late, the stack of that launch. What no
+/// stack of the report accounts for hangs under the cause itself, so that each cause is as wide
+/// as its time.
+fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<'_, 'c>)) {
+    let report = &capture.report;
+    let mut rest: BTreeMap<(usize, IdleCause), u64> =
+        titles.idle.iter().map(|(&key, &(_, ns))| (key, ns)).collect();
+    let mut frames: Vec<RowFrame<'c>> = Vec::new();
+    let mut tell = |key: (usize, IdleCause), from: Option<ProcessKey>, stack, value| {
+        let Some((text, _)) = titles.idle.get(&key) else {
+            return;
+        };
+        frames.clear();
+        frames.push(plain(gpu_title(titles, key.0), Tint::Gpu));
+        frames.push(plain(text, Tint::Idle));
+        if let Some(process) = from {
+            frames.push(plain(titles.process(process), Tint::Process));
+            match stack {
+                Some(stack) => push_host(&mut frames, stack),
+                None => frames.push(plain(NOT_SAMPLED, Tint::Marker)),
+            }
         }
+        each(Row {
+            frames: &frames,
+            value,
+            tint: Tint::Idle,
+            kind: None,
+            device: report.devices.get(key.0),
+            process: from,
+            graph: 0,
+        });
+    };
+    for time in &report.idle_stacks {
+        let key = (time.device, time.cause);
+        // Never more than the cause has: it is the exact figure.
+        let value = rest.get(&key).map_or(0, |&left| left.min(time.total));
+        if value > 0 {
+            rest.entry(key).and_modify(|left| *left -= value);
+            tell(key, time.process, time.stack.and_then(|id| capture.stacks.get(&id)), value);
+        }
+    }
+    for (key, left) in rest.into_iter().filter(|&(_, left)| left > 0) {
+        tell(key, None, None, left);
     }
 }
 

@@ -8,15 +8,6 @@ use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::NameId;
 use analysis::report::{DeviceReport, Exclusive, IdleCause, Report, UnobservedReason};
 
-pub(crate) const IDLE_CAUSES: [IdleCause; 6] = [
-    IdleCause::NoRequests,
-    IdleCause::HostBound,
-    IdleCause::Sync,
-    IdleCause::Dependency,
-    IdleCause::LaunchLatency,
-    IdleCause::Unknown,
-];
-
 pub(crate) fn idle_cause(cause: IdleCause) -> &'static str {
     match cause {
         IdleCause::NoRequests => "no_requests",
@@ -25,6 +16,18 @@ pub(crate) fn idle_cause(cause: IdleCause) -> &'static str {
         IdleCause::Dependency => "dependency",
         IdleCause::LaunchLatency => "launch_latency",
         IdleCause::Unknown => "unknown",
+    }
+}
+
+/// What a cause means, for people.
+pub(crate) fn idle_meaning(cause: &str) -> &'static str {
+    match cause {
+        "no_requests" => "the server had nothing to do",
+        "host_bound" => "the next launch came late",
+        "sync" => "the launching thread waited for the device that had run dry",
+        "dependency" => "work was queued and waited for another stream or a peer",
+        "launch_latency" => "work was queued and on its way",
+        _ => "nothing tells why",
     }
 }
 
@@ -51,6 +54,11 @@ pub(crate) fn unobserved_meaning(reason: UnobservedReason) -> &'static str {
 
 pub(crate) fn window_ns(device: &DeviceReport) -> u64 {
     device.window.end.since(device.window.start).unwrap_or(0)
+}
+
+/// Summed durations of a device's kernels, ns.
+pub(crate) fn kernels_ns(device: &DeviceReport) -> u64 {
+    device.totals.iter().map(|total| total.total).fold(0, u64::saturating_add)
 }
 
 /// The parts of a window in the order every output shows them.

@@ -48,7 +48,7 @@ pub(super) fn of(
             kind: FamilyKind::Counter,
             series: devices()
                 .flat_map(|device| {
-                    words::IDLE_CAUSES.map(|cause| {
+                    analysis::report::IdleCause::ALL.map(|cause| {
                         let ns = device.idle_cause.get(&cause).copied().unwrap_or(0);
                         (gpu_labels(device, [("cause", words::idle_cause(cause))]), seconds(ns))
                     })
