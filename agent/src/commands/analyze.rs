@@ -3,6 +3,7 @@
 mod inputs;
 
 pub use inputs::InputsError;
+pub(super) use inputs::expand;
 
 use std::path::Path;
 
@@ -16,7 +17,7 @@ use crate::pipeline::{Pipeline, merge};
 use crate::recording::Reader;
 
 pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
-    let files = inputs::expand(&args.files)?;
+    let files = expand(&args.files)?;
     let mut captures = Vec::with_capacity(files.len());
     for file in &files {
         captures.push(read(file)?);

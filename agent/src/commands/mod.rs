@@ -6,6 +6,8 @@ pub mod classify;
 pub mod doctor;
 mod exit;
 pub mod findings;
+pub mod gaps;
+mod load;
 pub mod record;
 pub mod run;
 pub mod screen;
@@ -42,6 +44,8 @@ pub enum CommandError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Inputs(#[from] analyze::InputsError),
+    #[error(transparent)]
+    Report(#[from] crate::output::json::ReadReportError),
     #[error("write to standard output: check where it leads")]
     Stdout(#[source] io::Error),
     #[error("read standard input: check where it comes from")]
@@ -76,6 +80,7 @@ impl CommandError {
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)
+            | Self::Report(_)
             | Self::Stdout(_)
             | Self::Stdin(_)
             | Self::Failed { .. } => Exit::Failed,

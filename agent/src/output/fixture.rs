@@ -9,8 +9,8 @@ use analysis::defect::Defect;
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{NameId, Ns, ProcessKey, StackId};
 use analysis::report::{
-    CaptureSite, DeviceReport, Exclusive, Inclusive, KernelTotal, RecordCounts, Report,
-    StackTime, UnobservedReason, Window, WorkerReport,
+    CaptureSite, DeviceReport, Exclusive, Inclusive, KernelTotal, RecordCounts, Report, StackTime,
+    UnobservedReason, Window, WorkerReport,
 };
 
 use crate::capture::{Capture, CaptureInfo, CpuStack, Frame, Stack};

@@ -114,8 +114,11 @@ fn each_idle_cause_is_as_wide_as_its_time_whatever_the_stacks_say() {
         let text = folded::gpu(capture);
         for device in &capture.report.devices {
             for (&cause, &ns) in &device.idle_cause {
-                let under =
-                    format!("{};[idle: {}]", words::gpu_title(&device.info), words::idle_cause(cause));
+                let under = format!(
+                    "{};[idle: {}]",
+                    words::gpu_title(&device.info),
+                    words::idle_cause(cause)
+                );
                 assert_eq!(folded_sum(&text, &under), ns, "{what}: {under} in\n{text}");
             }
         }

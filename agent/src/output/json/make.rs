@@ -130,7 +130,8 @@ fn kernel(report: &Report, total: &KernelTotal) -> Kernel {
     }
 }
 
-fn gap(capture: &Capture, gap: &IdleGap) -> Gap {
+/// One gap with everything it refers to.
+pub(crate) fn gap(capture: &Capture, gap: &IdleGap) -> Gap {
     let name = |id: NameId| words::kernel_name(&capture.report, id).to_owned();
     let mut start_ns = gap.start.0;
     let parts = gap
@@ -241,10 +242,7 @@ impl From<report::Inclusive> for Inclusive {
 fn kinds(times: &BTreeMap<(Class, Kind), u64>) -> BTreeMap<String, BTreeMap<String, u64>> {
     let mut by_class: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for (&(class, kind), &ns) in times {
-        by_class
-            .entry(class.as_str().to_owned())
-            .or_default()
-            .insert(kind.as_str().to_owned(), ns);
+        by_class.entry(class.as_str().to_owned()).or_default().insert(kind.as_str().to_owned(), ns);
     }
     by_class
 }

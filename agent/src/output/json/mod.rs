@@ -8,6 +8,7 @@ pub use document::{
     Coverage, Device, Document, Exclusive, Gap, GapLaunch, GapPart, Histogram, Inclusive, Kernel,
     PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch, Worker,
 };
+pub(crate) use make::gap;
 pub use read::{ReadReportError, looks_like_report, read};
 
 use crate::capture::Capture;
