@@ -14,6 +14,7 @@ use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
 use analysis::event::{Event, ProcessInfo};
 use analysis::ids::{Ns, ProcessKey, StackId};
+use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
 
 pub use input::{Input, Start, Symbol};
@@ -121,6 +122,12 @@ impl Pipeline {
     /// The instant up to which every device is final, if any is.
     pub fn watermark(&self) -> Option<Ns> {
         self.session.watermark()
+    }
+
+    /// As the report of [`Pipeline::capture`], without names, kernels and stacks: cheap, whatever
+    /// was seen.
+    pub fn summary(&self) -> Report {
+        self.session.summary()
     }
 
     /// What is final so far, for live views. Counters only grow from one call to the next.

@@ -11,6 +11,10 @@ fn health() -> Health {
             ProcessKey(0),
             WorkerLabels { model_name: "a \"model\"\\".to_owned(), ..WorkerLabels::default() },
         )]),
+        windows: vec![
+            WindowShares { device: 0, window: "10s", shares: [0.25, 0.5, 0.0, 0.0, 0.25, 0.0] },
+            WindowShares { device: 0, window: "5m", shares: [0.5, 0.25, 0.0, 0.0, 0.25, 0.0] },
+        ],
     }
 }
 
@@ -42,25 +46,33 @@ fn counters_never_run_backwards() {
 }
 
 #[test]
-fn the_ratio_is_of_the_time_since_the_last_scrape() {
+fn the_ratio_is_that_of_the_shortest_window() {
+    let text = Exporter::new().render(&fixture::capture(), &health()).unwrap();
+    let ratio = |metric: &str, labels: &str| {
+        value(&text, &format!("warplens_gpu_{metric}{{gpu=\"0\",UUID=\"SIM-0\",{labels}}}"))
+    };
+    assert!((ratio("time_ratio", "class=\"gemm\"") - 0.5).abs() < 1e-12);
+    let window = "class=\"gemm\",window=\"5m\"";
+    assert!((ratio("time_window_ratio", window) - 0.25).abs() < 1e-12);
+    assert!(!text.contains("time_ratio{gpu=\"1\""), "no data, no share");
+}
+
+#[test]
+fn histograms_never_run_backwards_and_sum_over_the_processes_of_a_gpu() {
     let mut exporter = Exporter::new();
     let mut capture = fixture::capture();
-    exporter.render(&capture, &health()).unwrap();
-    capture.report.devices[0].exclusive.gemm += 750;
-    capture.report.devices[0].exclusive.idle += 250;
-    let text = exporter.render(&capture, &health()).unwrap();
-    let ratio = |class| {
-        value(
-            &text,
-            &format!("warplens_gpu_time_ratio{{gpu=\"0\",UUID=\"SIM-0\",class=\"{class}\"}}"),
-        )
-    };
-    assert!((ratio("gemm") - 0.75).abs() < 1e-12);
-    assert!((ratio("idle") - 0.25).abs() < 1e-12);
-    let again = exporter.render(&capture, &health()).unwrap();
-    assert!(
-        (value(&again, "warplens_gpu_time_ratio{gpu=\"0\",UUID=\"SIM-0\",class=\"gemm\"}") - 0.75)
-            .abs()
-            < 1e-12
-    );
+    let series = "warplens_step_duration_seconds_bucket{le=\"0.0005\",gpu=\"0\",UUID=\"SIM-0\",phase=\"decode\"}";
+    let count = "warplens_step_duration_seconds_count{gpu=\"0\",UUID=\"SIM-0\",phase=\"decode\"}";
+    let both =
+        |text: &str| [value(text, series), value(text, count)].map(|value| value.round() as u64);
+    let first = both(&exporter.render(&capture, &health()).unwrap());
+    let steps = capture.report.steps.clone();
+    capture.report.steps.clear();
+    let second = exporter.render(&capture, &health()).unwrap();
+    assert!(!second.contains(series), "a process that is gone is not told from memory");
+    capture.report.steps = steps.iter().chain(&steps).cloned().collect();
+    let third = both(&exporter.render(&capture, &health()).unwrap());
+    capture.report.steps = steps;
+    let fourth = both(&exporter.render(&capture, &health()).unwrap());
+    assert_eq!([first, third, fourth], [[4, 4], [8, 8], [8, 8]]);
 }
