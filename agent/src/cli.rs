@@ -33,6 +33,8 @@ pub enum Command {
     Agent(AgentArgs),
     /// Report on recordings and Nsight Systems exports
     Analyze(AnalyzeArgs),
+    /// Compare two recordings, traces or reports: what changed, and what of it is more than chance
+    Diff(DiffArgs),
     /// List the longest idle gaps, each with its cause and the launch that was late
     Gaps(GapsArgs),
     /// Classify kernel names read from standard input
@@ -141,6 +143,38 @@ pub struct AnalyzeArgs {
     pub out: Option<PathBuf>,
 
     /// Exit with 3 when there is a finding of this severity or above
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads what `warplens analyze` reads, and report.json. Recordings are cut into windows, and a change is\n\
+    marked when it is more than the windows differ among themselves; a report has sums only.\n\n\
+    Examples:\n  \
+    warplens diff monday tuesday\n  \
+    warplens diff baseline/report.json warplens-out --fail-on warning\n  \
+    warplens diff monday tuesday --json"
+)]
+pub struct DiffArgs {
+    /// A recording, trace or report.json, or a folder that holds some
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+
+    /// The same, later
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+
+    /// How many kernels, kinds and ranges to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+
+    /// Print the comparison as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit with 3 when something got worse by this severity or above; `info` also where nothing
+    /// could be tested
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
 }

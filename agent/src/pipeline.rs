@@ -7,9 +7,11 @@
 mod input;
 mod merge;
 mod stacks;
+mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 
+use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
 use analysis::event::{Event, ProcessInfo};
@@ -21,6 +23,7 @@ pub use input::{Input, Start, Symbol};
 pub use merge::merge;
 use stacks::StackTable;
 pub use stacks::Unresolved;
+use windows::Cutter;
 
 use crate::capture::{Capture, CaptureInfo, CpuStack};
 
@@ -43,6 +46,8 @@ pub struct Pipeline {
     notes_refused: u64,
     processes_refused: u64,
     cpu_without_stack: u64,
+    /// `Some`: the observation is cut into windows.
+    cutter: Option<Cutter>,
 }
 
 impl Pipeline {
@@ -67,7 +72,13 @@ impl Pipeline {
             notes_refused: 0,
             processes_refused: 0,
             cpu_without_stack: 0,
+            cutter: None,
         }
+    }
+
+    /// From here on the observation is cut into windows, for [`Pipeline::finish_windows`].
+    pub fn cut_windows(&mut self) {
+        self.cutter.get_or_insert_default();
     }
 
     /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.
@@ -97,6 +108,7 @@ impl Pipeline {
                         Err(defect) => self.session.note(defect),
                     }
                 }
+                self.cut();
             }
             Input::KernelEvent(bytes) => match decode::kernel_event(&bytes) {
                 Ok(event) => self.kernel_event(event),
@@ -109,7 +121,20 @@ impl Pipeline {
             }
             Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
             Input::Limit(end) => self.session.limit_end(end),
-            Input::Foreign(event) => self.session.ingest(event),
+            Input::Foreign(event) => {
+                // Only a mark makes time final.
+                let mark = matches!(event, Event::Mark(_));
+                self.session.ingest(event);
+                if mark {
+                    self.cut();
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(cutter) = &mut self.cutter {
+            cutter.look(&self.session);
         }
     }
 
@@ -172,6 +197,14 @@ impl Pipeline {
     pub fn finish(mut self) -> Capture {
         self.session.finish();
         self.capture()
+    }
+
+    /// Ends the session and tells its windows, too: none unless [`Pipeline::cut_windows`] came first.
+    pub fn finish_windows(mut self) -> (Capture, Vec<Figures>) {
+        self.session.finish();
+        self.cut();
+        let windows = self.cutter.as_ref().map(Cutter::windows).unwrap_or_default();
+        (self.capture(), windows)
     }
 
     fn introduce(&mut self, process: ProcessKey, info: ProcessInfo) {

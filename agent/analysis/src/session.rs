@@ -263,6 +263,11 @@ impl Session {
         assemble::summary(self)
     }
 
+    /// As [`Session::summary`] with every kernel's total: what is compared window by window.
+    pub fn kernel_summary(&self) -> Report {
+        assemble::kernel_summary(self)
+    }
+
     fn process(&mut self, key: ProcessKey) -> Option<usize> {
         let found = self.process_index.get(&key).copied();
         if found.is_none() {

@@ -50,24 +50,35 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
 
 /// One file, whatever its format, as a finished capture.
 pub fn read(path: &Path) -> Result<Capture, CommandError> {
+    Ok(feed(path, |_| {})?.finish())
+}
+
+/// One file, whatever its format, fed into a pipeline that `prepare` has seen first.
+pub(super) fn feed(
+    path: &Path,
+    prepare: impl FnOnce(&mut Pipeline),
+) -> Result<Pipeline, CommandError> {
     match foreign::detect(path)? {
         Format::Recording => {
             let mut reader = Reader::open(path)?;
             let mut pipeline = Pipeline::marked();
+            prepare(&mut pipeline);
             while let Some(input) = reader.next_input()? {
                 pipeline.feed(input);
             }
-            Ok(pipeline.finish())
+            Ok(pipeline)
         }
         Format::Sqlite => {
             let mut pipeline = Pipeline::whole();
+            prepare(&mut pipeline);
             nsys::read(path, &mut |input| pipeline.feed(input))?;
-            Ok(pipeline.finish())
+            Ok(pipeline)
         }
     }
 }
 
-fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {
+/// What a command ends with whose gravest finding is `worst`.
+pub(super) fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {
     match (worst, fail_on) {
         (Some(worst), Some(least)) if worst >= least => Exit::Findings,
         _ => Exit::Ok,

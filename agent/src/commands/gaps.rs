@@ -30,11 +30,11 @@ pub fn run(args: &GapsArgs) -> Result<Exit, CommandError> {
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
         screen::say(&summary::last_line(&verdict, &next));
     } else {
-        let mut text = match table(&documents, &chosen, args.cause) {
+        let mut text = String::new();
+        match write_table(&mut text, &documents, &chosen, args.cause) {
             // Writing to a String does not fail.
-            Ok(text) => text,
-            Err(std::fmt::Error) => String::new(),
-        };
+            Ok(()) | Err(std::fmt::Error) => {}
+        }
         text.push_str(&summary::last_line(&verdict, &next));
         text.push('\n');
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
@@ -75,12 +75,12 @@ fn time_of(gap: &Gap, cause: Cause) -> u64 {
     tell::causes(gap).iter().filter(|(name, _)| *name == cause.as_str()).map(|&(_, ns)| ns).sum()
 }
 
-fn table(
+fn write_table(
+    text: &mut String,
     documents: &[Document],
     chosen: &[(&Device, &Gap)],
     cause: Option<Cause>,
-) -> Result<String, std::fmt::Error> {
-    let mut text = String::new();
+) -> std::fmt::Result {
     if documents.iter().any(|document| document.simulated) {
         writeln!(text, "{}\n", summary::SIMULATED_BANNER)?;
     }
@@ -114,7 +114,7 @@ fn table(
     if chosen.is_empty() {
         let of = cause.map_or(String::new(), |cause| format!(" of cause {}", cause.as_str()));
         writeln!(text, "No gap{of} is as long as asked for.\n")?;
-        return Ok(text);
+        return Ok(());
     }
     writeln!(text, "{:<9} {:>12} {:>9}  why; what ran before -> after", "GPU", "when", "long")?;
     for (device, gap) in chosen {
@@ -133,8 +133,7 @@ fn table(
             writeln!(text, "{:34}{waited}", "")?;
         }
     }
-    writeln!(text)?;
-    Ok(text)
+    writeln!(text)
 }
 
 fn title(device: &Device) -> String {

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod analyze;
 pub mod classify;
+pub mod diff;
 pub mod doctor;
 mod exit;
 pub mod findings;

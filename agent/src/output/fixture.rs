@@ -109,7 +109,6 @@ fn device(index: u32) -> DeviceReport {
             0 => vec![total(1, 4, 350), total(0, 3, 300), total(2, 2, 150)],
             _ => vec![total(0, 4, 400), total(3, 1, 50)],
         },
-        ..DeviceReport::default()
     }
 }
 

@@ -65,7 +65,9 @@ pub(crate) fn launcher(gap: &Gap) -> String {
                 .map(|frame| words::shorten(frame, 60))
                 .collect();
             let cut = if from > 0 { "... > " } else { "" };
-            text.push_str(&format!(", in {cut}{}", shown.join(" > ")));
+            text.push_str(", in ");
+            text.push_str(cut);
+            text.push_str(&shown.join(" > "));
         }
         _ => text.push_str(", its stack was not sampled"),
     }

@@ -243,7 +243,8 @@ fn stack_text(row: &Row<'_, '_>) -> String {
     let mut text = host_text(row);
     if let Some(kernel) = row.frames.last() {
         let arrow = if text.is_empty() { "" } else { " > " };
-        text.push_str(&format!("{arrow}**{}**", code(&words::shorten(kernel.text, 80))));
+        let kernel = code(&words::shorten(kernel.text, 80));
+        text = format!("{text}{arrow}**{kernel}**");
     }
     text
 }

@@ -7,6 +7,12 @@ fn args() -> GapsArgs {
     GapsArgs { files: vec!["out".into()], limit: 20, cause: None, min_us: 0, json: false }
 }
 
+fn table(documents: &[Document], args: &GapsArgs) -> String {
+    let mut text = String::new();
+    write_table(&mut text, documents, &choose(documents, args), args.cause).unwrap();
+    text
+}
+
 fn documents() -> Vec<Document> {
     let mut document = Document::of(&fixture::capture());
     // More gaps than are kept.
@@ -18,7 +24,7 @@ fn documents() -> Vec<Document> {
 fn the_table_and_the_verdict() {
     let documents = documents();
     let args = args();
-    let table = table(&documents, &choose(&documents, &args), None).unwrap();
+    let table = table(&documents, &args);
     let last = summary::last_line(&verdict(&documents), &next(&documents, &args));
     insta::assert_snapshot!(format!("{table}{last}"));
 }
@@ -53,7 +59,7 @@ fn filters_choose_by_length_cause_and_number() {
 fn nothing_as_long_is_said() {
     let documents = documents();
     let args = GapsArgs { min_us: 1_000_000, cause: Some(Cause::Sync), ..args() };
-    let table = table(&documents, &choose(&documents, &args), args.cause).unwrap();
+    let table = table(&documents, &args);
     assert!(table.ends_with("No gap of cause sync is as long as asked for.\n\n"), "{table}");
     assert_eq!(verdict(&[]), "no GPU time was observed");
 }
