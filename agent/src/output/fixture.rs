@@ -92,6 +92,7 @@ fn device(index: u32) -> DeviceReport {
         gaps: extra::gaps(index),
         gap_count: if index == 0 { 2 } else { 3 },
         streams: extra::streams(index),
+        idle_undecided: 0,
         idle_cause: extra::idle_cause(index),
         kinds: BTreeMap::from([
             ((Class::Attention, Kind::Generic), exclusive.attention),

@@ -12,6 +12,8 @@ use crate::capture::{Capture, Frame, Stack};
 
 /// Stands above the first frame of a stack whose root is missing.
 pub(crate) const CUT: &str = "[cut: no frame pointers]";
+/// Stands where the cause of the latest idle time is not decided yet.
+const UNDECIDED: &str = "[idle: not decided yet]";
 /// Stands where a kernel has no sampled launch.
 pub(crate) const NOT_SAMPLED: &str = "[stack not sampled]";
 
@@ -205,6 +207,20 @@ fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<
     }
     for (key, left) in rest.into_iter().filter(|&(_, left)| left > 0) {
         tell(key, None, None, left);
+    }
+    for (position, device) in report.devices.iter().enumerate() {
+        if device.idle_undecided > 0 {
+            let gpu = plain(gpu_title(titles, position), Tint::Gpu);
+            each(Row {
+                frames: &[gpu, plain(UNDECIDED, Tint::Idle)],
+                value: device.idle_undecided,
+                tint: Tint::Idle,
+                kind: None,
+                device: Some(device),
+                process: None,
+                graph: 0,
+            });
+        }
     }
 }
 

@@ -131,6 +131,9 @@ fn each_idle_cause_is_as_wide_as_its_time_whatever_the_stacks_say() {
     check(&capture, "stacks for more than there is");
     capture.report.idle_stacks.clear();
     check(&capture, "no stacks");
+    capture.report.devices[0].idle_cause.clear();
+    capture.report.devices[0].idle_undecided = capture.report.devices[0].exclusive.idle;
+    assert_eq!(folded_sum(&folded::gpu(&capture), "[idle: not decided yet]"), 200);
 }
 
 #[test]

@@ -29,7 +29,10 @@ fn unrest(seed: u64, step: u64) -> u64 {
 /// `seconds` of a worker that runs a step of three kernels every 10 ms; the gemm takes 4 ms and
 /// a thousandth more for each of `longer`.
 fn served(seed: u64, seconds: u64, longer: u64) -> Pipeline {
-    let mut pipeline = Pipeline::marked();
+    fed(Pipeline::marked(), seed, seconds, longer)
+}
+
+fn fed(mut pipeline: Pipeline, seed: u64, seconds: u64, longer: u64) -> Pipeline {
     pipeline.cut_windows();
     let info = DeviceInfo { index: 0, uuid: Some("SIM-0".to_owned()), simulated: true };
     let process = ProcessInfo { pid: 7, title: "worker".to_owned(), ..ProcessInfo::default() };
@@ -124,7 +127,16 @@ fn a_document_has_the_figures_of_its_report() {
 
 #[test]
 fn windows_are_parts_of_the_whole() {
-    let observation = observation("it", served(1, 20, 0));
+    check_windows(fed(Pipeline::marked(), 1, 20, 0));
+}
+
+#[test]
+fn traces_have_windows_too() {
+    check_windows(fed(Pipeline::whole(), 1, 20, 0));
+}
+
+fn check_windows(pipeline: Pipeline) {
+    let observation = observation("it", pipeline);
     let windows = &observation.side.windows;
     assert!((64..=128).contains(&windows.len()), "{} windows", windows.len());
     let whole = &observation.side.whole;

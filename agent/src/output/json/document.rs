@@ -49,6 +49,8 @@ pub struct Device {
     pub copies_exclusive_ns: u64,
     pub copies_inclusive_ns: u64,
     pub idle_cause_ns: BTreeMap<String, u64>,
+    /// Of `idle`, not in any cause yet; 0 in everything that is finished.
+    pub idle_undecided_ns: u64,
     pub idle_gap_count: u64,
     pub unobserved_reason_ns: BTreeMap<String, u64>,
     pub kinds_ns: BTreeMap<String, BTreeMap<String, u64>>,

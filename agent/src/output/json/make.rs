@@ -65,6 +65,7 @@ fn device(capture: &Capture, position: usize, device: &DeviceReport) -> Device {
                 (words::idle_cause(cause).to_owned(), ns)
             })
             .collect(),
+        idle_undecided_ns: device.idle_undecided,
         idle_gap_count: device.gap_count,
         unobserved_reason_ns: device
             .unobserved
