@@ -24,7 +24,10 @@ pub(crate) fn causes(gap: &Gap) -> Vec<(&str, u64)> {
 pub(crate) fn why(gap: &Gap) -> String {
     let list: Vec<String> = causes(gap)
         .iter()
-        .map(|(cause, ns)| format!("{cause} {:.0} %", words::percent(*ns, gap.duration_ns)))
+        .map(|(cause, ns)| match words::percent(*ns, gap.duration_ns) {
+            share if share < 0.5 => format!("{cause} <1 %"),
+            share => format!("{cause} {share:.0} %"),
+        })
         .collect();
     if list.is_empty() { "not told".to_owned() } else { list.join(", ") }
 }

@@ -304,6 +304,16 @@ fn sums_alone_are_compared_and_not_judged() {
 }
 
 #[test]
+fn an_empty_side_is_told_first() {
+    let mut difference = worse();
+    difference.after.side = Side::default();
+    difference.after.document = Document::default();
+    let difference = Difference::of(difference.before, difference.after);
+    assert_eq!(difference.findings[0].severity, Severity::Critical);
+    assert_eq!(difference.verdict(), "SIMULATED: tuesday has no GPU time: nothing can be compared");
+}
+
+#[test]
 fn a_simulated_side_cannot_be_compared_with_a_real_one() {
     let mut difference = worse();
     difference.after.document.simulated = false;

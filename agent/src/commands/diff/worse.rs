@@ -35,17 +35,26 @@ pub(super) fn findings(
     // Gravest first, then by what was lost.
     found.sort_by(|a, b| b.1.severity.cmp(&a.1.severity).then(b.0.total_cmp(&a.0)));
     let mut found: Vec<Finding> = found.into_iter().map(|(_, finding)| finding).collect();
-    if before.document.simulated != after.document.simulated {
+    let sides = [before, after];
+    let empty = sides.iter().any(|side| side.side.whole.wall == 0);
+    if !empty && before.document.simulated != after.document.simulated {
         let text = "one side is simulated and the other is not: they say nothing about each other";
         found.insert(0, Finding { severity: Severity::Critical, text: text.to_owned() });
     }
     let mut told = |text: String| found.push(Finding { severity: Severity::Info, text });
-    if comparison.tested {
-        let changed = comparison.changes.iter().filter(|change| change.significant()).count();
-        if changed > 0 {
-            told(format!("{} changed by more than chance", words::count(changed as u64, "figure")));
-        }
-    } else {
+    let changed: Vec<&Change> =
+        comparison.changes.iter().filter(|change| change.significant()).collect();
+    // They come by how much they changed; of equal worth to people are the classes.
+    let mut classes = changed.iter().filter(|change| change.subject.level == Level::Class);
+    if let Some(most) = classes.next().or(changed.first()) {
+        told(format!(
+            "{} changed by more than chance, {} most ({:+.4} s/s)",
+            words::count(changed.len() as u64, "figure"),
+            words::shorten(&most.subject.name, 60),
+            most.share.change()
+        ));
+    }
+    if !comparison.tested {
         let [n, m] = comparison.windows;
         told(format!(
             "whether any change is more than chance was not tested: it takes {} windows of each \
@@ -53,12 +62,10 @@ pub(super) fn findings(
             analysis::compare::rank::LEAST
         ));
     }
-    for observation in [before, after] {
+    for observation in sides {
         let whole = &observation.side.whole;
         let unobserved = words::percent(whole.unobserved, whole.wall);
-        if whole.wall == 0 {
-            told(format!("{} has no GPU time", observation.name));
-        } else if unobserved >= UNOBSERVED {
+        if unobserved >= UNOBSERVED {
             told(format!("{unobserved:.1} % of {} is unobserved", observation.name));
         }
     }
@@ -66,6 +73,10 @@ pub(super) fn findings(
     if gpus[0] != gpus[1] {
         let [n, m] = gpus.map(|count| words::count(count, "GPU"));
         told(format!("{n} before, {m} after: every figure is for one GPU on average"));
+    }
+    for observation in sides.iter().filter(|side| side.side.whole.wall == 0) {
+        let text = format!("{} has no GPU time: nothing can be compared", observation.name);
+        found.insert(0, Finding { severity: Severity::Critical, text });
     }
     found
 }
