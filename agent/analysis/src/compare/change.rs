@@ -6,8 +6,8 @@ use super::figures::{Amount, Figures, Level, Subject};
 use super::rank::{self, RankTest};
 use super::{FALSE_DISCOVERIES, discovery};
 
-/// Share of observed time under which a kernel, kind or range is not tested, on both sides: 0.01 %.
-/// Thousands of them would only weaken the correction for those that matter.
+/// Share of observed time under which nothing is tested, on both sides: 0.01 %. Thousands of kernels
+/// below it would only weaken the correction for those that matter.
 const WORTH_TESTING: f64 = 1e-4;
 
 /// Observed part of a window from which it says something.
@@ -185,8 +185,7 @@ fn change(
     });
     let per_step =
         sides.map(|side| super::figures::ratio(side.whole.amount(subject).time, side.whole.steps));
-    let many = matches!(subject.level, Level::Kernel | Level::Kind | Level::Range);
-    let negligible = many && share.iter().all(|share| share.unwrap_or(0.0) < WORTH_TESTING);
+    let negligible = share.iter().all(|share| share.unwrap_or(0.0) < WORTH_TESTING);
     let nothing = Amount::default();
     let presence = match (before == nothing, after == nothing) {
         (true, false) => Presence::New,
