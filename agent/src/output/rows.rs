@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use analysis::classify::{Class, Kind};
 use analysis::ids::ProcessKey;
-use analysis::report::{DeviceReport, IdleCause};
+use analysis::report::{DeviceReport, IdleCause, UnobservedReason};
 
 use super::words;
 use crate::capture::{Capture, Frame, Stack};
@@ -62,6 +62,8 @@ pub(crate) struct Row<'r, 'c> {
     /// Of the leaf.
     pub(crate) tint: Tint,
     pub(crate) kind: Option<Kind>,
+    /// Why it was idle or unobserved.
+    pub(crate) cause: Option<&'static str>,
     pub(crate) device: Option<&'c DeviceReport>,
     pub(crate) process: Option<ProcessKey>,
     pub(crate) graph: u32,
@@ -72,7 +74,7 @@ pub(crate) struct Row<'r, 'c> {
 pub(crate) struct Titles {
     gpus: Vec<String>,
     idle: BTreeMap<(usize, IdleCause), (String, u64)>,
-    unobserved: Vec<(usize, String, u64)>,
+    unobserved: Vec<(usize, UnobservedReason, String, u64)>,
     processes: std::collections::HashMap<ProcessKey, String>,
     graphs: std::collections::HashMap<u32, String>,
 }
@@ -93,11 +95,8 @@ impl Titles {
             unobserved: devices()
                 .flat_map(|(position, device)| {
                     device.unobserved.iter().map(move |(&reason, &ns)| {
-                        (
-                            position,
-                            format!("[unobserved: {}]", words::unobserved_reason(reason)),
-                            ns,
-                        )
+                        let text = format!("[unobserved: {}]", words::unobserved_reason(reason));
+                        (position, reason, text, ns)
                     })
                 })
                 .collect(),
@@ -144,19 +143,21 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             value: time.total,
             tint,
             kind: Some(time.kind),
+            cause: None,
             device: report.devices.get(time.device),
             process: Some(time.process),
             graph: time.graph,
         });
     }
     idle(capture, titles, &mut each);
-    for (position, text, ns) in titles.unobserved.iter().filter(|(_, _, ns)| *ns > 0) {
+    for (position, reason, text, ns) in titles.unobserved.iter().filter(|row| row.3 > 0) {
         let tint = Tint::Unobserved;
         each(Row {
             frames: &[plain(gpu_title(titles, *position), Tint::Gpu), plain(text, tint)],
             value: *ns,
             tint,
             kind: None,
+            cause: Some(words::unobserved_reason(*reason)),
             device: report.devices.get(*position),
             process: None,
             graph: 0,
@@ -191,6 +192,7 @@ fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<
             value,
             tint: Tint::Idle,
             kind: None,
+            cause: Some(words::idle_cause(key.1)),
             device: report.devices.get(key.0),
             process: from,
             graph: 0,
@@ -216,6 +218,7 @@ fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<
                 value: device.idle_undecided,
                 tint: Tint::Idle,
                 kind: None,
+                cause: None,
                 device: Some(device),
                 process: None,
                 graph: 0,
@@ -238,6 +241,7 @@ pub(crate) fn cpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             value: sampled.samples,
             tint: Tint::Host,
             kind: None,
+            cause: None,
             device: None,
             process: Some(sampled.process),
             graph: 0,

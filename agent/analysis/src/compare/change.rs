@@ -40,6 +40,8 @@ impl Side {
 pub enum NotTested {
     /// One side has fewer windows than a test needs, or none.
     FewWindows,
+    /// It is known in all and not by window: ranges, and kernels beyond those that windows hold.
+    NotWindowed,
     /// It appears in too few windows of one side.
     Rare,
     /// It takes next to no time on either side.
@@ -51,6 +53,7 @@ impl NotTested {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FewWindows => "few_windows",
+            Self::NotWindowed => "not_windowed",
             Self::Rare => "rare",
             Self::Negligible => "negligible",
         }
@@ -192,12 +195,18 @@ fn change(
         (false, true) => Presence::Gone,
         _ => Presence::Both,
     };
+    let windowed = [before, after].into_iter().zip(windows).all(|(amount, windows)| {
+        amount == nothing || windows.iter().any(|window| window.amounts.contains_key(subject))
+    });
     let verdict = |of: &dyn Fn(&Figures) -> Option<f64>| {
         if !tested {
             return Verdict::Not(NotTested::FewWindows);
         }
         if negligible {
             return Verdict::Not(NotTested::Negligible);
+        }
+        if !windowed {
+            return Verdict::Not(NotTested::NotWindowed);
         }
         // A window in which it did not run has a share of 0 and no mean.
         let [before, after] = [0, 1].map(|side: usize| -> Vec<f64> {
@@ -209,14 +218,8 @@ fn change(
             None => Verdict::Not(NotTested::Rare),
         }
     };
-    // Ranges are not told window by window.
-    let (share_verdict, mean_verdict) = match subject.level {
-        Level::Range => {
-            let not = Verdict::Not(NotTested::FewWindows);
-            (not, not)
-        }
-        _ => (verdict(&|window| window.share(subject)), verdict(&|window| window.mean(subject))),
-    };
+    let share_verdict = verdict(&|window| window.share(subject));
+    let mean_verdict = verdict(&|window| window.mean(subject));
     Change {
         subject: subject.clone(),
         presence,

@@ -82,8 +82,9 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Everything in `report`; `name` turns its name ids into texts.
-    pub fn of(report: &Report, mut name: impl FnMut(NameId) -> Arc<str>) -> Self {
+    /// Everything in `report`; `name` turns its name ids into texts. A kernel without a text is left
+    /// out.
+    pub fn of(report: &Report, mut name: impl FnMut(NameId) -> Option<Arc<str>>) -> Self {
         let mut figures = Self::default();
         for device in &report.devices {
             figures.add_wall(
@@ -113,7 +114,10 @@ impl Figures {
             let gaps = Amount { count: device.gap_count, time: idle };
             figures.add(Subject::new(Level::Gaps, "idle gaps"), gaps);
             for total in &device.totals {
-                let subject = Subject { level: Level::Kernel, name: name(total.name) };
+                let Some(name) = name(total.name) else {
+                    continue;
+                };
+                let subject = Subject { level: Level::Kernel, name };
                 figures.add(subject, Amount { count: total.count, time: total.total });
             }
         }

@@ -120,7 +120,7 @@ fn significant(difference: &Difference, level: Level) -> Vec<&str> {
 fn a_document_has_the_figures_of_its_report() {
     let capture = fixture::capture();
     let from_report = Figures::of(&capture.report, |id| {
-        capture.report.names[usize::try_from(id.0).unwrap()].as_str().into()
+        Some(capture.report.names[usize::try_from(id.0).unwrap()].as_str().into())
     });
     assert_eq!(figures::of(&Document::of(&capture)), from_report);
 }

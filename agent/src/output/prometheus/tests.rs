@@ -45,6 +45,49 @@ fn counters_never_run_backwards() {
     assert_eq!(ns, ["200", "200", "600"]);
 }
 
+/// Every counter and every count of a histogram in `text`.
+fn counters(text: &str) -> HashMap<String, f64> {
+    let grows = |series: &str| {
+        ["_total{", "_total ", "_bucket{", "_count{", "_sum{"]
+            .iter()
+            .any(|part| series.contains(part))
+    };
+    text.lines()
+        .filter(|line| !line.starts_with('#') && grows(line))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+proptest::proptest! {
+    /// Whatever a session says, each series is at least what it was when it was last told.
+    #[test]
+    fn no_series_ever_falls(turns in proptest::collection::vec((0u64..1_000, 0u64..4, 0u64..50), 1..12)) {
+        let mut exporter = Exporter::new();
+        let mut told: HashMap<String, f64> = HashMap::new();
+        for (ns, times, gaps) in turns {
+            let mut capture = fixture::capture();
+            let device = &mut capture.report.devices[0];
+            (device.exclusive.idle, device.exclusive.gemm) = (ns, 1_000 - ns);
+            (device.copies_inclusive, device.gap_count) = (ns, gaps);
+            device.records.unclassified_ns = gaps;
+            device.idle_cause.values_mut().for_each(|cause| *cause = cause.wrapping_mul(times));
+            let steps = &mut capture.report.steps[0].phases;
+            for stats in steps.values_mut() {
+                let grown = |count: &mut u64| *count *= times;
+                stats.durations.counts.iter_mut().for_each(grown);
+                stats.durations.sum *= times;
+            }
+            for (series, value) in counters(&exporter.render(&capture, &health()).unwrap()) {
+                let last = told.entry(series).or_insert(value);
+                proptest::prop_assert!(value >= *last);
+                *last = value;
+            }
+        }
+        proptest::prop_assert!(told.len() > 50);
+    }
+}
+
 #[test]
 fn the_ratio_is_that_of_the_shortest_window() {
     let text = Exporter::new().render(&fixture::capture(), &health()).unwrap();

@@ -139,6 +139,18 @@ fn without_windows_there_is_no_verdict() {
 }
 
 #[test]
+fn what_windows_do_not_hold_is_not_judged() {
+    let (mut before, after) = (side(1, 64, 1.0), side(2, 64, 2.0));
+    for window in &mut before.windows {
+        window.amounts.remove(&kernel(7));
+    }
+    let comparison = compare(&before, &after);
+    let change = comparison.changes.iter().find(|change| *change.subject.name == *"kernel_7");
+    let verdict = change.unwrap().share.verdict;
+    assert_eq!(verdict, Verdict::Not(NotTested::NotWindowed));
+}
+
+#[test]
 fn windows_that_were_not_observed_are_left_out() {
     let (mut before, after) = (side(1, 64, 1.0), side(2, 64, 1.0));
     for window in before.windows.iter_mut().take(10) {
