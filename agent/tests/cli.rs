@@ -252,6 +252,43 @@ fn diff_compares_traces_folders_and_reports() {
 }
 
 #[test]
+fn no_report_makes_gaps_or_diff_panic() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("report.json");
+    let name = path.to_str().unwrap();
+    let most = u64::MAX;
+    let texts = [
+        "{\"schema\": \"warplens.report/v1\"}".to_owned(),
+        format!(
+            r#"{{"schema": "warplens.report/v1", "devices": [{{"window_ns": {most}, "idle_gap_count": {most},
+            "exclusive_ns": {{"gemm": {most}, "idle": {most}, "unobserved": {most}}},
+            "idle_cause_ns": {{"sync": {most}, "\u0000": {most}}}, "kinds_ns": {{"": {{"": {most}}}}},
+            "kernel_totals": [{{"name": "", "count": {most}, "total_ns": {most}}}, {{"name": "", "count": {most}}}],
+            "ranges": [{{"total_ns": {most}, "kernels": {most}}}],
+            "idle_gaps": [{{"start_ns": {most}, "end_ns": 0, "duration_ns": {most}, "sync": {{"start_ns": {most}}},
+              "parts": [{{"cause": "x", "start_ns": {most}}}, {{"end_ns": {most}}}, {{"end_ns": {most}}}],
+              "launch": {{"enter_ns": {most}}}, "stack": []}}]}}],
+            "steps": [{{"phases": {{"decode": {{"count": {most}, "total_ns": {most}}}}}}},
+              {{"phases": {{"decode": {{"count": {most}, "total_ns": {most}}}}}}}]}}"#
+        ),
+    ];
+    for text_of_report in texts {
+        fs::write(&path, &text_of_report).unwrap();
+        for arguments in
+            [&["gaps", name][..], &["diff", name, name], &["diff", name, name, "--json"]]
+        {
+            let output = warplens(arguments);
+            let stderr = text(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{arguments:?} of {text_of_report}: {stderr}"
+            );
+        }
+    }
+}
+
+#[test]
 fn an_unwritable_folder_is_one_line_and_leaves_nothing() {
     let place = tempfile::tempdir().unwrap();
     let trace = place.path().join("old.sqlite");

@@ -119,6 +119,8 @@ fn write_device(
 fn write_causes(text: &mut String, device: &DeviceReport, window: u64) -> std::fmt::Result {
     let causes: Vec<String> = words::causes(device)
         .iter()
+        // What would read 0.0 % stands in the report.
+        .filter(|(_, ns)| words::percent(*ns, window) >= 0.05)
         .map(|(cause, ns)| format!("{cause} {:.1} %", words::percent(*ns, window)))
         .collect();
     if !causes.is_empty() {

@@ -7,7 +7,7 @@ use analysis::ids::NameId;
 use analysis::session::Session;
 
 /// Kernels that windows hold, the first ones seen: a server shows a few hundred. With the 129 cuts
-/// that are kept this is 40 MB. The rest is compared as a whole and not tested, which `diff` says.
+/// that are kept this is some 30 MB, and as much again as differences. The rest is compared as a whole and not tested, which `diff` says.
 const KERNELS: u32 = 4096;
 
 #[derive(Debug, Default)]

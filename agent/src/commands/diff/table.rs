@@ -113,7 +113,7 @@ fn write_level(
     }
     let steps = [&difference.before, &difference.after].map(|side| side.side.whole.steps);
     let per_step = steps.iter().all(|&steps| steps > 0);
-    let counted = shown.iter().any(|change| change.before.count + change.after.count > 0);
+    let counted = shown.iter().any(|change| change.before.count > 0 || change.after.count > 0);
     write!(
         text,
         "  {:>9} {:>9} {:>9} {:<21} {:>8}",
