@@ -18,9 +18,10 @@ pub(super) struct Cutter {
 }
 
 impl Cutter {
-    /// Cuts here when enough became final since the last time.
+    /// Cuts here when enough became final since the last time. Each device is cut where it is: they
+    /// are a mark apart at most, unless one ended, and every window counts the time it has of each.
     pub(super) fn look(&mut self, session: &Session) {
-        let Some(at) = session.watermark().filter(|&at| self.cuts.due(at)) else {
+        let Some(at) = session.furthest().filter(|&at| self.cuts.due(at)) else {
             return;
         };
         let figures = Figures::of(&session.kernel_summary(), |id| self.name(session, id));

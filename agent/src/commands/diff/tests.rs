@@ -135,6 +135,20 @@ fn traces_have_windows_too() {
     check_windows(fed(Pipeline::whole(), 1, 20, 0));
 }
 
+#[test]
+fn a_device_that_ended_early_does_not_end_the_windows() {
+    let mut pipeline = Pipeline::marked();
+    let process = ProcessKey(1);
+    let info = DeviceInfo { index: 1, uuid: Some("SIM-1".to_owned()), simulated: true };
+    pipeline.feed(Input::Device { device: DeviceKey(1), info });
+    pipeline.feed(Input::Process { process, info: ProcessInfo::default() });
+    pipeline.feed(Input::Ordinal { process, ordinal: 0, device: DeviceKey(1) });
+    let (flush, armed) = (Ns(ARMED + 100 * MS), Ns(ARMED));
+    let mark = Mark { process, flush, armed, lost: 0, last: true };
+    pipeline.feed(Input::Foreign(Event::Mark(mark)));
+    check_windows(fed(pipeline, 1, 20, 0));
+}
+
 fn check_windows(pipeline: Pipeline) {
     let observation = observation("it", pipeline);
     let windows = &observation.side.windows;
