@@ -33,6 +33,10 @@ pub enum Command {
     Agent(AgentArgs),
     /// Report on recordings, PyTorch traces and Nsight Systems exports
     Analyze(AnalyzeArgs),
+    /// Compare two recordings, traces or reports: what changed, and what of it is more than chance
+    Diff(DiffArgs),
+    /// List the longest idle gaps, each with its cause and the launch that was late
+    Gaps(GapsArgs),
     /// Classify kernel names read from standard input
     Classify(ClassifyArgs),
     /// Say what this machine and these privileges allow, and what is missing
@@ -143,6 +147,94 @@ pub struct AnalyzeArgs {
     /// Exit with 3 when there is a finding of this severity or above
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads what `warplens analyze` reads, and report.json. Recordings are cut into windows, and a change is\n\
+    marked when it is more than the windows differ among themselves; a report has sums only.\n\n\
+    Examples:\n  \
+    warplens diff monday tuesday\n  \
+    warplens diff baseline/report.json warplens-out --fail-on warning\n  \
+    warplens diff monday tuesday --json"
+)]
+pub struct DiffArgs {
+    /// A recording, trace or report.json, or a folder that holds some
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+
+    /// The same, later
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+
+    /// How many kernels, kinds and ranges to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+
+    /// Print the comparison as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit with 3 when something got worse by this severity or above; `info` also where nothing
+    /// could be tested
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+}
+
+/// Causes of idle time, as reports spell them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Cause {
+    NoRequests,
+    HostBound,
+    Sync,
+    Dependency,
+    LaunchLatency,
+    Unknown,
+}
+
+impl Cause {
+    /// The spelling in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRequests => "no_requests",
+            Self::HostBound => "host_bound",
+            Self::Sync => "sync",
+            Self::Dependency => "dependency",
+            Self::LaunchLatency => "launch_latency",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads what `warplens analyze` reads, and report.json. A report keeps the 100 longest gaps of each GPU.\n\n\
+    Examples:\n  \
+    warplens gaps warplens-out\n  \
+    warplens gaps warplens-out --cause host_bound --limit 5\n  \
+    warplens gaps trace.sqlite --min-us 100 --json"
+)]
+pub struct GapsArgs {
+    /// Recordings, traces, report.json files, or folders that hold some
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+
+    /// How many to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+
+    /// Only gaps that have this cause, those that have most of it first
+    #[arg(long, value_name = "CAUSE")]
+    pub cause: Option<Cause>,
+
+    /// Only gaps of at least this length (of this much of the cause), microseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub min_us: u64,
+
+    /// Print one JSON object a gap
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

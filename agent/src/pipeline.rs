@@ -7,19 +7,23 @@
 mod input;
 mod merge;
 mod stacks;
+mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 
+use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
 use analysis::event::{Event, ProcessInfo};
 use analysis::ids::{Ns, ProcessKey, StackId};
+use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
 
 pub use input::{Input, Start, Symbol};
 pub use merge::merge;
 use stacks::StackTable;
 pub use stacks::Unresolved;
+use windows::Cutter;
 
 use crate::capture::{Capture, CaptureInfo, CpuStack};
 
@@ -42,6 +46,8 @@ pub struct Pipeline {
     notes_refused: u64,
     processes_refused: u64,
     cpu_without_stack: u64,
+    /// `Some`: the observation is cut into windows.
+    cutter: Option<Cutter>,
 }
 
 impl Pipeline {
@@ -66,7 +72,13 @@ impl Pipeline {
             notes_refused: 0,
             processes_refused: 0,
             cpu_without_stack: 0,
+            cutter: None,
         }
+    }
+
+    /// From here on the observation is cut into windows, for [`Pipeline::finish_windows`].
+    pub fn cut_windows(&mut self) {
+        self.cutter.get_or_insert_default();
     }
 
     /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.
@@ -96,6 +108,7 @@ impl Pipeline {
                         Err(defect) => self.session.note(defect),
                     }
                 }
+                self.cut();
             }
             Input::KernelEvent(bytes) => match decode::kernel_event(&bytes) {
                 Ok(event) => self.kernel_event(event),
@@ -108,7 +121,20 @@ impl Pipeline {
             }
             Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
             Input::Limit(end) => self.session.limit_end(end),
-            Input::Foreign(event) => self.session.ingest(event),
+            Input::Foreign(event) => {
+                // Only a mark makes time final.
+                let mark = matches!(event, Event::Mark(_));
+                self.session.ingest(event);
+                if mark {
+                    self.cut();
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(cutter) = &mut self.cutter {
+            cutter.look(&self.session);
         }
     }
 
@@ -121,6 +147,12 @@ impl Pipeline {
     /// The instant up to which every device is final, if any is.
     pub fn watermark(&self) -> Option<Ns> {
         self.session.watermark()
+    }
+
+    /// As the report of [`Pipeline::capture`], without names, kernels and stacks: cheap, whatever
+    /// was seen.
+    pub fn summary(&self) -> Report {
+        self.session.summary()
     }
 
     /// What is final so far, for live views. Counters only grow from one call to the next.
@@ -165,6 +197,14 @@ impl Pipeline {
     pub fn finish(mut self) -> Capture {
         self.session.finish();
         self.capture()
+    }
+
+    /// Ends the session and tells its windows, too: none unless [`Pipeline::cut_windows`] came first.
+    pub fn finish_windows(mut self) -> (Capture, Vec<Figures>) {
+        self.session.finish();
+        self.cut();
+        let windows = self.cutter.as_ref().map(Cutter::windows).unwrap_or_default();
+        (self.capture(), windows)
     }
 
     fn introduce(&mut self, process: ProcessKey, info: ProcessInfo) {

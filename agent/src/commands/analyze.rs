@@ -1,24 +1,23 @@
 //! `analyze`: recordings and foreign traces through the pipeline, to the screen or a folder.
 
 mod inputs;
+mod source;
 
 pub use inputs::InputsError;
+pub(super) use inputs::expand;
+pub(super) use source::Source;
 
 use std::path::Path;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::findings::{Severity, findings};
 use super::{CommandError, Exit, screen};
 use crate::capture::Capture;
 use crate::cli::AnalyzeArgs;
-use crate::foreign::{self, Format, chrome, nsys};
 use crate::output::{self, json, summary};
-use crate::pipeline::{Pipeline, merge};
-use crate::recording::Reader;
+use crate::pipeline::merge;
 
 pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
-    let files = inputs::expand(&args.files)?;
+    let files = expand(&args.files)?;
     let mut captures = Vec::with_capacity(files.len());
     for file in &files {
         captures.push(read(file)?);
@@ -51,56 +50,14 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
 
 /// One file, whatever its format, as a finished capture.
 pub fn read(path: &Path) -> Result<Capture, CommandError> {
-    match foreign::detect(path)? {
-        Format::Recording => {
-            let mut reader = Reader::open(path)?;
-            let mut pipeline = Pipeline::marked();
-            while let Some(input) = reader.next_input()? {
-                pipeline.feed(input);
-            }
-            Ok(pipeline.finish())
-        }
-        Format::Chrome { gzip } => {
-            let mut pipeline = Pipeline::whole();
-            let bar = progress(path);
-            let ended = chrome::read(path, gzip, &bar, &mut |input| pipeline.feed(input));
-            bar.finish_and_clear();
-            ended?;
-            Ok(pipeline.finish())
-        }
-        Format::Sqlite => {
-            let mut pipeline = Pipeline::whole();
-            let bar = progress(path);
-            let bytes = bar.length().unwrap_or(0);
-            // Rows stand for bytes: what a row takes differs little within a table.
-            let mut told = |done: u64, total: u64| {
-                let part = u128::from(bytes) * u128::from(done) / u128::from(total.max(1));
-                bar.set_position(u64::try_from(part).unwrap_or(bytes));
-            };
-            let ended = nsys::read(path, &mut |input| pipeline.feed(input), &mut told);
-            bar.finish_and_clear();
-            ended?;
-            Ok(pipeline.finish())
-        }
-        Format::NsysReport => {
-            let exported = nsys::export(path)?;
-            let mut capture = read(&exported.path())?;
-            capture.info.source = path.display().to_string();
-            Ok(capture)
-        }
-    }
+    let source = Source::open(path)?;
+    let mut pipeline = source.pipeline();
+    source.feed(&mut |input| pipeline.feed(input))?;
+    Ok(pipeline.finish())
 }
 
-/// A bar of the file's bytes on a terminal, nothing elsewhere.
-fn progress(path: &Path) -> ProgressBar {
-    let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let style = ProgressStyle::with_template("reading {msg} {wide_bar} {bytes} of {total_bytes}");
-    ProgressBar::new(bytes)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-        .with_message(path.display().to_string())
-}
-
-fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {
+/// What a command ends with whose gravest finding is `worst`.
+pub(super) fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {
     match (worst, fail_on) {
         (Some(worst), Some(least)) if worst >= least => Exit::Findings,
         _ => Exit::Ok,

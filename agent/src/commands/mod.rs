@@ -3,9 +3,12 @@
 pub mod agent;
 pub mod analyze;
 pub mod classify;
+pub mod diff;
 pub mod doctor;
 mod exit;
 pub mod findings;
+pub mod gaps;
+mod load;
 pub mod record;
 pub mod run;
 pub mod screen;
@@ -47,6 +50,8 @@ pub enum CommandError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Inputs(#[from] analyze::InputsError),
+    #[error(transparent)]
+    Report(#[from] crate::output::json::ReadReportError),
     #[error("write to standard output: check where it leads")]
     Stdout(#[source] io::Error),
     #[error("read standard input: check where it comes from")]
@@ -83,6 +88,7 @@ impl CommandError {
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)
+            | Self::Report(_)
             | Self::Stdout(_)
             | Self::Stdin(_)
             | Self::Failed { .. } => Exit::Failed,

@@ -63,6 +63,7 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
             (Dropped::Names, answer.drops.names),
             (Dropped::Graphs, answer.drops.graphs),
         ],
+        windows: answer.windows,
         ..prometheus::Health::default()
     };
     match context.exporter.lock().await.render(&answer.capture, &health) {

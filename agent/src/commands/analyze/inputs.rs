@@ -21,7 +21,7 @@ pub enum InputsError {
 }
 
 /// Every file to read, in the order given, those of a folder by name.
-pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
+pub(in crate::commands) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
     let mut files = Vec::new();
     for path in paths {
         let metadata = std::fs::metadata(path)
