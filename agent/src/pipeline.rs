@@ -7,19 +7,22 @@
 mod input;
 mod merge;
 mod stacks;
+mod timeline;
 
 use std::collections::{BTreeMap, HashMap};
 
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
 use analysis::event::{Event, ProcessInfo};
-use analysis::ids::{Ns, ProcessKey, StackId};
+use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::session::{Mode, Options, Session};
 
 pub use input::{Input, Start, Symbol};
 pub use merge::merge;
 use stacks::StackTable;
 pub use stacks::Unresolved;
+use timeline::Timeline;
+pub use timeline::{CpuSample, Pieces};
 
 use crate::capture::{Capture, CaptureInfo, CpuStack};
 
@@ -42,6 +45,7 @@ pub struct Pipeline {
     notes_refused: u64,
     processes_refused: u64,
     cpu_without_stack: u64,
+    timeline: Timeline,
 }
 
 impl Pipeline {
@@ -66,6 +70,7 @@ impl Pipeline {
             notes_refused: 0,
             processes_refused: 0,
             cpu_without_stack: 0,
+            timeline: Timeline::default(),
         }
     }
 
@@ -80,7 +85,7 @@ impl Pipeline {
             }
             Input::Device { device, info } => {
                 self.info.simulated |= info.simulated;
-                self.session.ingest(Event::Device { device, info });
+                self.ingest(Event::Device { device, info });
             }
             Input::Process { process, info } => self.introduce(process, info),
             Input::Ordinal { process, ordinal, device } => {
@@ -92,7 +97,7 @@ impl Pipeline {
             Input::Records { process, payloads } => {
                 for payload in &payloads {
                     match decode::record(process, payload) {
-                        Ok(event) => self.session.ingest(event),
+                        Ok(event) => self.ingest(event),
                         Err(defect) => self.session.note(defect),
                     }
                 }
@@ -108,8 +113,13 @@ impl Pipeline {
             }
             Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
             Input::Limit(end) => self.session.limit_end(end),
-            Input::Foreign(event) => self.session.ingest(event),
+            Input::Foreign(event) => self.ingest(event),
         }
+    }
+
+    fn ingest(&mut self, event: Event) {
+        self.timeline.watch(&event);
+        self.session.ingest(event);
     }
 
     /// Addresses seen since the last call that no symbols were fed for. Whoever observes live
@@ -163,8 +173,13 @@ impl Pipeline {
 
     /// Ends the session: nothing more will come.
     pub fn finish(mut self) -> Capture {
-        self.session.finish();
+        self.end();
         self.capture()
+    }
+
+    /// As [`Pipeline::finish`], for who takes the last pieces of the timeline first.
+    pub fn end(&mut self) {
+        self.session.finish();
     }
 
     fn introduce(&mut self, process: ProcessKey, info: ProcessInfo) {
@@ -188,12 +203,16 @@ impl Pipeline {
                     self.session.ingest(Event::LaunchStack { process, correlation, stack });
                 }
             }
-            KernelEvent::CpuSample { tgid, addresses, .. } => {
+            KernelEvent::CpuSample { tgid, tid, at, cpu, addresses } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
                 match self.stacks.intern(process, addresses) {
-                    Some(stack) => *self.cpu.entry((process, stack)).or_default() += 1,
+                    Some(stack) => {
+                        *self.cpu.entry((process, stack)).or_default() += 1;
+                        let tid = Thread(tid);
+                        self.timeline.sample(CpuSample { process, tid, cpu, at, stack });
+                    }
                     None => self.cpu_without_stack += 1,
                 }
             }

@@ -18,6 +18,7 @@ use std::io;
 
 use crate::foreign::FormatError;
 use crate::foreign::nsys::NsysError;
+use crate::output::perfetto::TraceError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
 
@@ -34,6 +35,8 @@ pub enum CommandError {
     Nsys(#[from] NsysError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     #[error(transparent)]
     Config(#[from] crate::daemon::ConfigError),
     #[error(transparent)]
@@ -72,6 +75,7 @@ impl CommandError {
             | Self::Write(_)
             | Self::Nsys(_)
             | Self::Output(_)
+            | Self::Trace(_)
             | Self::Config(_)
             | Self::Observe(_)
             | Self::Folder(_)
