@@ -89,13 +89,11 @@ impl<W: Write> Packets<W> {
     /// Writes what is left; the first error that was met.
     pub(super) fn finish(mut self) -> io::Result<W> {
         self.flush();
-        match self.error {
-            Some(error) => Err(error),
-            None => {
-                self.out.flush()?;
-                Ok(self.out)
-            }
+        if let Some(error) = self.error {
+            return Err(error);
         }
+        self.out.flush()?;
+        Ok(self.out)
     }
 }
 

@@ -24,6 +24,7 @@ pub(super) const CHILDREN_BY_RANK: i32 = 3;
 /// `Profiling.CpuMode`.
 pub(super) const MODE_USER: i32 = 2;
 
+#[expect(clippy::struct_field_names, reason = "the format's own fields")]
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TracePacket {
     #[prost(uint64, optional, tag = "8")]
