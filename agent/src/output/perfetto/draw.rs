@@ -3,7 +3,7 @@
 //! Pieces should come in batches of a second or more: those of one track must come by start, and
 //! the names of a stack come a little later than the stack.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
@@ -30,6 +30,10 @@ const SAMPLES_MAX: usize = 1 << 20;
 /// watermark of their device for 5 s.
 const LATEST_NS: u64 = 6_000_000_000;
 
+/// Launches remembered for their work's arrow to begin at, twice over: 5 s at 25 000 a second, as
+/// long as a launch holds the watermark; 6 MB.
+const LAUNCHES: usize = 1 << 17;
+
 /// Which part of the timeline is drawn, ns after its first piece.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extent {
@@ -50,6 +54,26 @@ struct Open {
 enum Why {
     Idle(IdleCause),
     Unobserved(UnobservedReason),
+}
+
+/// Launches that were drawn, the latest of them.
+#[derive(Debug, Default)]
+struct Launched {
+    latest: HashSet<u64>,
+    before: HashSet<u64>,
+}
+
+impl Launched {
+    fn add(&mut self, flow: u64) {
+        if self.latest.len() >= LAUNCHES {
+            self.before = std::mem::take(&mut self.latest);
+        }
+        self.latest.insert(flow);
+    }
+
+    fn has(&self, flow: u64) -> bool {
+        self.latest.contains(&flow) || self.before.contains(&flow)
+    }
 }
 
 /// A trace in the making.
@@ -74,6 +98,7 @@ pub struct Trace<W: Write> {
     overflowed: bool,
     /// By device: idle first, unobserved second.
     open: HashMap<(DeviceKey, bool), Open>,
+    launched: Launched,
     samples: Vec<CpuSample>,
     samples_refused: u64,
 }
@@ -95,6 +120,7 @@ impl<W: Write> Trace<W> {
             drawn: 0,
             overflowed: false,
             open: HashMap::new(),
+            launched: Launched::default(),
             samples: Vec::new(),
             samples_refused: 0,
         }
@@ -315,7 +341,8 @@ impl<W: Write> Trace<W> {
             category_iids: Some(iids.category),
             name_iid: Some(self.interned.kernel(name, who)),
             correlation_id_str_iid: Some(iids.colour),
-            flow_ids: flow(process, correlation),
+            // Without its launch in the file an arrow would begin nowhere.
+            flow_ids: flow(process, correlation).filter(|&flow| self.launched.has(flow)),
             debug_annotations,
             callstack_iid,
             ..TrackEvent::default()
@@ -341,11 +368,13 @@ impl<W: Write> Trace<W> {
         let site = stack.and_then(|stack| self.callstacks.site(stack, &mut self.interned, who));
         let mut debug_annotations = vec![number(Key::Correlation, correlation)];
         debug_annotations.extend(site.map(|site| text(Key::Launched, site.line)));
+        let flow_ids = flow(process, correlation);
+        flow_ids.into_iter().for_each(|flow| self.launched.add(flow));
         let name = if graph { "graph launch" } else { "launch" };
         let event = TrackEvent {
             category_iids: Some(self.interned.category("launch")),
             name_iid: Some(self.interned.name(name)),
-            flow_ids: flow(process, correlation),
+            flow_ids,
             debug_annotations,
             callstack_iid: site.map(|site| site.callstack),
             ..TrackEvent::default()
