@@ -24,6 +24,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     let extent = Extent {
         from: args.trace_from.map_or(0, nanoseconds),
         length: args.trace_length.map(nanoseconds),
+        ..Extent::default()
     };
     let mut captures = Vec::with_capacity(files.len());
     for (number, file) in files.iter().enumerate() {

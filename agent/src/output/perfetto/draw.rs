@@ -34,12 +34,21 @@ const LATEST_NS: u64 = 6_000_000_000;
 /// long as a launch holds the watermark; 6 MB.
 const LAUNCHES: usize = 1 << 17;
 
-/// Which part of the timeline is drawn, ns after its first piece.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which part of the timeline is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
+    /// Where it begins, ns after the timeline's first piece.
     pub from: u64,
-    /// `None`: to the end.
+    /// ns; `None`: to the end.
     pub length: Option<u64>,
+    /// How much at most.
+    pub pieces: u64,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { from: 0, length: None, pieces: PIECES_MAX }
+    }
 }
 
 /// Idle or unobserved time that may go on in the next piece.
@@ -86,7 +95,6 @@ pub struct Trace<W: Write> {
     callstacks: Callstacks,
     tracks: Tracks,
     extent: Extent,
-    pieces_max: u64,
     /// Where the timeline begins.
     origin: Option<u64>,
     /// Nothing that starts here or later is drawn.
@@ -113,7 +121,6 @@ impl<W: Write> Trace<W> {
             callstacks: Callstacks::default(),
             tracks: Tracks::default(),
             extent,
-            pieces_max: PIECES_MAX,
             origin: None,
             cut: None,
             seen: 0,
@@ -124,11 +131,6 @@ impl<W: Write> Trace<W> {
             samples: Vec::new(),
             samples_refused: 0,
         }
-    }
-
-    #[cfg(test)]
-    pub(super) fn limit_pieces(&mut self, pieces: u64) {
-        self.pieces_max = pieces;
     }
 
     /// Draws what became known.
@@ -193,7 +195,7 @@ impl<W: Write> Trace<W> {
                 words::grouped(self.drawn),
             ));
         }
-        if self.extent != Extent::default() {
+        if self.extent.from > 0 || self.extent.length.is_some() {
             notes.push(format!(
                 "{name} shows the part from {} to {} of the timeline, as asked for",
                 words::duration(self.extent.from),
@@ -227,7 +229,7 @@ impl<W: Write> Trace<W> {
         if end < self.from() || end == self.from() && start < end {
             return;
         }
-        if self.drawn >= self.pieces_max && !self.overflowed {
+        if self.drawn >= self.extent.pieces && !self.overflowed {
             self.overflowed = true;
             self.cut = Some(self.cut.map_or(start, |cut| cut.min(start)));
         }
@@ -369,7 +371,9 @@ impl<W: Write> Trace<W> {
         let mut debug_annotations = vec![number(Key::Correlation, correlation)];
         debug_annotations.extend(site.map(|site| text(Key::Launched, site.line)));
         let flow_ids = flow(process, correlation);
-        flow_ids.into_iter().for_each(|flow| self.launched.add(flow));
+        if let Some(flow) = flow_ids {
+            self.launched.add(flow);
+        }
         let name = if graph { "graph launch" } else { "launch" };
         let event = TrackEvent {
             category_iids: Some(self.interned.category("launch")),

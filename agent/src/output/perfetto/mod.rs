@@ -17,6 +17,3 @@ mod tracks;
 pub use directory::Directory;
 pub use draw::{Extent, Trace};
 pub use file::{Drawing, TraceError, TraceFile, replay};
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,4 @@
-//! What is drawn, read back by a viewer of the tests' own.
-
-mod format;
-mod viewer;
+//! Pieces made by hand, drawn and read back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,10 +9,11 @@ use analysis::ids::{DeviceKey, NameId, Ns, ProcessKey, StackId, Thread};
 use analysis::report::{CaptureSite, IdleCause, StepPhase, UnobservedReason};
 use analysis::slice::{LaunchSlice, Slice, WorkSlice};
 
-use super::{Directory, Extent, Trace};
-use crate::capture::{CaptureInfo, Frame, Stack};
-use crate::pipeline::{CpuSample, Pieces};
-use viewer::{Shown, View, view};
+use warplens::capture::{CaptureInfo, Frame, Stack};
+use warplens::output::perfetto::{Directory, Extent, Trace};
+use warplens::pipeline::{CpuSample, Pieces};
+
+use crate::viewer::{Shown, View, view};
 
 const GPU: DeviceKey = DeviceKey(0);
 const WORKER: ProcessKey = ProcessKey(4);
@@ -125,18 +123,16 @@ fn idle(start: u64, end: u64, cause: IdleCause) -> Slice {
 }
 
 fn draw(batches: Vec<Vec<Slice>>, samples: Vec<CpuSample>) -> (View, Vec<String>) {
-    draw_with(batches, samples, Extent::default(), u64::MAX)
+    draw_with(batches, samples, Extent::default())
 }
 
 fn draw_with(
     batches: Vec<Vec<Slice>>,
     samples: Vec<CpuSample>,
     extent: Extent,
-    pieces: u64,
 ) -> (View, Vec<String>) {
     let known = Known::new();
     let mut trace = Trace::new(Vec::new(), "trace.pftrace", extent);
-    trace.limit_pieces(pieces);
     trace.add(Pieces { slices: Vec::new(), samples }, &known);
     for slices in batches {
         trace.add(Pieces { slices, samples: Vec::new() }, &known);
@@ -370,7 +366,8 @@ fn what_does_not_fit_is_cut_at_one_instant_and_said() {
     let sample =
         |at| CpuSample { process: WORKER, tid: Thread(50), cpu: 1, at: Ns(at), stack: StackId(1) };
     let samples = vec![sample(100), sample(4_100)];
-    let (view, notes) = draw_with(vec![kernels, late], samples, Extent::default(), 4);
+    let (view, notes) =
+        draw_with(vec![kernels, late], samples, Extent { pieces: 4, ..Extent::default() });
     assert_eq!(view.on(STREAM).count(), 4);
     assert_eq!(view.on(THREAD).count(), 1);
     assert_eq!(view.on(IDLE).count(), 0);
@@ -388,8 +385,8 @@ fn what_does_not_fit_is_cut_at_one_instant_and_said() {
 fn a_part_can_be_asked_for() {
     let kernels =
         (0..10).map(|n| Slice::Work(work(1, n, 7_000 + n * 1_000, 7_500 + n * 1_000))).collect();
-    let extent = Extent { from: 2_000, length: Some(3_000) };
-    let (view, notes) = draw_with(vec![kernels], Vec::new(), extent, u64::MAX);
+    let extent = Extent { from: 2_000, length: Some(3_000), ..Extent::default() };
+    let (view, notes) = draw_with(vec![kernels], Vec::new(), extent);
     let starts: Vec<u64> = view.on(STREAM).map(|slice| slice.start).collect();
     assert_eq!(starts, [9_000, 10_000, 11_000]);
     assert_eq!(

@@ -8,55 +8,55 @@ use std::io::Read;
 use flate2::read::ZlibDecoder;
 use prost::Message;
 
-use super::format::{self, Interned, Packet};
+use crate::format::{self, Interned, Packet};
 
 /// A slice, or an instant (`end` is `None`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     /// Names of its track and the tracks above it, outermost first.
-    pub(super) track: String,
-    pub(super) uuid: u64,
-    pub(super) start: u64,
-    pub(super) end: Option<u64>,
-    pub(super) name: String,
-    pub(super) category: String,
-    pub(super) colour: Option<String>,
-    pub(super) arguments: BTreeMap<String, String>,
-    pub(super) flows: Vec<u64>,
+    pub(crate) track: String,
+    pub(crate) uuid: u64,
+    pub(crate) start: u64,
+    pub(crate) end: Option<u64>,
+    pub(crate) name: String,
+    pub(crate) category: String,
+    pub(crate) colour: Option<String>,
+    pub(crate) arguments: BTreeMap<String, String>,
+    pub(crate) flows: Vec<u64>,
     /// Root first.
-    pub(super) stack: Vec<String>,
+    pub(crate) stack: Vec<String>,
 }
 
 impl Shown {
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.end.map_or(0, |end| end - self.start)
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct CpuShown {
-    pub(super) at: u64,
-    pub(super) pid: u32,
-    pub(super) tid: u32,
-    pub(super) stack: Vec<String>,
+pub(crate) struct CpuShown {
+    pub(crate) at: u64,
+    pub(crate) pid: u32,
+    pub(crate) tid: u32,
+    pub(crate) stack: Vec<String>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct View {
-    pub(super) slices: Vec<Shown>,
-    pub(super) samples: Vec<CpuShown>,
+pub(crate) struct View {
+    pub(crate) slices: Vec<Shown>,
+    pub(crate) samples: Vec<CpuShown>,
     /// Every group and track, by its path of names.
-    pub(super) tracks: Vec<String>,
-    pub(super) blocks: usize,
+    pub(crate) tracks: Vec<String>,
+    pub(crate) blocks: usize,
 }
 
 impl View {
-    pub(super) fn on<'v>(&'v self, track: &'v str) -> impl Iterator<Item = &'v Shown> {
+    pub(crate) fn on<'v>(&'v self, track: &'v str) -> impl Iterator<Item = &'v Shown> {
         self.slices.iter().filter(move |slice| slice.track == track)
     }
 }
 
-pub(super) fn view(bytes: &[u8]) -> View {
+pub(crate) fn view(bytes: &[u8]) -> View {
     let mut viewer = Viewer::default();
     let trace = format::Trace::decode(bytes).unwrap();
     for packet in trace.packet {
