@@ -412,3 +412,41 @@ fn many_pieces_are_written_in_blocks() {
     assert!(view.blocks > 2, "{}", view.blocks);
     assert_eq!(view.on(STREAM).map(Shown::length).sum::<u64>(), 40_000 * 5);
 }
+
+#[test]
+fn full_tables_are_said() {
+    // All at once: more than a stream has lanes.
+    let kernels = (1..=130).map(|n| Slice::Work(work(1, n, 10, 20))).collect();
+    let sample =
+        CpuSample { process: WORKER, tid: Thread(50), cpu: 1, at: Ns(5), stack: StackId(1) };
+    let extent = Extent { length: Some(11), ..Extent::default() };
+    let (view, notes) = draw_with(vec![kernels], vec![sample; (1 << 20) + 3], extent);
+    assert_eq!(view.on(STREAM).count(), 128);
+    assert_eq!(
+        notes,
+        [
+            "trace.pftrace shows the part from 0 ns to 11 ns of the timeline, as asked for",
+            "trace.pftrace: 2 pieces are not in it: the table of tracks was full",
+            "trace.pftrace: 3 CPU samples are not in it: the table of those that wait for names was full",
+        ]
+    );
+}
+
+#[test]
+fn an_error_of_the_file_is_told_at_the_end() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::Error::other("no space"))
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let known = Known::new();
+    let mut trace = Trace::new(Full, "trace.pftrace", Extent::default());
+    let kernels = (0..40_000).map(|n| Slice::Work(work(1, n + 1, n * 10, n * 10 + 5))).collect();
+    trace.add(Pieces { slices: kernels, samples: Vec::new() }, &known);
+    let error = trace.finish(&known).err().expect("a disk that is full");
+    assert_eq!(error.to_string(), "no space");
+}

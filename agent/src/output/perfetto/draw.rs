@@ -135,7 +135,7 @@ impl<W: Write> Trace<W> {
 
     /// Draws what became known.
     pub fn add(&mut self, pieces: Pieces, who: &impl Directory) {
-        let Pieces { mut slices, samples } = pieces;
+        let Pieces { slices, samples } = pieces;
         for sample in samples {
             if self.samples.len() < SAMPLES_MAX {
                 self.samples.push(sample);
@@ -144,8 +144,10 @@ impl<W: Write> Trace<W> {
             }
         }
         // Slices of a track must come by start, those without length first.
-        slices.sort_by_key(span);
-        for slice in &slices {
+        let mut order: Vec<((u64, u64), usize)> =
+            slices.iter().enumerate().map(|(place, slice)| (span(slice), place)).collect();
+        order.sort_unstable();
+        for slice in order.iter().filter_map(|&(_, place)| slices.get(place)) {
             self.slice(slice, who);
         }
     }

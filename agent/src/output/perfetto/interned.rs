@@ -73,8 +73,27 @@ impl Interned {
             self.fresh.debug_annotation_names =
                 Key::ALL.iter().map(|&(key, text)| named(key.iid(), text)).collect();
         }
-        let empty = InternedData::default();
-        (self.fresh != empty).then(|| std::mem::replace(&mut self.fresh, empty))
+        let InternedData {
+            event_categories,
+            event_names,
+            debug_annotation_names,
+            function_names,
+            frames,
+            callstacks,
+            source_paths,
+            debug_annotation_string_values,
+            correlation_id_str,
+        } = &self.fresh;
+        let is_empty = event_categories.is_empty()
+            && event_names.is_empty()
+            && debug_annotation_names.is_empty()
+            && function_names.is_empty()
+            && frames.is_empty()
+            && callstacks.is_empty()
+            && source_paths.is_empty()
+            && debug_annotation_string_values.is_empty()
+            && correlation_id_str.is_empty();
+        (!is_empty).then(|| std::mem::take(&mut self.fresh))
     }
 
     pub(super) fn fresh(&mut self) -> &mut InternedData {
@@ -124,15 +143,20 @@ impl Interned {
     pub(super) fn kernel(&mut self, name: NameId, who: &impl Directory) -> u64 {
         let iid = KERNELS + u64::from(name.0);
         let index = usize::try_from(name.0).unwrap_or(usize::MAX);
-        // The session numbers its names without holes and bounds them.
+        if self.kernels.get(index).is_some_and(|written| *written) {
+            return iid;
+        }
+        let Some(text) = who.kernel_name(name) else {
+            return self.name(words::NAME_UNKNOWN);
+        };
+        // Names that exist are numbered without holes.
         if index >= self.kernels.len() {
             self.kernels.resize(index.saturating_add(1), false);
         }
-        if let Some(written) = self.kernels.get_mut(index).filter(|written| !**written) {
+        if let Some(written) = self.kernels.get_mut(index) {
             *written = true;
-            let text = who.kernel_name(name).unwrap_or(words::NAME_UNKNOWN);
-            self.fresh.event_names.push(named(iid, text));
         }
+        self.fresh.event_names.push(named(iid, text));
         iid
     }
 }

@@ -22,8 +22,11 @@ const TRACKS_MAX: usize = 1 << 16;
 /// Kernels of one stream drawn at once. An H100 runs at most 128 kernels at once.
 const LANES_MAX: usize = 128;
 
+/// Streams of one process that are told apart in the order of tracks.
+const RANKS: i32 = 1 << 16;
+
 /// Drawn below the streams of a device, in this order.
-const RANK_IDLE: i32 = 1 << 20;
+const RANK_IDLE: i32 = 16 * RANKS;
 const RANK_UNOBSERVED: i32 = RANK_IDLE + 1;
 
 /// What a track shows.
@@ -128,17 +131,14 @@ impl Tracks {
         self.count += 1;
         let uuid = self.count as u64;
         self.lanes.entry(place).or_default().push(Lane { uuid, end });
-        let descriptor = TrackDescriptor {
-            uuid: Some(uuid),
-            parent_uuid: parent,
-            ..describe(place, lane, uuid, who)
-        };
+        let descriptor =
+            TrackDescriptor { uuid: Some(uuid), parent_uuid: parent, ..describe(place, lane, who) };
         packets.push(TracePacket { track_descriptor: Some(descriptor), ..TracePacket::default() });
         Some(uuid)
     }
 }
 
-fn describe(place: Place, lane: usize, uuid: u64, who: &impl Directory) -> TrackDescriptor {
+fn describe(place: Place, lane: usize, who: &impl Directory) -> TrackDescriptor {
     let plain = |name: String| TrackDescriptor { name: Some(name), ..TrackDescriptor::default() };
     let ranked =
         |name: String, rank: i32| TrackDescriptor { sibling_order_rank: Some(rank), ..plain(name) };
@@ -152,8 +152,10 @@ fn describe(place: Place, lane: usize, uuid: u64, who: &impl Directory) -> Track
             let worker = who
                 .process(process)
                 .map_or_else(String::new, |info| format!(", {}", words::process_title(info)));
-            // Lanes come one below the other as long as nothing else does.
-            let rank = i32::try_from(uuid).unwrap_or(RANK_IDLE).min(RANK_IDLE - 1);
+            // By process, then by stream.
+            let stream_rank = i32::try_from(stream).unwrap_or(RANKS).min(RANKS - 1);
+            let process_rank = i32::try_from(process.0 % 16).unwrap_or(0);
+            let rank = process_rank * RANKS + stream_rank;
             ranked(format!("stream {stream}, context {context}{worker}"), rank)
         }
         Place::Idle(_) => ranked("idle, by cause".to_owned(), RANK_IDLE),
