@@ -175,11 +175,6 @@ impl<W: Write> Trace<W> {
         Ok((self.packets.finish()?, notes))
     }
 
-    /// Bytes of packets so far, before compression.
-    pub fn encoded(&self) -> u64 {
-        self.packets.encoded()
-    }
-
     /// Slices drawn so far.
     pub fn drawn(&self) -> u64 {
         self.drawn

@@ -27,13 +27,11 @@ pub(super) struct Packets<W: Write> {
     out: W,
     block: Vec<u8>,
     error: Option<io::Error>,
-    /// Bytes before compression.
-    encoded: u64,
 }
 
 impl<W: Write> Packets<W> {
     pub(super) fn new(out: W) -> Self {
-        Self { out, block: Vec::with_capacity(BLOCK + (BLOCK >> 3)), error: None, encoded: 0 }
+        Self { out, block: Vec::with_capacity(BLOCK + (BLOCK >> 3)), error: None }
     }
 
     /// Adds a packet that stands for itself, such as a track's description.
@@ -51,11 +49,9 @@ impl<W: Write> Packets<W> {
             return;
         }
         let packet = TracePacket { trusted_packet_sequence_id: Some(SEQUENCE), ..packet };
-        let before = self.block.len();
         if let Err(error) = framed(&packet, &mut self.block) {
             self.error = Some(error);
         }
-        self.encoded += (self.block.len() - before) as u64;
         if self.block.len() >= BLOCK {
             self.flush();
         }
@@ -79,11 +75,6 @@ impl<W: Write> Packets<W> {
         let mut bytes = Vec::new();
         framed(&packet, &mut bytes)?;
         self.out.write_all(&bytes)
-    }
-
-    /// Bytes of packets so far, before compression.
-    pub(super) fn encoded(&self) -> u64 {
-        self.encoded
     }
 
     /// Writes what is left; the first error that was met.

@@ -1,13 +1,10 @@
-//! Draws a synthetic timeline of a busy worker and says what it cost.
-//!
-//! `cargo run --release -p warplens --example trace_bench -- 60 25000 eager|graph [out.pftrace]`:
-//! seconds, kernels a second, and whether each kernel has a launch or 200 of them share one; the
-//! last line is `PIECES pieces: MIB MiB, ENCODED MiB before compression; SECONDS s, NS ns a piece,
-//! RSS MiB`. The pieces are made while they are drawn, and their making is counted.
+//! Drawing the timeline of a busy worker, a minute of 25 000 kernels a second: each with its launch,
+//! or in graphs of 200. Each runs in a process of its own, so that its peak memory is its own. The
+//! pieces are made while they are drawn, and their making is counted.
 
 use std::fs::File;
-use std::io::{self, BufWriter};
-use std::process::ExitCode;
+use std::io::BufWriter;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,10 +13,14 @@ use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{DeviceKey, NameId, Ns, ProcessKey, StackId, Thread};
 use analysis::report::{CaptureSite, IdleCause, StepPhase};
 use analysis::slice::{LaunchSlice, Slice, WorkSlice};
+use anyhow::{Context, Result, ensure};
 use warplens::capture::{CaptureInfo, Frame, Stack};
-use warplens::commands::screen;
 use warplens::output::perfetto::{Directory, Extent, Trace};
 use warplens::pipeline::{CpuSample, Pieces};
+use warplens_bench::{figure, per};
+
+const SECONDS: u64 = 60;
+const RATE: u64 = 25_000;
 
 /// Kernels of a graph, and of a step.
 const STEP: u64 = 200;
@@ -66,30 +67,19 @@ impl Directory for Synthetic {
     }
 }
 
-fn main() -> ExitCode {
-    match run() {
-        Ok(line) => {
-            screen::say(&line);
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            screen::say(&format!("trace_bench: {error}"));
-            ExitCode::FAILURE
-        }
+fn main() -> Result<()> {
+    if let Ok(kind) = std::env::var("BENCH_TRACE") {
+        return draw(&kind);
     }
+    for kind in ["eager", "graphs"] {
+        let mut drawing = Command::new(std::env::current_exe()?);
+        drawing.env("BENCH_TRACE", kind);
+        ensure!(drawing.status()?.success(), "drawing {kind} failed");
+    }
+    Ok(())
 }
 
-fn run() -> io::Result<String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let argument = |place: usize| arguments.get(place).map(String::as_str);
-    let seconds: u64 = argument(0).and_then(|text| text.parse().ok()).unwrap_or(60);
-    let rate: u64 = argument(1).and_then(|text| text.parse().ok()).unwrap_or(25_000);
-    let graphs = argument(2) == Some("graph");
-    let path = argument(3).unwrap_or("/dev/null");
-    draw(seconds, rate, graphs, path)
-}
-
-fn draw(seconds: u64, rate: u64, graphs: bool, path: &str) -> io::Result<String> {
+fn draw(kind: &str) -> Result<()> {
     let who = Synthetic {
         info: CaptureInfo { simulated: true, cpu_hz: 99, ..CaptureInfo::default() },
         device: DeviceInfo { index: 0, uuid: Some("SIM-0".to_owned()), simulated: true },
@@ -102,15 +92,19 @@ fn draw(seconds: u64, rate: u64, graphs: bool, path: &str) -> io::Result<String>
             .map(|n| format!("void vllm::kernel_{n}<c10::BFloat16, 128, {n}>(c10::BFloat16*)"))
             .collect(),
     };
+    let place = tempfile::tempdir()?;
+    let path = place.path().join("trace.pftrace");
+    let before = peak_rss_mib()?;
     let begin = Instant::now();
-    let mut trace = Trace::new(BufWriter::new(File::create(path)?), path, Extent::default());
+    let out = BufWriter::new(File::create(&path)?);
+    let mut trace = Trace::new(out, "trace.pftrace", Extent::default());
     let mut pieces = Pieces::default();
-    let period = 1_000_000_000 / rate.max(1);
+    let period = 1_000_000_000 / RATE;
     let origin = 500_000_000_000_000;
-    for number in 0..seconds * rate {
+    for number in 0..SECONDS * RATE {
         let at = origin + number * period;
-        add(&mut pieces, number, at, period, graphs);
-        if number % (rate / HZ).max(1) == 0 {
+        add(&mut pieces, number, at, period, kind == "graphs");
+        if number % (RATE / HZ) == 0 {
             pieces.samples.push(CpuSample {
                 process: ProcessKey(0),
                 tid: Thread(4243),
@@ -124,21 +118,16 @@ fn draw(seconds: u64, rate: u64, graphs: bool, path: &str) -> io::Result<String>
         }
     }
     trace.add(pieces, &who);
-    let (drawn, encoded) = (trace.drawn(), trace.encoded());
+    let drawn = trace.drawn();
     let (_, notes) = trace.finish(&who)?;
-    for note in notes {
-        screen::say(&note);
-    }
     let elapsed = begin.elapsed();
-    let bytes = std::fs::metadata(path)?.len();
-    Ok(format!(
-        "{drawn} pieces: {} MiB, {} MiB before compression; {:.2} s, {} ns a piece, {} MiB",
-        bytes >> 20,
-        encoded >> 20,
-        elapsed.as_secs_f64(),
-        elapsed.as_nanos() / u128::from(drawn.max(1)),
-        peak_rss_mib()?,
-    ))
+    ensure!(notes.is_empty(), "something was left out: {notes:?}");
+    ensure!(drawn > SECONDS * RATE, "only {drawn} pieces were drawn");
+    let name = |what: &str| format!("trace/{kind}{what}");
+    figure(&name(""), per(u64::try_from(elapsed.as_nanos())?, drawn), "ns a piece");
+    figure(&name("-file"), per(std::fs::metadata(&path)?.len(), 1 << 20), "MiB");
+    figure(&name("-memory"), peak_rss_mib()? - before, "MiB");
+    Ok(())
 }
 
 fn add(pieces: &mut Pieces, number: u64, at: u64, period: u64, graphs: bool) {
@@ -194,9 +183,9 @@ fn stack_of(number: u64) -> u32 {
     u32::try_from(number.wrapping_mul(0x9e37_79b9) % 4_000).unwrap_or(0)
 }
 
-fn peak_rss_mib() -> io::Result<u64> {
+fn peak_rss_mib() -> Result<f64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.unwrap_or(0) >> 10)
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+    let kib: f64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
+    Ok(kib / 1024.0)
 }
