@@ -140,9 +140,17 @@ pub struct AnalyzeArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// Folder for report, flame graphs and profiles
+    /// Folder for report, flame graphs, profiles and timeline
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Draw trace.pftrace from this far into the timeline, such as 90s
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "out")]
+    pub trace_from: Option<Duration>,
+
+    /// Draw so much of the timeline; without it, as much as a viewer takes
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "out")]
+    pub trace_length: Option<Duration>,
 
     /// Exit with 3 when there is a finding of this severity or above
     #[arg(long, value_name = "SEVERITY")]

@@ -7,6 +7,7 @@
 mod input;
 mod merge;
 mod stacks;
+mod timeline;
 mod windows;
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +16,7 @@ use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
 use analysis::event::{Event, ProcessInfo};
-use analysis::ids::{Ns, ProcessKey, StackId};
+use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
 
@@ -23,6 +24,8 @@ pub use input::{Input, Start, Symbol};
 pub use merge::merge;
 use stacks::StackTable;
 pub use stacks::Unresolved;
+use timeline::Timeline;
+pub use timeline::{CpuSample, Pieces};
 use windows::Cutter;
 
 use crate::capture::{Capture, CaptureInfo, CpuStack};
@@ -48,6 +51,7 @@ pub struct Pipeline {
     cpu_without_stack: u64,
     /// `Some`: the observation is cut into windows.
     cutter: Option<Cutter>,
+    timeline: Timeline,
 }
 
 impl Pipeline {
@@ -73,6 +77,7 @@ impl Pipeline {
             processes_refused: 0,
             cpu_without_stack: 0,
             cutter: None,
+            timeline: Timeline::default(),
         }
     }
 
@@ -92,7 +97,7 @@ impl Pipeline {
             }
             Input::Device { device, info } => {
                 self.info.simulated |= info.simulated;
-                self.session.ingest(Event::Device { device, info });
+                self.ingest(Event::Device { device, info });
             }
             Input::Process { process, info } => self.introduce(process, info),
             Input::Ordinal { process, ordinal, device } => {
@@ -104,7 +109,7 @@ impl Pipeline {
             Input::Records { process, payloads } => {
                 for payload in &payloads {
                     match decode::record(process, payload) {
-                        Ok(event) => self.session.ingest(event),
+                        Ok(event) => self.ingest(event),
                         Err(defect) => self.session.note(defect),
                     }
                 }
@@ -124,7 +129,7 @@ impl Pipeline {
             Input::Foreign(event) => {
                 // Only a mark makes time final.
                 let mark = matches!(event, Event::Mark(_));
-                self.session.ingest(event);
+                self.ingest(event);
                 if mark {
                     self.cut();
                 }
@@ -136,6 +141,11 @@ impl Pipeline {
         if let Some(cutter) = &mut self.cutter {
             cutter.look(&self.session);
         }
+    }
+
+    fn ingest(&mut self, event: Event) {
+        self.timeline.watch(&event);
+        self.session.ingest(event);
     }
 
     /// Addresses seen since the last call that no symbols were fed for. Whoever observes live
@@ -195,7 +205,7 @@ impl Pipeline {
 
     /// Ends the session: nothing more will come.
     pub fn finish(mut self) -> Capture {
-        self.session.finish();
+        self.end();
         self.capture()
     }
 
@@ -205,6 +215,11 @@ impl Pipeline {
         self.cut();
         let windows = self.cutter.as_ref().map(Cutter::windows).unwrap_or_default();
         (self.capture(), windows)
+    }
+
+    /// As [`Pipeline::finish`], for who takes the last pieces of the timeline first.
+    pub fn end(&mut self) {
+        self.session.finish();
     }
 
     fn introduce(&mut self, process: ProcessKey, info: ProcessInfo) {
@@ -228,12 +243,16 @@ impl Pipeline {
                     self.session.ingest(Event::LaunchStack { process, correlation, stack });
                 }
             }
-            KernelEvent::CpuSample { tgid, addresses, .. } => {
+            KernelEvent::CpuSample { tgid, tid, at, cpu, addresses } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
                 match self.stacks.intern(process, addresses) {
-                    Some(stack) => *self.cpu.entry((process, stack)).or_default() += 1,
+                    Some(stack) => {
+                        *self.cpu.entry((process, stack)).or_default() += 1;
+                        let tid = Thread(tid);
+                        self.timeline.sample(CpuSample { process, tid, cpu, at, stack });
+                    }
                     None => self.cpu_without_stack += 1,
                 }
             }

@@ -160,9 +160,11 @@ fn every_output_is_written() {
             "cpu.svg",
             "gpu.folded",
             "gpu.pb.gz",
+            "gpu.speedscope.json",
             "gpu.svg",
             "report.json",
-            "report.md"
+            "report.md",
+            "trace.pftrace"
         ]
     );
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing unfinished is left");

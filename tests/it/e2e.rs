@@ -99,6 +99,8 @@ fn twenty_seconds_at_full_rate_are_exact() {
         assert!(device["records"]["invalid"].as_u64().unwrap() > 0, "{}", device["records"]);
     }
     assert_sampled(&out);
+    let trace = fs::metadata(out.join("trace.pftrace")).unwrap();
+    assert!(trace.len() > 1_000_000, "{} bytes for 300 000 kernels", trace.len());
     // Python has no frame pointers: its stacks say that they are cut, and still name the call.
     let folded = fs::read_to_string(out.join("gpu.folded")).unwrap();
     assert!(folded.lines().any(|line| line.contains(CUT) && line.contains("cudaGraphLaunch")));

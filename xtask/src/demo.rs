@@ -119,10 +119,12 @@ fn judge(artefacts: &Artefacts, truth: &Path, out: &Path) -> Result<()> {
 
 /// The files that are there, each with what it is for.
 fn what_to_open(workspace: &Workspace, out: &Path) -> Result<()> {
-    const FILES: [(&str, &str); 6] = [
+    const FILES: [(&str, &str); 8] = [
         ("report.md", "the whole report, to read"),
         ("gpu.svg", "GPU time from host code to kernel, idle time included; open in a browser"),
         ("cpu.svg", "CPU time of the same processes; open in a browser"),
+        ("trace.pftrace", "the timeline; open in https://ui.perfetto.dev"),
+        ("gpu.speedscope.json", "GPU and CPU time by stack; open in https://www.speedscope.app"),
         ("report.json", "the same figures for programs"),
         ("gpu.pb.gz", "for `go tool pprof` and what reads its format"),
         ("recording.warplens", "everything again: warplens analyze recording.warplens"),

@@ -8,25 +8,44 @@ pub(super) use inputs::expand;
 pub(super) use source::Source;
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::findings::{Severity, findings};
 use super::{CommandError, Exit, screen};
 use crate::capture::Capture;
 use crate::cli::AnalyzeArgs;
-use crate::output::{self, json, summary};
+use crate::output::perfetto::{Drawing, Extent, TraceFile};
+use crate::output::{self, OutputFolder, json, summary};
 use crate::pipeline::merge;
 
 pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     let files = expand(&args.files)?;
+    // An unwritable folder is told before anything is read.
+    let folder = args.out.as_deref().map(OutputFolder::create).transpose()?;
+    let extent = Extent {
+        from: args.trace_from.map_or(0, nanoseconds),
+        length: args.trace_length.map(nanoseconds),
+        ..Extent::default()
+    };
     let mut captures = Vec::with_capacity(files.len());
-    for file in &files {
-        captures.push(read(file)?);
+    for (number, file) in files.iter().enumerate() {
+        let trace = match &folder {
+            Some(folder) => {
+                let path = folder.path(&output::trace_name(number, files.len()));
+                Some(TraceFile::create(&path, extent)?)
+            }
+            None => None,
+        };
+        captures.push(read(file, trace)?);
     }
     let capture = merge(captures);
     let found = findings(&capture);
     let worst = found.first().map(|finding| finding.severity);
-    let written = match &args.out {
-        Some(folder) => Some(output::write_folder(folder, &capture)?),
+    let written = match folder {
+        Some(folder) => {
+            output::write_all(&folder, &capture)?;
+            Some(folder.commit()?)
+        }
         None => None,
     };
     let verdict = summary::verdict(&capture, &found);
@@ -48,12 +67,16 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     Ok(exit(worst, args.fail_on))
 }
 
-/// One file, whatever its format, as a finished capture.
-pub fn read(path: &Path) -> Result<Capture, CommandError> {
+/// One file, whatever its format, as a finished capture, and drawn where a trace is wanted.
+pub fn read(path: &Path, trace: Option<TraceFile>) -> Result<Capture, CommandError> {
     let source = Source::open(path)?;
-    let mut pipeline = source.pipeline();
-    source.feed(&mut |input| pipeline.feed(input))?;
-    Ok(pipeline.finish())
+    let mut drawing = Drawing::new(source.pipeline(), trace);
+    source.feed(&mut |input| drawing.feed(input))?;
+    Ok(drawing.finish()?)
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What a command ends with whose gravest finding is `worst`.

@@ -18,7 +18,7 @@ pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<Document>, CommandError
             continue;
         }
         for file in analyze::expand(std::slice::from_ref(path))? {
-            captures.push(analyze::read(&file)?);
+            captures.push(analyze::read(&file, None)?);
         }
     }
     if !captures.is_empty() {

@@ -22,6 +22,7 @@ use std::io;
 use crate::foreign::FormatError;
 use crate::foreign::chrome::ChromeError;
 use crate::foreign::nsys::{ExportError, NsysError};
+use crate::output::perfetto::TraceError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
 
@@ -42,6 +43,8 @@ pub enum CommandError {
     NsysExport(#[from] ExportError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
+    Trace(#[from] TraceError),
     #[error(transparent)]
     Config(#[from] crate::daemon::ConfigError),
     #[error(transparent)]
@@ -84,6 +87,7 @@ impl CommandError {
             | Self::Nsys(_)
             | Self::NsysExport(_)
             | Self::Output(_)
+            | Self::Trace(_)
             | Self::Config(_)
             | Self::Observe(_)
             | Self::Folder(_)

@@ -16,7 +16,7 @@ use crate::bpf::Bpf;
 use crate::capture::Capture;
 use crate::cli::ObservationArgs;
 use crate::observe::{Observer, Selection, Settings, now};
-use crate::output::{self, OutputFolder, summary};
+use crate::output::{self, OutputFolder, perfetto, summary};
 use crate::pipeline::Start;
 use crate::recording::{self, Writer};
 
@@ -179,10 +179,20 @@ impl Session {
         Ok(self.observer.note(note)?)
     }
 
-    /// Lets go of the workers and writes the folder.
+    /// Lets go of the workers and writes the folder. The trace is drawn from the recording, after
+    /// the workers were let go: drawn on the way, it would take several times what observing costs.
     pub fn close(self) -> Result<Capture, CommandError> {
         let Self { observer, folder, .. } = self;
-        let capture = observer.finish()?.finish();
+        let mut capture = observer.finish()?.finish();
+        let trace = folder.path(output::TRACE);
+        match perfetto::replay(&folder.path(recording::FILE_NAME), &trace) {
+            Ok(notes) => capture.info.notes.extend(notes),
+            // Everything else is worth more than the trace.
+            Err(error) => {
+                let why = one_line(&error);
+                capture.info.notes.push(format!("{} is not whole: {why}", output::TRACE));
+            }
+        }
         output::write_all(&folder, &capture)?;
         folder.commit().map_err(output::OutputError::from)?;
         Ok(capture)

@@ -8,9 +8,11 @@ pub mod folder;
 pub(crate) mod gaps;
 pub mod json;
 pub mod markdown;
+pub mod perfetto;
 pub mod pprof;
 pub mod prometheus;
 mod rows;
+pub mod speedscope;
 pub mod summary;
 pub(crate) mod words;
 
@@ -28,6 +30,8 @@ pub const CPU_FOLDED: &str = "cpu.folded";
 pub const GPU_FOLDED: &str = "gpu.folded";
 pub const CPU_PPROF: &str = "cpu.pb.gz";
 pub const GPU_PPROF: &str = "gpu.pb.gz";
+pub const GPU_SPEEDSCOPE: &str = "gpu.speedscope.json";
+pub const TRACE: &str = "trace.pftrace";
 
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
@@ -43,14 +47,15 @@ pub enum OutputError {
     Json(#[source] serde_json::Error),
 }
 
-/// Writes every output into `target`, whole or not at all. Returns where they are.
+/// Writes every output but the trace into `target`, whole or not at all. Returns where they are.
 pub fn write_folder(target: &Path, capture: &Capture) -> Result<PathBuf, OutputError> {
     let folder = OutputFolder::create(target)?;
     write_all(&folder, capture)?;
     Ok(folder.commit()?)
 }
 
-/// Writes every output into a folder in the making, beside what the caller puts there.
+/// Writes every output into a folder in the making, beside what the caller puts there: the
+/// recording and the trace, which are written while inputs are read.
 pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputError> {
     let render = |file| move |source| OutputError::Render { file, source };
     folder.write(REPORT_JSON, &json::render(capture).map_err(OutputError::Json)?)?;
@@ -61,7 +66,14 @@ pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputE
     folder.write(CPU_SVG, &flame::cpu(capture).map_err(render(CPU_SVG))?)?;
     folder.write(GPU_PPROF, &pprof::gpu(capture).map_err(render(GPU_PPROF))?)?;
     folder.write(CPU_PPROF, &pprof::cpu(capture).map_err(render(CPU_PPROF))?)?;
+    folder.write(GPU_SPEEDSCOPE, &speedscope::render(capture).map_err(OutputError::Json)?)?;
     Ok(())
+}
+
+/// Name of the trace of input number `number` of `of`: their clocks have nothing in common, so
+/// each has a file of its own.
+pub fn trace_name(number: usize, of: usize) -> String {
+    if of == 1 { TRACE.to_owned() } else { format!("trace-{}.pftrace", number + 1) }
 }
 
 #[cfg(test)]

@@ -181,9 +181,17 @@ fn an_empty_capture_still_gives_every_output() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("out");
     write_folder(&target, &Capture::default()).unwrap();
-    for name in
-        [REPORT_JSON, REPORT_MD, CPU_SVG, GPU_SVG, CPU_FOLDED, GPU_FOLDED, CPU_PPROF, GPU_PPROF]
-    {
+    for name in [
+        REPORT_JSON,
+        REPORT_MD,
+        CPU_SVG,
+        GPU_SVG,
+        CPU_FOLDED,
+        GPU_FOLDED,
+        CPU_PPROF,
+        GPU_PPROF,
+        GPU_SPEEDSCOPE,
+    ] {
         assert!(target.join(name).is_file(), "{name}");
     }
     let svg = std::fs::read_to_string(target.join(CPU_SVG)).unwrap();

@@ -8,6 +8,9 @@ use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::NameId;
 use analysis::report::{DeviceReport, Exclusive, Histogram, IdleCause, Report, UnobservedReason};
 
+/// Stands where a name's id leads nowhere.
+pub(crate) const NAME_UNKNOWN: &str = "[name unknown]";
+
 pub(crate) fn idle_cause(cause: IdleCause) -> &'static str {
     match cause {
         IdleCause::NoRequests => "no_requests",
@@ -117,7 +120,7 @@ pub(crate) fn kernel_name(report: &Report, name: NameId) -> &str {
     usize::try_from(name.0)
         .ok()
         .and_then(|index| report.names.get(index))
-        .map_or("[name unknown]", String::as_str)
+        .map_or(NAME_UNKNOWN, String::as_str)
 }
 
 /// What a device spent most time in: kernels with their count, and copies and sets, which have none.

@@ -31,7 +31,9 @@ pub struct Unresolved {
 
 #[derive(Debug, Default)]
 pub(super) struct StackTable {
-    ids: HashMap<(ProcessKey, Box<[u64]>), StackId>,
+    ids: HashMap<(ProcessKey, Arc<[u64]>), StackId>,
+    /// The same by id.
+    by_id: Vec<(ProcessKey, Arc<[u64]>)>,
     symbols: HashMap<(ProcessKey, u64), Vec<Arc<Frame>>>,
     /// Asked for once each, whether or not an answer came.
     asked: HashSet<(ProcessKey, u64)>,
@@ -48,15 +50,16 @@ impl StackTable {
         }
         let room = self.ids.len() < STACKS_MAX;
         let next = StackId(u32::try_from(self.ids.len()).unwrap_or(u32::MAX));
-        match self.ids.entry((process, addresses.into_boxed_slice())) {
+        match self.ids.entry((process, addresses.into())) {
             Entry::Occupied(entry) => Some(*entry.get()),
             Entry::Vacant(entry) if room => {
-                for &address in &entry.key().1 {
+                for &address in entry.key().1.iter() {
                     let key = (process, address);
                     if self.asked.len() < SYMBOLS_MAX && self.asked.insert(key) {
                         self.unasked.push(key);
                     }
                 }
+                self.by_id.push(entry.key().clone());
                 Some(*entry.insert(next))
             }
             Entry::Vacant(_) => {
@@ -102,6 +105,14 @@ impl StackTable {
             .iter()
             .map(|((process, addresses), &id)| (id, self.stack(*process, addresses)))
             .collect()
+    }
+
+    /// One stack with the names that are known; whether all of them are.
+    pub(super) fn one(&self, id: StackId) -> Option<(Stack, bool)> {
+        let (process, addresses) = self.by_id.get(usize::try_from(id.0).ok()?)?;
+        let named =
+            addresses.iter().all(|&address| self.symbols.contains_key(&(*process, address)));
+        Some((self.stack(*process, addresses), named))
     }
 
     fn stack(&self, process: ProcessKey, addresses: &[u64]) -> Stack {

@@ -9,7 +9,7 @@ use analysis::ids::{Correlation, DeviceKey, Ns, ProcessKey};
 use super::*;
 use crate::commands::findings::Severity;
 use crate::output::fixture;
-use crate::pipeline::Input;
+use crate::pipeline::{Input, Pipeline};
 
 const MS: u64 = 1_000_000;
 const ARMED: u64 = 1_000 * MS;
