@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use analysis::event::ProcessInfo;
 use analysis::ids::ProcessKey;
 use wire::shim::SIMULATOR_SYMBOL;
 
@@ -11,6 +12,19 @@ use crate::shim::{WorkerRing, library_with};
 /// How long a ring's records wait for the UUIDs of its devices.
 const UUID_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a process may take until it calls itself by its final name: a worker does when its
+/// process groups are set up, which waits for every rank of its node to start.
+const TITLE_PATIENCE: Duration = Duration::from_mins(2);
+
+/// Why a process is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interest {
+    /// The selection covers it.
+    Selected,
+    /// It is the engine core of a selected worker: whether it sleeps says why the worker does.
+    Engine,
+}
+
 /// A process under observation.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -18,6 +32,9 @@ pub(super) struct Target {
     pub(super) pid: u32,
     /// Tells a reused PID.
     pub(super) start_time: u64,
+    pub(super) interest: Interest,
+    /// As it was last described.
+    pub(super) info: ProcessInfo,
     pub(super) ring: Option<WorkerRing>,
     pub(super) simulated: bool,
     /// Ordinals the pipeline knows.
@@ -31,10 +48,12 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn new(
         key: ProcessKey,
-        pid: u32,
+        info: ProcessInfo,
         start_time: u64,
+        interest: Interest,
         ring: Option<WorkerRing>,
     ) -> Self {
+        let pid = info.pid;
         let simulated = ring.as_ref().is_some_and(|ring| ring.status().simulated)
             // The shim is in the process's hands; the driver's own marker is looked up, too.
             || (ring.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));
@@ -42,6 +61,8 @@ impl Target {
             key,
             pid,
             start_time,
+            interest,
+            info,
             ring,
             simulated,
             ordinals: Vec::new(),
@@ -54,6 +75,20 @@ impl Target {
     /// The process is there and is the one we met.
     pub(super) fn lives(&self) -> bool {
         proc::alive(self.pid) && proc::start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// Its description where that differs from the last one.
+    pub(super) fn renamed(&mut self) -> Option<ProcessInfo> {
+        if self.since.elapsed() > TITLE_PATIENCE {
+            return None;
+        }
+        let info = proc::describe(self.pid);
+        // A process that is gone calls itself nothing.
+        if info == self.info || info.title.is_empty() {
+            return None;
+        }
+        self.info = info.clone();
+        Some(info)
     }
 
     /// Records may be fed: their devices are known, or will not be.

@@ -1,6 +1,6 @@
 //! What was lost on the way: counted for metrics, told as notes at the end.
 
-use super::{ObserveError, Observer};
+use super::{ObserveError, Observer, chain};
 use crate::shim::WorkerRing;
 
 /// What was lost on the way, over all workers since the observation began. Only grows.
@@ -40,6 +40,22 @@ impl Observer {
         losses(ring).into_iter().try_for_each(|note| self.note(note))
     }
 
+    /// What the kernel programs cannot do on this host, as notes.
+    pub(super) fn note_missing(&mut self) -> Result<(), ObserveError> {
+        let Some(bpf) = &self.bpf else {
+            return Ok(());
+        };
+        let mut notes: Vec<String> =
+            bpf.missing().iter().map(|error| format!("Not seen: {}.", chain(error))).collect();
+        if !bpf.tells_threads() {
+            notes.push(
+                "Which threads slept is not known: idle time is never called no_requests."
+                    .to_owned(),
+            );
+        }
+        notes.into_iter().try_for_each(|note| self.note(note))
+    }
+
     /// What rings, shims and kernel programs lost, as notes.
     pub(super) fn note_losses(&mut self) -> Result<(), ObserveError> {
         let mut notes: Vec<String> = self.rings().flat_map(losses).collect();
@@ -49,6 +65,14 @@ impl Observer {
             for (count, what) in [
                 (counters.ring_full, "stacks found the kernel's ring buffer full"),
                 (counters.stack_failed, "stacks could not be walked"),
+                (
+                    counters.waits_lost,
+                    "sleeps of threads found the kernel's ring buffer full: idle time behind them may be called host_bound",
+                ),
+                (
+                    counters.sleepers_full,
+                    "times a thread found no room among the sleeping ones: idle time behind it may be called host_bound",
+                ),
             ] {
                 if count > 0 {
                     notes.push(format!("{count} {what}."));
