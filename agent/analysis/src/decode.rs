@@ -479,8 +479,7 @@ mod tests {
             let event =
                 WaitEvent { kind: event_kind::WAIT, tgid: 7, tid: 8, open, from_ns: 9, to_ns: 11 };
             let bytes = event.as_bytes();
-            let expected =
-                KernelEvent::Wait { tgid: 7, tid: Thread(8), from: Ns(9), to: Ns(11) };
+            let expected = KernelEvent::Wait { tgid: 7, tid: Thread(8), from: Ns(9), to: Ns(11) };
             assert_eq!(kernel_event(bytes), Ok(expected));
             let length = bytes.len() - 1;
             assert_eq!(

@@ -165,8 +165,7 @@ mod tests {
     #[test]
     fn a_field_is_found_wherever_the_compiler_put_it() {
         let int = [OTHER, info(kind::INT, 0, false), 4, 32];
-        let plain =
-            [TASK, info(kind::STRUCT, 2, false), 64, FLAGS, 1, 0, PID, 1, 320];
+        let plain = [TASK, info(kind::STRUCT, 2, false), 64, FLAGS, 1, 0, PID, 1, 320];
         let bytes = btf(&[&int[..], &plain].concat());
         assert_eq!(field_offset(&bytes, "task_struct", "pid"), Some(40));
         assert_eq!(field_offset(&bytes, "task_struct", "absent"), None);

@@ -86,12 +86,8 @@ impl Bpf {
     /// Every told thread that sleeps at `now_ns` and has for long enough, as the bytes of the
     /// record the kernel programs write when it wakes. A sleep that ends while this looks is in the
     /// ring buffer afterwards: read that next.
-    pub fn sleepers(
-        &self,
-        now_ns: u64,
-        mut sink: impl FnMut(WaitEvent),
-    ) -> Result<(), BpfError> {
-        for entry in self.sleepers.iter() {
+    pub fn sleepers(&self, now_ns: u64, mut sink: impl FnMut(WaitEvent)) -> Result<(), BpfError> {
+        for entry in &self.sleepers {
             let (tid, MapValue(sleeper)) =
                 entry.map_err(|source| BpfError::map("SLEEPERS", source))?;
             if !self.attached.contains_key(&sleeper.tgid) {
@@ -121,7 +117,9 @@ mod tests {
     #[test]
     fn a_status_tells_sleep_from_everything_else() {
         let check = |state: &str, sleeps: bool| {
-            let text = format!("Name:\tx\nState:\t{state}\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t9\n");
+            let text = format!(
+                "Name:\tx\nState:\t{state}\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t9\n"
+            );
             assert_eq!(Scheduled::parse(&text), Some(Scheduled { sleeps, times: 12 }), "{state}");
         };
         check("S (sleeping)", true);

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::Capture;
 use crate::commands::screen;
-use crate::observe::{Drops, ObserveError, Observer, Refused};
+use crate::observe::{Drops, Guarded, ObserveError, Observer, Refused};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
@@ -26,6 +26,7 @@ pub struct Answer {
     /// What is final so far.
     pub capture: Capture,
     pub drops: Drops,
+    pub guarded: Guarded,
 }
 
 /// What the observing thread tells without being asked.
@@ -146,8 +147,11 @@ fn watch(
         health.ready.store(true, Ordering::Relaxed);
         if let Ok(question) = questions.recv_timeout(ROUND) {
             // Whoever asked may have gone away.
-            let _gone = question
-                .send(Answer { capture: observer.pipeline().capture(), drops: observer.drops() });
+            let _gone = question.send(Answer {
+                capture: observer.pipeline().capture(),
+                drops: observer.drops(),
+                guarded: observer.guarded(),
+            });
         }
     }
     observer.finish().map(drop)

@@ -1,6 +1,7 @@
 //! The observation's one thread of control.
 
 mod drain;
+mod guards;
 mod losses;
 mod meet;
 mod refused;
@@ -21,6 +22,7 @@ use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::symbols::Symbols;
+pub use guards::Guarded;
 pub use losses::Drops;
 pub use refused::Refused;
 use refused::{Refusals, reason_text};
@@ -68,6 +70,7 @@ pub struct Observer {
     verifications: Vec<Verification>,
     /// Of targets that ended.
     past_drops: Drops,
+    guarded: Guarded,
 }
 
 impl Observer {
@@ -93,6 +96,7 @@ impl Observer {
             ended: Vec::new(),
             verifications: Vec::new(),
             past_drops: Drops::default(),
+            guarded: Guarded::default(),
         };
         observer.feed(Input::Start(start))?;
         observer.note_missing()?;
@@ -116,6 +120,7 @@ impl Observer {
             self.rings().for_each(WorkerRing::beat);
         }
         self.drain()?;
+        self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
     }
@@ -142,7 +147,10 @@ impl Observer {
     /// Rings whose shim is not at the level asked for, with the reason. Empty once all are armed.
     pub fn unarmed(&self) -> Vec<Refused> {
         let below = |ring: &&WorkerRing| ring.status().level < Some(self.settings.level);
-        self.rings()
+        // A guard's own doing has a note of its own.
+        let awake = self.targets.iter().filter(|target| !target.guard.rests());
+        awake
+            .filter_map(|target| target.ring.as_ref())
             .filter(below)
             .map(|ring| {
                 let status = ring.status();

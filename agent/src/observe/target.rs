@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use analysis::event::ProcessInfo;
 use analysis::ids::ProcessKey;
-use wire::shim::SIMULATOR_SYMBOL;
+use wire::shim::{Level, SIMULATOR_SYMBOL};
 
+use super::guard::{Guard, Tally};
 use crate::proc;
 use crate::shim::{WorkerRing, library_with};
 
@@ -41,6 +42,13 @@ pub(super) struct Target {
     pub(super) ordinals: Vec<u32>,
     pub(super) since: Instant,
     pub(super) verified: bool,
+    pub(super) guard: Guard,
+    /// Came since the guard's last turn.
+    pub(super) came: Tally,
+    /// By CUPTI's count at that turn.
+    pub(super) cupti_dropped: u64,
+    /// How often the guard started over.
+    pub(super) rearms: u64,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
 }
@@ -52,8 +60,10 @@ impl Target {
         start_time: u64,
         interest: Interest,
         ring: Option<WorkerRing>,
+        level: Level,
     ) -> Self {
         let pid = info.pid;
+        let cupti_dropped = ring.as_ref().map_or(0, |ring| ring.status().cupti_dropped);
         let simulated = ring.as_ref().is_some_and(|ring| ring.status().simulated)
             // The shim is in the process's hands; the driver's own marker is looked up, too.
             || (ring.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));
@@ -68,6 +78,10 @@ impl Target {
             ordinals: Vec::new(),
             since: Instant::now(),
             verified: false,
+            guard: Guard::new(level),
+            came: Tally::default(),
+            cupti_dropped,
+            rearms: 0,
             ends: false,
         }
     }

@@ -96,8 +96,7 @@ fn every_hit_arrives_with_its_arguments_and_its_stack() {
     let counters = bpf.counters().unwrap();
     // Tests wait for each other in the first thread, which is told too.
     let Counters { waits, .. } = counters;
-    let expected =
-        Counters { launch_stacks: threads * hits_each, waits, ..Counters::default() };
+    let expected = Counters { launch_stacks: threads * hits_each, waits, ..Counters::default() };
     assert_eq!(counters, expected);
 }
 

@@ -99,13 +99,17 @@ fn a_sleep_is_told_when_it_ends_and_seen_while_it_lasts() {
         std::thread::sleep(Duration::from_millis(2));
         edges.push(echo.ask());
     }
-    let last = until("the last sleep", || asleep(&bpf, pid).filter(|wait| wait.from_ns > edges[19].0));
+    let last =
+        until("the last sleep", || asleep(&bpf, pid).filter(|wait| wait.from_ns > edges[19].0));
     let told = waits(&drain(&mut bpf), pid);
     // Each ends when it was woken. Where it sleeps twice for one question, both are told.
     let ended: Vec<u64> = told.iter().map(|wait| wait.to_ns).collect();
     for (woken, answered) in edges {
         let within = |to: &&u64| (woken..=answered).contains(to);
-        assert!(ended.iter().any(|to| within(&to)), "no sleep ended in [{woken}, {answered}]: {told:?}");
+        assert!(
+            ended.iter().any(|to| within(&to)),
+            "no sleep ended in [{woken}, {answered}]: {told:?}"
+        );
     }
     assert_eq!(told[0].from_ns, first.from_ns);
     for pair in told.windows(2) {
@@ -136,9 +140,8 @@ fn a_thread_that_never_sleeps_is_never_told() {
         std::thread::sleep(Duration::from_millis(20));
         echo.ask();
     }
-    let events = wait_for(&mut bpf, "sleeps of another", |events| {
-        !waits(events, echo.pid()).is_empty()
-    });
+    let events =
+        wait_for(&mut bpf, "sleeps of another", |events| !waits(events, echo.pid()).is_empty());
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let voluntary = status
         .lines()
@@ -190,7 +193,10 @@ fn of_other_threads_only_those_that_launch_are_told() {
     });
     let events = drain(&mut bpf);
     let told = waits(&events, launching);
-    assert!(told.iter().any(|wait| wait.tgid == pid && wait.to_ns - wait.from_ns > 4_000_000), "{told:?}");
+    assert!(
+        told.iter().any(|wait| wait.tgid == pid && wait.to_ns - wait.from_ns > 4_000_000),
+        "{told:?}"
+    );
     assert_eq!(waits(&events, idling), []);
 }
 

@@ -96,9 +96,7 @@ impl Pair {
     fn start() -> Self {
         let (to, questions) = channel();
         let (answers, from) = channel();
-        thread::spawn(move || {
-            while questions.recv().is_ok() && answers.send(()).is_ok() {}
-        });
+        thread::spawn(move || while questions.recv().is_ok() && answers.send(()).is_ok() {});
         Self { to, from }
     }
 

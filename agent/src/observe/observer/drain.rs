@@ -11,6 +11,7 @@ use wire::kernel::WaitEvent;
 use wire::shim::Payload;
 use zerocopy::IntoBytes;
 
+use super::guards::tally;
 use super::{ObserveError, Observer, chain};
 use crate::observe::clock::now;
 use crate::observe::target::Target;
@@ -63,6 +64,7 @@ impl Observer {
         let ring = target.ring.as_mut().filter(|ring| ring.memory().is_full())?;
         let (mut payloads, mut names) = (Vec::new(), Vec::new());
         drain(ring, &mut payloads, &mut names);
+        target.came.add(tally(&payloads));
         Some(Taken { process, names, payloads })
     }
 

@@ -36,8 +36,12 @@ impl Drops {
 
 impl Observer {
     /// What the ring of a worker that is let go lost, as notes.
-    pub(super) fn note_ring_losses(&mut self, ring: &WorkerRing) -> Result<(), ObserveError> {
-        losses(ring).into_iter().try_for_each(|note| self.note(note))
+    pub(super) fn note_ring_losses(
+        &mut self,
+        ring: &WorkerRing,
+        rearms: u64,
+    ) -> Result<(), ObserveError> {
+        losses(ring, rearms).into_iter().try_for_each(|note| self.note(note))
     }
 
     /// What the kernel programs cannot do on this host, as notes.
@@ -58,7 +62,10 @@ impl Observer {
 
     /// What rings, shims and kernel programs lost, as notes.
     pub(super) fn note_losses(&mut self) -> Result<(), ObserveError> {
-        let mut notes: Vec<String> = self.rings().flat_map(losses).collect();
+        let rings =
+            self.targets.iter().filter_map(|target| Some((target.ring.as_ref()?, target.rearms)));
+        let mut notes: Vec<String> =
+            rings.flat_map(|(ring, rearms)| losses(ring, rearms)).collect();
         if let Some(bpf) = &self.bpf
             && let Ok(counters) = bpf.counters()
         {
@@ -96,7 +103,7 @@ impl Observer {
 }
 
 /// What one worker's ring and shim lost, a sentence each.
-fn losses(ring: &WorkerRing) -> Vec<String> {
+fn losses(ring: &WorkerRing, rearms: u64) -> Vec<String> {
     let (pid, status) = (ring.pid(), ring.status());
     [
         (status.lost, "records found the ring full"),
@@ -105,6 +112,8 @@ fn losses(ring: &WorkerRing) -> Vec<String> {
         (ring.abandoned(), "records were never completed by their thread"),
         (status.names_full, "kernels have no name: the name area is full"),
         (status.graphs_full, "graph nodes found the graph table full"),
+        // The first is told when it happens.
+        (rearms.saturating_sub(1), "more times its observation was started over"),
         (status.panics, "panics were caught in the shim, which turned itself off"),
     ]
     .into_iter()

@@ -79,7 +79,14 @@ impl Observer {
                     chain(&error)
                 ))?;
             }
-            self.targets.push(Target::new(key, info, start_time, Interest::Engine, None));
+            self.targets.push(Target::new(
+                key,
+                info,
+                start_time,
+                Interest::Engine,
+                None,
+                Level::Dormant,
+            ));
         }
         Ok(())
     }
@@ -126,7 +133,8 @@ impl Observer {
         if ring.is_some() {
             self.feed(Input::Attached { process: key, at: now() })?;
         }
-        let mut target = Target::new(key, info, start_time, Interest::Selected, ring);
+        let mut target =
+            Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
         self.attach_programs(&mut target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
@@ -188,19 +196,18 @@ impl Observer {
                 )),
             }
         }
-        if target.ring.is_some() {
-            if self.settings.verify {
-                let driver = shim::library_with(pid, "cuLaunchKernel", "libcuda.so");
-                match driver {
-                    Ok(Some(driver)) => match bpf.attach_verify(pid, &driver) {
-                        Ok(_probes) => target.verified = true,
-                        Err(error) => problems
-                            .push(format!("Process {pid} is not verified: {}.", chain(&error))),
-                    },
-                    _ => problems.push(format!(
-                        "Process {pid} is not verified: no driver library is mapped."
-                    )),
-                }
+        if target.ring.is_some() && self.settings.verify {
+            let driver = shim::library_with(pid, "cuLaunchKernel", "libcuda.so");
+            match driver {
+                Ok(Some(driver)) => match bpf.attach_verify(pid, &driver) {
+                    Ok(_probes) => target.verified = true,
+                    Err(error) => {
+                        let error = chain(&error);
+                        problems.push(format!("Process {pid} is not verified: {error}."));
+                    }
+                },
+                _ => problems
+                    .push(format!("Process {pid} is not verified: no driver library is mapped.")),
             }
         }
         problems.into_iter().try_for_each(|problem| self.note(problem))
@@ -230,7 +237,7 @@ impl Observer {
         self.verifications.extend(self.verification(&target));
         if let Some(ring) = &target.ring {
             ring.ask(Level::Dormant, 0);
-            self.note_ring_losses(ring)?;
+            self.note_ring_losses(ring, target.rearms)?;
             self.past_drops = self.past_drops.plus(Drops::of(ring));
         }
         if let Some(bpf) = &mut self.bpf
