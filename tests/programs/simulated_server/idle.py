@@ -29,31 +29,38 @@ CAUSES = (
 
 
 class Sleeps:
-    """When this process's first thread may have slept, and how long it did at least.
+    """When this process's first thread may have slept, and how long it did.
 
-    Off the CPU = elapsed - CPU time; of that, the scheduler says how long the thread was ready and
-    had to wait for a CPU.
+    Asleep = elapsed - CPU time - time ready and without a CPU, which the scheduler tells.
     """
 
     def __init__(self, folder):
         self._folder = folder
-        self._list = []
         self._statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        self._waits = []
+        # Locks and page faults, between two waits.
+        self._elsewhere = []
+        self._now = self._read()
 
-    def _ready_ns(self):
-        return int(os.pread(self._statistics, 100, 0).split()[1])
+    def _read(self):
+        ready = int(os.pread(self._statistics, 100, 0).split()[1])
+        return time.monotonic_ns(), ready + time.thread_time_ns()
+
+    def _add(self, to):
+        (before, awake_before), self._now = self._now, self._read()
+        after, awake = self._now
+        to.append((before, after, max(0, after - before - awake + awake_before)))
 
     def around(self, wait):
-        before, ready, ran = time.monotonic_ns(), self._ready_ns(), time.thread_time_ns()
+        self._add(self._elsewhere)
         value = wait()
-        ran, ready = time.thread_time_ns() - ran, self._ready_ns() - ready
-        after = time.monotonic_ns()
-        self._list.append((before, after, max(0, after - before - ran - ready)))
+        self._add(self._waits)
         return value
 
     def write(self):
+        self._add(self._elsewhere)
         with open(os.path.join(self._folder, f"{os.getpid()}.sleeps"), "w") as file:
-            json.dump(self._list, file)
+            json.dump({"waits": self._waits, "elsewhere": self._elsewhere}, file)
 
 
 def spin(ns):
@@ -144,7 +151,7 @@ class Worker:
             self._here.record(self._made, self._stream)
             self._launch(COVER_NS)
             # The device must not fall behind the host: what is queued is no gap.
-            self._here.wait_on_host(self._made)
+            self._sleeps.around(lambda: self._here.wait_on_host(self._made))
             os.write(self._answers, b"done\n")
         self._here.synchronize()
         self._sleeps.write()
@@ -183,8 +190,8 @@ class Worker:
 
     def launch_latency(self):
         """Kernels so short that each ends before the next, launched behind it, can start."""
-        self._here.synchronize()
-        for _ in range(200):
+        self._sleeps.around(self._here.synchronize)
+        for _ in range(20):
             self._launch(2_000)
 
     def dependency(self):
@@ -197,7 +204,7 @@ class Worker:
     def sync(self):
         """The host waits for the other device, then launches."""
         self._launch_on_peer()
-        self._here.synchronize_stream(self._peer_stream)
+        self._sleeps.around(lambda: self._here.synchronize_stream(self._peer_stream))
         self._launch(MS // 5)
 
     def host_bound(self):

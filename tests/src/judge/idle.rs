@@ -7,11 +7,12 @@
 //!
 //! Of threads that sleep, a program says from when to when and for how long in all. The longest
 //! stretch is the bracket's wide end; the narrow one leaves out at each end all the time the thread
-//! was not asleep in it.
+//! was not asleep in it. What it slept elsewhere, on a lock or a page, is known by its length only.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use serde::Deserialize;
 use sim_truth::{Effect, Outcome, Truth};
 
 use crate::judge::report::{Device, Report};
@@ -109,6 +110,13 @@ const fn end(span: Span, which: usize) -> u64 {
     if which == 0 { span.0 } else { span.1 }
 }
 
+/// A program's own account of its first thread.
+#[derive(Debug, Deserialize)]
+struct Sleeps {
+    waits: Vec<(u64, u64, u64)>,
+    elsewhere: Vec<(u64, u64, u64)>,
+}
+
 /// Everything known about one run.
 #[derive(Debug, Default)]
 pub struct Idle {
@@ -116,6 +124,8 @@ pub struct Idle {
     waits: Vec<Wait>,
     /// When all of a launching thread and its engine cores slept: at most, and at least.
     asleep: [Vec<Span>; 2],
+    /// Where it or an engine core slept beside that, and for how long.
+    strays: Vec<(u64, u64, u64)>,
     /// The profiler was told of no thread's sleep.
     blind: bool,
 }
@@ -141,13 +151,14 @@ impl Idle {
                 path: path.clone(),
                 source,
             })?;
-            let list: Vec<(u64, u64, u64)> =
+            let sleeps: Sleeps =
                 serde_json::from_str(&text).map_err(|error| JudgeError::Parse {
                     what: "a program's sleeps",
                     path: path.clone(),
                     message: error.to_string(),
                 })?;
-            let own = brackets(&list);
+            let own = brackets(&sleeps.waits);
+            idle.strays.extend(sleeps.elsewhere.iter().filter(|stray| stray.2 >= SHORT_SLEEP_NS));
             together = Some(match together {
                 None => own,
                 Some(others) => [both(&others[0], &own[0]), both(&others[1], &own[1])],
@@ -209,6 +220,12 @@ impl Idle {
         if rest.0 < rest.1 {
             causes.any(rest.1 - rest.0);
         }
+        let here = self.strays.iter().filter(|stray| stray.0 < until && from < stray.1);
+        let astray: u64 = here.map(|stray| stray.2).sum();
+        let late = &mut causes.bounds[HOST_BOUND];
+        let moved = astray.min(late.most);
+        late.least = late.least.saturating_sub(astray);
+        causes.bounds[NO_REQUESTS].most += moved;
         causes
     }
 
