@@ -2,18 +2,18 @@
 //! nobody saw is never called idle, and everything that was seen stays exact.
 
 use std::fs;
-use std::path::Path;
 
 use rustix::process::Signal;
 use sim_truth::Outcome;
 use warplens_tests::harness::agent::record;
 use warplens_tests::harness::server::Run;
+use warplens_tests::harness::wait;
 use warplens_tests::judge::Verdict;
 use warplens_tests::judge::sweep::{Interval, sweep};
 use warplens_tests::judge::truth::{GroundTruth, Piece};
 use warplens_tests::{judge, require};
 
-use super::{LIMIT, judged, report};
+use super::{LIMIT, daemon, judged, report};
 
 /// Kernels of a replayed graph a second: 40 replays of 25 nodes.
 const NODES_A_SECOND: u64 = 1000;
@@ -74,16 +74,10 @@ impl Recorded {
         let empty = |seen| sweep(&intervals(seen), &[], &[], window, window.0).idle;
         let hidden = empty(true) - empty(false);
         let part = |class: &str| device["exclusive_ns"][class].as_u64().unwrap();
-        assert!(hidden > 100_000_000, "only {hidden} ns ran unseen: the scenario shows nothing");
+        assert!(hidden > 20_000_000, "only {hidden} ns ran unseen: the scenario shows nothing");
         assert!(part("idle") <= empty(false), "idle {} of {} ns", part("idle"), empty(false));
         assert!(part("unobserved") >= hidden, "{} of {hidden} ns", part("unobserved"));
         assert_eq!(part("idle") + part("unobserved"), empty(true));
-        // The gaps that are listed hold no work, seen or not.
-        for gap in device["idle_gaps"].as_array().into_iter().flatten() {
-            let (from, to) = (gap["start_ns"].as_u64().unwrap(), gap["end_ns"].as_u64().unwrap());
-            let inside = pieces.iter().find(|piece| piece.start < to && piece.end > from);
-            assert!(inside.is_none(), "{gap} holds {inside:?}");
-        }
     }
 
     fn notes(&self) -> String {
@@ -126,11 +120,23 @@ fn a_worker_that_does_not_recover_is_left_alone() {
     assert!(notes.contains("2 more times"), "{notes}");
 }
 
-/// A scrape says what the guard did.
-pub(super) fn counters(scrape: &str) -> (f64, f64) {
-    let value = |name: &str| -> f64 {
-        let line = scrape.lines().find(|line| line.starts_with(name)).unwrap();
-        line.rsplit_once(' ').unwrap().1.parse().unwrap()
-    };
-    (value("warplens_rearms_total"), value("warplens_guard_fallbacks_total"))
+#[test]
+fn the_daemon_counts_what_its_guard_did() {
+    require!(E2e);
+    let exhaust = (NODES_A_SECOND / 2).to_string();
+    let run = Run::new(1).unwrap().with_shim().unwrap().with("WARPLENS_SIM_EXHAUST", &exhaust);
+    let (mut agent, address) = daemon::start(&run);
+    let mut worker = run.work(&["--seconds", "0", "--rate", "400", "--graphs", "40"]).unwrap();
+    let rearmed = wait::until(LIMIT, || {
+        let (_, scrape) = daemon::get(&address, "/metrics")?;
+        let line = scrape.lines().find(|line| line.starts_with("warplens_rearms_total "))?;
+        let (_, count) = line.rsplit_once(' ')?;
+        (count.parse::<f64>().ok()? >= 1.0).then_some(scrape)
+    });
+    let scrape = rearmed.expect("the guard never acted");
+    assert!(scrape.contains("\nwarplens_guard_fallbacks_total 0"), "{scrape}");
+    for child in [&mut agent, &mut worker] {
+        child.signal(Signal::TERM);
+        assert_eq!(child.wait(LIMIT).unwrap().code, 0);
+    }
 }
