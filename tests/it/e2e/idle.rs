@@ -7,15 +7,19 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use warplens_tests::harness::agent::{record, warplens};
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::Child;
 use warplens_tests::harness::server::Run;
 use warplens_tests::judge::idle::{self, Bounds, Causes};
+use warplens_tests::judge::kernels::Busy;
 use warplens_tests::judge::report::Device;
-use warplens_tests::require;
+use warplens_tests::judge::sweep::{Interval, instant_after_gaps, sweep};
+use warplens_tests::judge::truth::{GroundTruth, Piece};
+use warplens_tests::{judge, require};
 
-use super::{LIMIT, assert_exact, assert_recorded, judged};
+use super::{LIMIT, assert_exact, assert_recorded, judged, report};
 
 /// A running server that is idle for the given causes.
 struct Idler {
@@ -162,6 +166,53 @@ fn without_thread_states_long_lulls_have_no_known_cause() {
     assert!(ended.stderr.contains("thread states"), "{ended:?}");
     let report = fs::read_to_string(out.join("report.md")).unwrap();
     assert!(report.contains("never called no_requests"), "{report}");
+}
+
+/// The server that looks like vLLM's, with two workers: nobody asks it for anything for half a second
+/// at a time.
+#[test]
+fn lulls_of_a_server_are_told_from_its_busy_time() {
+    require!(E2e);
+    let run = Run::new(2).unwrap().with_shim().unwrap();
+    let arguments = ["--rate", "6000", "--single-rate", "1500", "--seed", "5", "--lull", "0.5"];
+    let mut server = run.serve(&arguments).unwrap();
+    let (ended, out) = record(server.pid(), 8, run.folder(), "out").unwrap();
+    let stopped = server.stop().unwrap();
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    assert_recorded(&run, &ended, &out, "lulls");
+    // Between two steps, too, the engine has nothing to schedule until the clock says so.
+    let unasked: Vec<(u64, u64)> = stopped
+        .stdout
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|line| line["event"] == "lull")
+        .flat_map(|line| serde_json::from_value::<Vec<(u64, u64)>>(line["unasked"].clone()).unwrap())
+        .collect();
+    let truth = GroundTruth::read(&run.truth()).unwrap();
+    let report = report(&out);
+    for device in report["devices"].as_array().unwrap() {
+        let edge = |name: &str| device["window"][name].as_u64().unwrap();
+        let window = (edge("start_ns"), edge("end_ns"));
+        let digits = judge::report::digits(device["uuid"].as_str().unwrap());
+        // What of that time the device was idle.
+        let busy = |seen: &Piece| Interval { start: seen.start, end: seen.end, busy: Busy::Other };
+        let ran = truth.devices[&digits].iter().filter(|piece| piece.visible());
+        let pieces: Vec<Interval> = ran.map(busy).collect();
+        let unobserved = device["exclusive_ns"]["unobserved"].as_u64().unwrap();
+        let drained = instant_after_gaps(&pieces, window, unobserved);
+        let idle = |more: &[(u64, u64)]| {
+            let more = more.iter().map(|&(start, end)| Interval { start, end, busy: Busy::Other });
+            let all: Vec<Interval> = pieces.iter().copied().chain(more).collect();
+            sweep(&all, &[], &[], (drained, window.1), drained).idle
+        };
+        let expected = idle(&[]) - idle(&unasked);
+        let told = device["idle_cause_ns"]["no_requests"].as_u64().unwrap();
+        println!("{told} of {expected} ns without requests: {}", device["idle_cause_ns"]);
+        assert!(expected > 2_000_000_000, "{expected}");
+        // The way of a step from the engine to the worker and back is short beside a lull.
+        assert!(told.abs_diff(expected) * 20 < expected, "{told} instead of {expected} ns");
+        assert_eq!(device["idle_cause_ns"]["unknown"], 0);
+    }
 }
 
 /// The same command with every capability but those to look at processes taken away.
