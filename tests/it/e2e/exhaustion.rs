@@ -27,8 +27,7 @@ struct Recorded {
 /// Records a worker for `seconds` whose device has room for so many graph nodes.
 fn record_exhausted(exhaust: &str, seconds: u32) -> Recorded {
     let run = Run::new(1).unwrap().with_shim().unwrap().with("WARPLENS_SIM_EXHAUST", exhaust);
-    let mut worker =
-        run.work(&["--seconds", "0", "--rate", "400", "--graphs", "40"]).unwrap();
+    let mut worker = run.work(&["--seconds", "0", "--rate", "400", "--graphs", "40"]).unwrap();
     let (ended, out) = record(worker.pid(), seconds, run.folder(), "out").unwrap();
     worker.signal(Signal::TERM);
     worker.wait(LIMIT).unwrap();

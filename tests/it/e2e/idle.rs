@@ -21,6 +21,8 @@ use warplens_tests::{judge, require};
 
 use super::{LIMIT, assert_exact, assert_recorded, judged, report};
 
+type Span = (u64, u64);
+
 /// A running server that is idle for the given causes.
 struct Idler {
     run: Run,
@@ -31,7 +33,11 @@ struct Idler {
 impl Idler {
     fn start(causes: &[&str], more: &[&str]) -> Self {
         let needs_peer = causes.iter().any(|cause| ["sync", "dependency"].contains(cause));
-        let run = Run::new(if needs_peer { 2 } else { 1 }).unwrap().with_shim().unwrap().with("WARPLENS_KEEP_FD", "1");
+        let run = Run::new(if needs_peer { 2 } else { 1 })
+            .unwrap()
+            .with_shim()
+            .unwrap()
+            .with("WARPLENS_KEEP_FD", "1");
         let sleeps = run.folder().join("sleeps");
         fs::create_dir(&sleeps).unwrap();
         let mut command = run.command(Path::new("python3")).unwrap();
@@ -180,14 +186,17 @@ fn lulls_of_a_server_are_told_from_its_busy_time() {
     let stopped = server.stop().unwrap();
     assert_eq!(stopped.code, 0, "{stopped:?}");
     assert_recorded(&run, &ended, &out, "lulls");
+    let mut lulls: Vec<Span> = Vec::new();
     // Between two steps, too, the engine has nothing to schedule until the clock says so.
-    let unasked: Vec<(u64, u64)> = stopped
-        .stdout
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|line| line["event"] == "lull")
-        .flat_map(|line| serde_json::from_value::<Vec<(u64, u64)>>(line["unasked"].clone()).unwrap())
-        .collect();
+    let mut unasked: Vec<Span> = Vec::new();
+    for line in stopped.stdout.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if line["event"] == "lull" {
+            lulls.push(serde_json::from_value(line["lull"].clone()).unwrap());
+            let more: Vec<Span> = serde_json::from_value(line["unasked"].clone()).unwrap();
+            unasked.extend(more);
+        }
+    }
     let truth = GroundTruth::read(&run.truth()).unwrap();
     let report = report(&out);
     for device in report["devices"].as_array().unwrap() {
@@ -200,18 +209,22 @@ fn lulls_of_a_server_are_told_from_its_busy_time() {
         let pieces: Vec<Interval> = ran.map(busy).collect();
         let unobserved = device["exclusive_ns"]["unobserved"].as_u64().unwrap();
         let drained = instant_after_gaps(&pieces, window, unobserved);
-        let idle = |more: &[(u64, u64)]| {
+        let idle = |more: &[Span]| {
             let more = more.iter().map(|&(start, end)| Interval { start, end, busy: Busy::Other });
             let all: Vec<Interval> = pieces.iter().copied().chain(more).collect();
             sweep(&all, &[], &[], (drained, window.1), drained).idle
         };
-        let expected = idle(&[]) - idle(&unasked);
-        let told = device["idle_cause_ns"]["no_requests"].as_u64().unwrap();
-        println!("{told} of {expected} ns without requests: {}", device["idle_cause_ns"]);
-        assert!(expected > 2_000_000_000, "{expected}");
-        // The way of a step from the engine to the worker and back is short beside a lull.
-        assert!(told.abs_diff(expected) * 20 < expected, "{told} instead of {expected} ns");
-        assert_eq!(device["idle_cause_ns"]["unknown"], 0);
+        let (least, most) = (idle(&[]) - idle(&lulls), idle(&[]) - idle(&unasked));
+        let cause = |name: &str| device["idle_cause_ns"][name].as_u64().unwrap();
+        let told = cause("no_requests");
+        println!("{told} of {least} to {most} ns: {}", device["idle_cause_ns"]);
+        assert!(least > 1_000_000_000, "{lulls:?}");
+        // Whoever falls asleep takes a moment, and on a busy machine a longer one; a lull before
+        // the first launch has nobody it waits for.
+        assert!(told + cause("unknown") > least / 100 * 95, "{told} of at least {least} ns");
+        // The worker may sleep for a moment within a step, too.
+        assert!(told < most / 100 * 105, "{told} of at most {most} ns");
+        assert!(cause("unknown") < 600_000_000);
     }
 }
 

@@ -116,8 +116,9 @@ class EngineCore:
 
     def _lull(self):
         """The queue of requests is empty; the workers wait for a step."""
+        begin = time.monotonic_ns()
         self._sleep_until(time.monotonic() + self._options.lull)
-        say(event="lull", pid=os.getpid(), unasked=self._unasked)
+        say(event="lull", pid=os.getpid(), lull=(begin, time.monotonic_ns()), unasked=self._unasked)
         self._unasked = []
 
     def step(self, elapsed):
@@ -164,7 +165,7 @@ class EngineCore:
             os.close(commands)
         statuses = wait_all([pid for pid, _, _ in self._workers], STOP_SECONDS)
         if self._options.lull:
-            say(event="lull", pid=os.getpid(), unasked=self._unasked)
+            say(event="lull", pid=os.getpid(), lull=(0, 0), unasked=self._unasked)
         say(
             event="end",
             process="VLLM::EngineCore",

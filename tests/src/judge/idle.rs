@@ -296,7 +296,11 @@ impl Idle {
                 }
                 None if inside(&syncs) => SYNC,
                 None if inside(&asleep) => NO_REQUESTS,
-                None if self.blind && next_to_launch(at).is_some_and(|piece| enter(piece) - begin > BLIND_NS) => UNKNOWN,
+                None if self.blind
+                    && next_to_launch(at).is_some_and(|piece| enter(piece) - begin > BLIND_NS) =>
+                {
+                    UNKNOWN
+                }
                 None => HOST_BOUND,
             };
             split[cause] += to - at;
@@ -524,12 +528,11 @@ mod tests {
     #[test]
     fn a_bracket_is_as_wide_as_what_the_simulator_does_not_know() {
         let mut idle = Idle::default();
-        let pieces = vec![piece(0, 10, (0, 0)), piece(5 * MS, 6 * MS, (5 * MS - 900, 5 * MS - 400))];
+        let pieces =
+            vec![piece(0, 10, (0, 0)), piece(5 * MS, 6 * MS, (5 * MS - 900, 5 * MS - 400))];
         idle.devices.insert("d".to_owned(), pieces);
-        let expected = [
-            ("host_bound", (5 * MS - 910, 5 * MS - 410)),
-            ("launch_latency", (400, 900)),
-        ];
+        let expected =
+            [("host_bound", (5 * MS - 910, 5 * MS - 410)), ("launch_latency", (400, 900))];
         assert_eq!(exact(&idle, 0, 6 * MS), expected.into_iter().collect());
     }
 
