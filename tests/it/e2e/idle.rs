@@ -56,6 +56,7 @@ impl Idler {
     }
 
     /// The first device, whose gaps were made.
+    #[expect(clippy::print_stdout, reason = "the figures behind a verdict, shown where it fails")]
     fn judge(&self, out: &Path, sleeps: Option<&Path>) -> (Device, Causes) {
         let judged = idle::judge(&self.run.truth(), sleeps, &out.join("report.json")).unwrap();
         let (device, causes) = judged.into_iter().next().unwrap();
