@@ -31,11 +31,11 @@ const SLEEPING: u64 = 0x3;
 /// state (from 5.18 on; before that the kernel refuses to attach a program that reads it).
 #[raw_tracepoint(tracepoint = "sched_switch")]
 pub fn thread_switch(ctx: RawTracePointContext) -> u32 {
-    let preempted: u64 = ctx.arg(0);
+    // A C `bool` in a 64-bit slot: only the low byte is defined.
+    let preempted = ctx.arg::<u64>(0) & 0xff != 0;
     let next: u64 = ctx.arg(2);
     let state: u64 = ctx.arg(3);
-    // A C `bool` in a 64-bit slot: only the low byte is defined. The state is 32 bits wide.
-    if preempted & 0xff == 0 && state & SLEEPING != 0 {
+    if !preempted && state & SLEEPING != 0 {
         leaves(Task::current());
     }
     comes(next);
