@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, HashMap};
 use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
-use analysis::event::{Event, ProcessInfo};
+use analysis::event::{Blocked, Event, ProcessInfo};
 use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
@@ -36,6 +36,9 @@ const NOTES_MAX: usize = 256;
 /// Processes known at once: workers of a full node, many times over.
 const PROCESSES_MAX: usize = 1 << 16;
 
+/// Launching threads whose kernel number is told. A worker launches from two or three.
+const THREADS_MAX: usize = 1 << 16;
+
 /// Feeds a session and keeps what its outputs need.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -46,6 +49,9 @@ pub struct Pipeline {
     processes: HashMap<ProcessKey, ProcessInfo>,
     /// The process that had this PID last.
     by_pid: HashMap<u32, ProcessKey>,
+    /// Kernel's number of a shim's thread, as the session was told.
+    threads: HashMap<(ProcessKey, u32), Thread>,
+    threads_refused: u64,
     notes_refused: u64,
     processes_refused: u64,
     cpu_without_stack: u64,
@@ -73,6 +79,8 @@ impl Pipeline {
             cpu: BTreeMap::new(),
             processes: HashMap::new(),
             by_pid: HashMap::new(),
+            threads: HashMap::new(),
+            threads_refused: 0,
             notes_refused: 0,
             processes_refused: 0,
             cpu_without_stack: 0,
@@ -181,6 +189,10 @@ impl Pipeline {
                 self.processes_refused,
                 "processes found the process table full: they are not counted",
             ),
+            (
+                self.threads_refused,
+                "launching threads found the thread table full: idle time behind their launches is explained without their state",
+            ),
             (self.cpu_without_stack, "CPU samples came without a stack: they are left out"),
             (self.notes_refused, "further notes are not listed"),
         ];
@@ -234,10 +246,11 @@ impl Pipeline {
 
     fn kernel_event(&mut self, event: KernelEvent) {
         match event {
-            KernelEvent::LaunchStack { tgid, correlation, addresses, .. } => {
+            KernelEvent::LaunchStack { tgid, tid, thread, correlation, addresses, .. } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
+                self.name_thread(process, thread, Thread(tid));
                 // Without addresses or room the sample is missing, and the session counts that.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
                     self.session.ingest(Event::LaunchStack { process, correlation, stack });
@@ -256,9 +269,28 @@ impl Pipeline {
                     None => self.cpu_without_stack += 1,
                 }
             }
+            KernelEvent::Wait { tgid, tid, from, to } => {
+                if let Some(process) = self.process_of(tgid) {
+                    self.session.ingest(Event::Blocked(Blocked { process, tid, from, to }));
+                }
+            }
             // Discovery and the end of processes are told by `Process` and `Ended`.
             KernelEvent::Exec { .. } | KernelEvent::Exit { .. } => {}
         }
+    }
+
+    /// Only launch stacks know both numbers of a thread.
+    fn name_thread(&mut self, process: ProcessKey, thread: u32, tid: Thread) {
+        let key = (process, thread);
+        if self.threads.get(&key) == Some(&tid) {
+            return;
+        }
+        if self.threads.len() >= THREADS_MAX && !self.threads.contains_key(&key) {
+            self.threads_refused += 1;
+            return;
+        }
+        self.threads.insert(key, tid);
+        self.session.ingest(Event::Thread { process, thread, tid });
     }
 
     fn process_of(&mut self, pid: u32) -> Option<ProcessKey> {

@@ -64,6 +64,8 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
             (Dropped::Graphs, answer.drops.graphs),
         ],
         windows: answer.windows,
+        rearms: answer.guarded.rearms,
+        guard_fallbacks: answer.guarded.fallbacks,
         ..prometheus::Health::default()
     };
     match context.exporter.lock().await.render(&answer.capture, &health) {

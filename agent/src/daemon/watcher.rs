@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::capture::Capture;
 use crate::commands::screen;
-use crate::observe::{Drops, ObserveError, Observer, Refused, now};
+use crate::observe::{Drops, Guarded, ObserveError, Observer, Refused, now};
 use crate::output::prometheus::{SlidingWindows, WindowShares};
 
 /// Between two rounds.
@@ -31,6 +31,7 @@ pub struct Answer {
     pub drops: Drops,
     /// How each device spent its latest time.
     pub windows: Vec<WindowShares>,
+    pub guarded: Guarded,
 }
 
 /// What the observing thread tells without being asked.
@@ -160,7 +161,12 @@ fn watch(
             windows.add(now().0, &capture.report.devices);
             let shares = windows.latest(now().0);
             // Whoever asked may have gone away.
-            let _gone = question.send(Answer { capture, drops: observer.drops(), windows: shares });
+            let _gone = question.send(Answer {
+                capture,
+                drops: observer.drops(),
+                windows: shares,
+                guarded: observer.guarded(),
+            });
         }
     }
     observer.finish().map(drop)

@@ -134,6 +134,18 @@ fn agent(capture: &Capture, health: &Health) -> Vec<Family> {
                 .collect(),
         },
         Family {
+            name: "warplens_rearms",
+            help: "Workers switched off and on again because their records came without timestamps.",
+            kind: FamilyKind::Counter,
+            series: vec![(Vec::new(), number(health.rearms))],
+        },
+        Family {
+            name: "warplens_guard_fallbacks",
+            help: "Workers left unobserved for ten minutes because switching off and on did not help.",
+            kind: FamilyKind::Counter,
+            series: vec![(Vec::new(), number(health.guard_fallbacks))],
+        },
+        Family {
             name: "warplens_collector_success",
             help: "Whether the last turn of a source of data succeeded.",
             kind: FamilyKind::Gauge,

@@ -32,6 +32,10 @@ pub struct Health {
     pub collectors: Vec<(&'static str, bool)>,
     /// What was dropped so far, by where. Only grows.
     pub dropped: Vec<(Dropped, u64)>,
+    /// Workers switched off and on again because their records came without timestamps. Only grows.
+    pub rearms: u64,
+    /// Workers left alone because that did not help. Only grows.
+    pub guard_fallbacks: u64,
     /// What is known of a worker beside its process.
     pub workers: HashMap<ProcessKey, WorkerLabels>,
     /// Shares of the last seconds and minutes.

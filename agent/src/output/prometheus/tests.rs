@@ -7,6 +7,8 @@ fn health() -> Health {
     Health {
         collectors: vec![("bpf", true), ("shim", false)],
         dropped: vec![(Dropped::BpfRing, 3), (Dropped::ShimRing, 0), (Dropped::Cupti, 4)],
+        rearms: 2,
+        guard_fallbacks: 1,
         workers: HashMap::from([(
             ProcessKey(0),
             WorkerLabels { model_name: "a \"model\"\\".to_owned(), ..WorkerLabels::default() },
