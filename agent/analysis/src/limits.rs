@@ -60,6 +60,13 @@ pub(crate) const STREAMS: usize = 4096;
 /// Executed graphs of one process whose size is remembered. vLLM captures about 70.
 pub(crate) const GRAPHS: usize = 1 << 16;
 
+/// Entries of one process's graph table: as many as a shim keeps.
+pub(crate) const GRAPH_ENTRIES: usize = 1 << 19;
+
+/// Of those, entries that nodes may take: the rest is kept for updates, without which nodes would be
+/// followed to the wrong stack.
+pub(crate) const GRAPH_NODE_ENTRIES: usize = GRAPH_ENTRIES - (1 << 12);
+
 /// Distinct kernel names of a session: the names area of a shim holds about 20 000.
 pub(crate) const NAMES: usize = 1 << 17;
 
