@@ -175,7 +175,7 @@ fn a_stack_that_did_not_come_in_time_tells_nodes_apart_no_more() {
 
 /// A change a hostile worker may claim.
 fn change([kind, a, b, c]: [u8; 4]) -> GraphChange {
-    let (node, graph, original_node) = (a.into(), b.into(), c.into());
+    let (node, graph, original_node) = (u64::from(a) + 1, b.into(), u64::from(c) + 1);
     match kind % 7 {
         0 => GraphChange::NodeCreated { node, graph },
         1 | 2 => GraphChange::NodeCloned { node, graph, original_node, original_graph: 0 },
