@@ -244,7 +244,9 @@ mod tests {
                 (80, &11_u32.to_ne_bytes()),
             ],
         );
-        let Some(words) = translate(22, Fields::WithSource, &bytes, 0, |_| 0) else { panic!("not translated") };
+        let Some(words) = translate(22, Fields::WithSource, &bytes, 0, |_| 0) else {
+            panic!("not translated")
+        };
         let copy: CopyRecord = zerocopy::transmute!(words);
         assert_eq!((copy.copy_kind, copy.bytes_low, copy.bytes_high), (10, 0x3456_789a, 0x12));
         assert_eq!((copy.correlation, copy.graph_node, copy.graph), (8, 9, 11));

@@ -110,7 +110,9 @@ fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
         behind = offset + KIND + 4;
         // SAFETY: `offset + 4 <= valid`, records are 8-byte aligned.
         let kind = unsafe { record.wrapping_add(KIND).cast::<u32>().read_unaligned() };
-        let Some(needed) = activity::needed(kind, shim.fields).filter(|&needed| needed <= valid - offset) else {
+        let Some(needed) =
+            activity::needed(kind, shim.fields).filter(|&needed| needed <= valid - offset)
+        else {
             foreign += 1;
             continue;
         };

@@ -17,9 +17,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::{
-    CAPTURE_WORDS, DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS,
-};
+use crate::limits::{CAPTURE_WORDS, DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 
 /// Name of the memfd; `/proc/PID/maps` shows it as `/memfd:warplens-ring (deleted)`.
 pub const MEMFD_NAME: &str = "warplens-ring";

@@ -8,8 +8,8 @@ use crate::ids::{NameId, Ns};
 use crate::limits::{CELLS, NAMES, RANGES, STACKS, STREAMS};
 use crate::process::Process;
 use crate::report::{
-    DeviceReport, IdleCause, KernelTotal, Report, StackTime, StepReport, StreamReport,
-    Window, WorkerReport,
+    DeviceReport, IdleCause, KernelTotal, Report, StackTime, StepReport, StreamReport, Window,
+    WorkerReport,
 };
 use crate::session::Session;
 use crate::timeline::device::Device;

@@ -81,8 +81,7 @@ fn kernel(process: ProcessKey, record: &KernelRecord) -> Work {
 
 fn copy(process: ProcessKey, record: &CopyRecord) -> Work {
     let bytes = u64::from(record.bytes_high) << 32 | u64::from(record.bytes_low);
-    let (graph_node, source_node) =
-        nodes(record.graph_node, record.flags & WORK_SOURCE_NODE != 0);
+    let (graph_node, source_node) = nodes(record.graph_node, record.flags & WORK_SOURCE_NODE != 0);
     let kind = if record.kind == record_kind::MEMSET {
         WorkKind::Memset { bytes }
     } else {

@@ -148,9 +148,7 @@ impl Graphs {
                 None => Origin::Entry(entry),
             },
             None if is_past(self.nodes_full) => Origin::Site(CaptureSite::TableFull),
-            Some(Meaning { since: _, entry: None }) | None => {
-                Origin::Site(CaptureSite::BeforeShim)
-            }
+            Some(Meaning { since: _, entry: None }) | None => Origin::Site(CaptureSite::BeforeShim),
         }
     }
 

@@ -6,10 +6,11 @@ use std::collections::HashSet;
 
 use crate::defect::{Defect, Table};
 use crate::event::{LaunchKind, SyncScope};
+use crate::graphs::Origin;
 use crate::limits::{GRAPH_ENTRIES, GRAPHS, SYNCS, THREADS};
 use crate::process::{Batch, Process, RawWork};
 use crate::samples::{Attributed, Place};
-use crate::session::Session;
+use crate::session::{Mode, Session};
 use crate::slice::{LaunchSlice, Slice};
 use crate::timeline::cells::Source;
 use crate::timeline::device::{Device, Pending, Spent};
@@ -154,7 +155,11 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
         let launched = if enter > 0 { enter } else { work.start };
         let source = Source {
             graph: work.place.graph,
-            origin: process.graphs.origin(work.place, launched),
+            origin: match session.options.mode {
+                Mode::Marked => process.graphs.origin(work.place, launched),
+                // A trace has no graph table to miss a node in.
+                Mode::Whole => Origin::None,
+            },
         };
         let cell = device.cells.of(attachment.worker, named.id, named.kind, source);
         let sampled = origin.is_some_and(|origin| origin.sampled);

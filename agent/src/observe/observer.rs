@@ -6,8 +6,10 @@ mod refused;
 
 use std::time::{Duration, Instant};
 
+use analysis::decode::{self, KernelEvent};
 use analysis::ids::Ns;
 use thiserror::Error;
+use wire::kernel::event_kind;
 use wire::shim::{Level, OffReason, Payload};
 
 use super::devices::Devices;
@@ -18,7 +20,7 @@ use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
 use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::recording::{WriteError, Writer};
-use crate::shim::WorkerRing;
+use crate::shim::{GraphNews, WorkerRing};
 use crate::symbols::Symbols;
 pub use losses::Drops;
 pub use refused::Refused;
@@ -250,7 +252,25 @@ impl Observer {
         };
         let mut events = Vec::new();
         bpf.poll(|bytes| events.push(bytes.to_vec()));
-        events.into_iter().try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))
+        events.into_iter().try_for_each(|bytes| {
+            self.keep_capture(&bytes);
+            self.feed(Input::KernelEvent(bytes))
+        })
+    }
+
+    /// Leaves the stack of a captured node with its worker, for agents after this one.
+    fn keep_capture(&mut self, bytes: &[u8]) {
+        let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
+        if kind != Some(event_kind::CAPTURE_STACK) {
+            return;
+        }
+        if let Ok(KernelEvent::CaptureStack { tgid, entry, addresses }) =
+            decode::kernel_event(bytes)
+            && let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid)
+            && let Some(ring) = &mut target.ring
+        {
+            ring.keep_capture(entry, &addresses);
+        }
     }
 
     fn drain_ring(&mut self, index: usize) -> Result<(), ObserveError> {
@@ -288,6 +308,14 @@ impl Observer {
         let mut names = Vec::new();
         records.clear();
         drain(ring, &mut records, &mut names);
+        // After the records, so that whatever they refer to is among the entries.
+        let GraphNews { first, entries, stacks } = ring.graph_news();
+        if !entries.is_empty() {
+            self.feed(Input::Graphs { process, first, entries })?;
+        }
+        for (entries, addresses) in stacks {
+            self.feed(Input::CaptureStack { process, entries, addresses })?;
+        }
         for (id, name) in names {
             self.feed(Input::Name { process, id, name })?;
         }

@@ -3,7 +3,7 @@
 
 use analysis::classify::{Class, Kind};
 use analysis::ids::ProcessKey;
-use analysis::report::DeviceReport;
+use analysis::report::{CaptureSite, DeviceReport};
 
 use super::words;
 use crate::capture::{Capture, Frame, Stack};
@@ -12,6 +12,18 @@ use crate::capture::{Capture, Frame, Stack};
 pub(crate) const CUT: &str = "[cut: no frame pointers]";
 /// Stands where a kernel has no sampled launch.
 pub(crate) const NOT_SAMPLED: &str = "[stack not sampled]";
+
+/// Stands where a graph's node has no capture stack, and why; `None` where it has one or no graph.
+pub(crate) fn without_capture(site: CaptureSite) -> Option<&'static str> {
+    match site {
+        // A trace tells nothing of captures.
+        CaptureSite::None | CaptureSite::Stack(_) => None,
+        CaptureSite::BeforeShim => Some("[captured before the shim was there]"),
+        CaptureSite::NotTaken => Some("[capture stack not taken]"),
+        CaptureSite::TableFull => Some("[graph table full]"),
+        CaptureSite::Updated => Some("[graph updated since its capture]"),
+    }
+}
 
 /// What a frame or a row stands for; decides colours and labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +118,7 @@ impl Titles {
                 .stacks
                 .iter()
                 .filter(|time| time.graph != 0)
-                .map(|time| (time.graph, format!("graph {}", time.graph)))
+                .map(|time| (time.graph, format!("[graph {}]", time.graph)))
                 .collect(),
         }
     }
@@ -116,7 +128,7 @@ impl Titles {
     }
 }
 
-/// GPU time: GPU, worker, launch stack, graph, kernel; idle and unobserved under the GPU.
+/// GPU time: GPU, worker, launch stack, graph, capture stack, kernel; idle and unobserved under the GPU.
 pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl FnMut(Row<'_, 'c>)) {
     let report = &capture.report;
     let mut frames: Vec<RowFrame<'c>> = Vec::new();
@@ -130,6 +142,7 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
         }
         if let Some(graph) = titles.graphs.get(&time.graph) {
             frames.push(plain(graph, Tint::Marker));
+            push_capture(&mut frames, capture, time.capture);
         }
         let tint = Tint::Class(time.class);
         frames.push(plain(words::kernel_name(report, time.name), tint));
@@ -155,6 +168,18 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
                 graph: 0,
             });
         }
+    }
+}
+
+/// The stack under which a graph's node was made, or why there is none.
+fn push_capture<'c>(frames: &mut Vec<RowFrame<'c>>, capture: &'c Capture, site: CaptureSite) {
+    let stack = match site {
+        CaptureSite::Stack(stack) => capture.stacks.get(&stack),
+        _ => None,
+    };
+    match stack {
+        Some(stack) => push_host(frames, stack),
+        None => frames.extend(without_capture(site).map(|why| plain(why, Tint::Marker))),
     }
 }
 

@@ -41,6 +41,12 @@ fn inputs() -> Vec<Input> {
             process,
             payloads: (0..40_000).map(|n| [n, 1, 2, 3, 4, 5, u64::MAX]).collect(),
         },
+        Input::Graphs {
+            process,
+            first: 7,
+            entries: (0..20).map(|n| [n, 1, 2, 3, u64::MAX]).collect(),
+        },
+        Input::CaptureStack { process, entries: vec![7, 9], addresses: vec![u64::MAX, 1, 2] },
         Input::KernelEvent(vec![1, 2, 3]),
         Input::Symbols {
             process,
@@ -155,7 +161,7 @@ fn other_files_are_told_apart() {
     );
     check(
         &changed(12, 99),
-        "byte 12: records of wire version 99, this warplens decodes 1: use the warplens that recorded it",
+        "byte 12: records of wire version 99, this warplens decodes 2: use the warplens that recorded it",
     );
     check(
         &longer,
