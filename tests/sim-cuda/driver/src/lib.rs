@@ -13,6 +13,7 @@ mod entry;
 mod error;
 mod event;
 mod fork;
+mod exec;
 mod graph;
 mod host;
 mod init;
