@@ -1,6 +1,7 @@
 //! The whole path on the simulator, judged against its ground truth.
 
 mod daemon;
+mod graphs;
 mod namespaces;
 mod successor;
 

@@ -106,11 +106,9 @@ impl Graph {
         let mut node = std::ptr::null_mut();
         let none = std::ptr::null();
         // SAFETY: a live out pointer, two graphs that are ours, and no dependencies.
-        unsafe {
-            sys::cuGraphAddChildGraphNode(&raw mut node, self.handle, none, 0, child.handle)
-        }
-        .result()
-        .context("add a child graph")?;
+        unsafe { sys::cuGraphAddChildGraphNode(&raw mut node, self.handle, none, 0, child.handle) }
+            .result()
+            .context("add a child graph")?;
         for (own, more) in self.kernels.iter_mut().zip(child.kernels) {
             *own += more;
         }

@@ -65,12 +65,8 @@ pub(crate) fn instantiate(graph: &Graph) -> Arc<Exec> {
     let id = graph::next_id();
     let starting = GraphData { graph: graph.handle, ..GraphData::default() };
     callbacks::graph(resource::GRAPHEXEC_CREATE_STARTING, &starting);
-    let (_, exec) = EXECS.insert(|handle| Exec {
-        handle,
-        id,
-        plan: OnceLock::new(),
-        tail: Mutex::new(0),
-    });
+    let (_, exec) =
+        EXECS.insert(|handle| Exec { handle, id, plan: OnceLock::new(), tail: Mutex::new(0) });
     // Outside the pool's lock: cloning is announced to the profiler, which asks for numbers.
     exec.plan.get_or_init(|| plan(graph, id, exec.handle));
     callbacks::graph(
