@@ -1,7 +1,7 @@
 //! Sessions fed by hand and by chance, seen from outside.
 
-mod idle;
 mod graphs;
+mod idle;
 mod oracle;
 mod processes;
 mod properties;
