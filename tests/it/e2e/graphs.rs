@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use warplens_tests::harness::agent::{record, start_record};
+use warplens_tests::harness::agent::{record, start_record, warplens};
+use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::{Child, Ended};
 use warplens_tests::harness::ring;
 use warplens_tests::harness::server::Run;
@@ -129,4 +130,62 @@ fn what_was_captured_without_an_agent_or_a_shim_is_said_to_be() {
             assert_captures(&run, &mut worker, (&ended, &out), expected, &what);
         }
     }
+}
+
+/// The tables of a worker and the size of a profile, in the middle and at the end of many replays.
+#[test]
+fn replays_leave_the_graph_table_as_it_is() {
+    require!(E2e);
+    let run = run(WITHOUT_SOURCE);
+    let mut worker = run
+        .work(&["--seconds", "0", "--rate", "100", "--graphs", "1000", "--capture-on-signal"])
+        .unwrap();
+    let (mut agent, out) = start_record(worker.pid(), 6, run.folder(), "out").unwrap();
+    wait_for(worker.pid(), Level::Stacks);
+    worker.signal(Signal::USR1);
+    let used = || ring::look(worker.pid()).map(|view| view.graph_tables());
+    let captured = wait::until(LIMIT, || used().filter(|used| used.0 > 0)).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    let early = used().unwrap();
+    let ended = agent.wait(LIMIT).unwrap();
+    assert_eq!(used(), Some(early), "after the first replays {captured:?}");
+    // 25 kernels at five places, captured once and cloned once, one executable graph, one graph gone.
+    assert_eq!((early.0, early.1 > 5), (52, true), "{early:?}");
+    let what = "many replays";
+    assert_captures(&run, &mut worker, (&ended, &out), Expected::Stacks, what);
+    let folded = std::fs::read_to_string(out.join("gpu.folded")).unwrap();
+    let lines = folded.lines().filter(|line| line.contains(";[graph ")).count();
+    assert!((5..40).contains(&lines), "{lines} different stacks of five kernels");
+}
+
+/// vLLM's way: whole graphs for decoding and pieces around attention, captured while the server starts.
+#[test]
+fn a_server_observed_from_its_start_has_every_capture_stack() {
+    require!(E2e);
+    let run = Run::new(2).unwrap();
+    let out = run.folder().join("out");
+    let mut command = warplens(&["run", "-o", out.to_str().unwrap(), "--", "python3"]).unwrap();
+    command
+        .arg(artefacts::program("sim_vllm.py"))
+        .args(["--gpus", "2", "--seconds", "5", "--rate", "6000", "--single-rate", "1500"])
+        .env("LD_LIBRARY_PATH", artefacts::simulator().unwrap())
+        .env("WARPLENS_SHIM", artefacts::shim().unwrap())
+        .env("WARPLENS_SIM_DEVICES", "2")
+        .env("WARPLENS_SIM_TRUTH", run.truth());
+    let ended = Child::run(&mut command, run.folder(), "run", LIMIT).unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let folded = std::fs::read_to_string(out.join("gpu.folded")).unwrap();
+    let graphs: Vec<(&str, &str)> =
+        folded.lines().filter_map(|line| line.split_once(";[graph ")).collect();
+    // Six batch sizes, and pieces of several layers.
+    let executed: std::collections::BTreeSet<&str> =
+        graphs.iter().filter_map(|(_, rest)| Some(rest.split_once(']')?.0)).collect();
+    assert!(executed.len() > 8, "{executed:?}");
+    let of_copies = |rest: &str| rest.contains(";[memcpy") || rest.contains(";[memset");
+    let without: Vec<&str> = graphs
+        .iter()
+        .map(|&(_, rest)| rest)
+        .filter(|rest| !rest.contains("cudaLaunchKernel;") && !of_copies(rest))
+        .collect();
+    assert!(without.is_empty(), "{without:#?}");
 }
