@@ -100,7 +100,7 @@ pub(crate) fn on_update(shim: &Shim, data: &CallbackData) {
     // SAFETY: the call's arguments, in prototype order, begin with two handles.
     let exec = unsafe { params.read() };
     // SAFETY: as above.
-    let graph = unsafe { params.add(1).read() };
+    let graph = unsafe { params.wrapping_add(1).read() };
     let entry = Entry {
         kind_and_type: graph_kind::EXEC_UPDATED.into(),
         node: shim.cupti.graph_exec_id(exec).into(),
