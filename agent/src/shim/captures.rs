@@ -93,19 +93,14 @@ impl Captures {
         if addresses.is_empty() || addresses.len() > STACK_FRAMES {
             return;
         }
-        let place = match self.known.get(addresses) {
-            Some(&place) => place,
-            None => match append(area, addresses) {
-                Some(place) => {
-                    self.known.insert(addresses.into(), place);
-                    place
-                }
-                None => {
-                    self.refused += 1;
-                    return;
-                }
-            },
+        let known = self.known.get(addresses).copied();
+        let Some(place) = known.or_else(|| append(area, addresses)) else {
+            self.refused += 1;
+            return;
         };
+        if known.is_none() {
+            self.known.insert(addresses.into(), place);
+        }
         slot.store(place, Ordering::Release);
     }
 }

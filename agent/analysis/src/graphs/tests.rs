@@ -43,7 +43,7 @@ impl Table {
     }
 
     /// The same, of work whose record tells the source node.
-    fn from_source(&self, graph: u32, source: u64) -> CaptureSite {
+    fn by_source(&self, graph: u32, source: u64) -> CaptureSite {
         self.said(Place { graph, node: 0, source }, self.now())
     }
 
@@ -84,7 +84,7 @@ fn chains_go_through_clones_of_clones_and_child_graphs() {
     table.clone(60, 6, 50);
     table.clone(61, 6, 51);
     assert_eq!([table.executed(6, 60), table.executed(6, 61)], [stack(1), stack(2)]);
-    assert_eq!([table.from_source(6, 50), table.from_source(6, 51)], [stack(1), stack(2)]);
+    assert_eq!([table.by_source(6, 50), table.by_source(6, 51)], [stack(1), stack(2)]);
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn what_was_captured_before_the_table_began_is_said_to_be() {
     let mut table = Table::default();
     table.clone(20, 2, 10);
     assert_eq!(table.executed(2, 20), CaptureSite::BeforeShim);
-    assert_eq!(table.from_source(2, 10), CaptureSite::BeforeShim);
+    assert_eq!(table.by_source(2, 10), CaptureSite::BeforeShim);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn after_an_update_only_the_source_node_decides() {
     assert_eq!(table.executed(2, 20), CaptureSite::Updated);
     // Launched before the update.
     assert_eq!(table.said(Place { graph: 2, node: 20, source: 0 }, before - 1), stack(1));
-    assert_eq!(table.from_source(2, 12), stack(2));
+    assert_eq!(table.by_source(2, 12), stack(2));
     assert_eq!(table.executed(3, 30), stack(1), "another executable graph");
 }
 
@@ -137,7 +137,7 @@ fn an_update_of_who_knows_what_puts_every_executable_graph_in_doubt() {
         table.clone(20, 2, 10);
         table.add(GraphChange::ExecUpdated { exec, graph: 4 });
         assert_eq!(table.executed(2, 20), CaptureSite::Updated, "{exec}");
-        assert_eq!(table.from_source(2, 10), stack(1), "{exec}");
+        assert_eq!(table.by_source(2, 10), stack(1), "{exec}");
     }
 }
 
@@ -160,7 +160,7 @@ fn a_full_table_says_so_of_what_it_lacks_and_then_of_everything_that_could_have_
     assert!(entry.is_some());
     let another = Place { graph: 3, node: 20, source: 0 };
     assert_eq!(table.said(another, table.now()), CaptureSite::TableFull);
-    assert_eq!(table.from_source(2, 10), stack(1));
+    assert_eq!(table.by_source(2, 10), stack(1));
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn change([kind, a, b, c]: [u8; 4]) -> GraphChange {
     }
 }
 
-/// The meaning of a node by going through the whole table anew, entry by entry.
-fn by_hand(changes: &[(u64, GraphChange)], node: u64, at: u64) -> Option<Option<u32>> {
+/// The entry of a node's making, by going through the table backwards, entry by entry.
+fn by_hand(changes: &[(u64, GraphChange)], node: u64, at: u64) -> Option<u32> {
     let place = changes.iter().rposition(|&(time, change)| {
         time <= at
             && match change {
@@ -197,12 +197,12 @@ fn by_hand(changes: &[(u64, GraphChange)], node: u64, at: u64) -> Option<Option<
             }
     })?;
     let (time, change) = changes[place];
-    Some(match change {
+    match change {
         GraphChange::NodeCloned { original_node, .. } => {
-            by_hand(&changes[..place], original_node, time).flatten()
+            by_hand(&changes[..place], original_node, time)
         }
         _ => u32::try_from(place).ok(),
-    })
+    }
 }
 
 proptest! {
@@ -222,7 +222,7 @@ proptest! {
         }
         let (node, launched) = (u64::from(node % 16).max(1), launched * MS);
         let place = Place { graph: 1, node: 0, source: node };
-        let expected = match by_hand(&changes, node, launched).flatten() {
+        let expected = match by_hand(&changes, node, launched) {
             Some(entry) => Origin::Entry(entry),
             None => Origin::Site(CaptureSite::BeforeShim),
         };
