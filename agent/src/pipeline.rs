@@ -123,6 +123,22 @@ impl Pipeline {
                 }
                 self.cut();
             }
+            Input::Graphs { process, first, entries } => {
+                // A recording may claim positions that no table has.
+                for (position, words) in (first..u32::MAX).zip(&entries) {
+                    match decode::graph_entry(process, position, words) {
+                        Ok(event) => self.session.ingest(event),
+                        Err(defect) => self.session.note(defect),
+                    }
+                }
+            }
+            Input::CaptureStack { process, entries, addresses } => {
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    for entry in entries {
+                        self.session.ingest(Event::CaptureStack { process, entry, stack });
+                    }
+                }
+            }
             Input::KernelEvent(bytes) => match decode::kernel_event(&bytes) {
                 Ok(event) => self.kernel_event(event),
                 Err(defect) => self.session.note(defect),
@@ -254,6 +270,15 @@ impl Pipeline {
                 // Without addresses or room the sample is missing, and the session counts that.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
                     self.session.ingest(Event::LaunchStack { process, correlation, stack });
+                }
+            }
+            KernelEvent::CaptureStack { tgid, entry, addresses } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                // Without a stack the node's kernels say that it was not taken.
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    self.session.ingest(Event::CaptureStack { process, entry, stack });
                 }
             }
             KernelEvent::CpuSample { tgid, tid, at, cpu, addresses } => {

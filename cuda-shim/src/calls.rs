@@ -6,7 +6,8 @@ use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
 use cupti_sys::callback::{
-    Call, CallbackData, DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, SITE_ENTER,
+    Call, CallbackData, DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, DRIVER_GRAPH_UPDATES,
+    SITE_ENTER,
 };
 use wire::shim::{
     CALLBACK_DRIVER, FAILED_CAPTURED, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
@@ -35,6 +36,14 @@ pub(crate) extern "C" fn on_callback(
             return;
         };
         match domain {
+            DOMAIN_DRIVER if DRIVER_GRAPH_UPDATES.contains(&id) => {
+                // SAFETY: in this domain CUPTI passes a CallbackData, valid during the callback.
+                if let Some(data) = unsafe { data.cast::<CallbackData>().as_ref() }
+                    && shim.gate.has(RESOURCES)
+                {
+                    graphs::on_update(shim, data);
+                }
+            }
             DOMAIN_RUNTIME | DOMAIN_DRIVER if shim.gate.has(CALLS) => {
                 // SAFETY: in these domains CUPTI passes a CallbackData, valid during the callback.
                 let Some(data) = (unsafe { data.cast::<CallbackData>().as_ref() }) else {
@@ -73,6 +82,7 @@ fn enter(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
     thread.open_correlation.set(data.correlation_id);
     thread.open_callback.set(callback);
     thread.open_captured.set(0);
+    thread.open_node.set(0);
     thread.open_weight.set(0);
     thread.open_enter.set(now_ns());
     thread.open_key.set(key_of(call, callback, data));
@@ -174,6 +184,7 @@ fn launch_returned(
             stats.graph_launches.fetch_add(1, Ordering::Relaxed);
         }
     }
+    graphs::call_returned(shim, thread);
     let captured = thread.open_captured.get() != 0;
     if result != 0 || captured {
         let record = LaunchFailedRecord {

@@ -110,14 +110,16 @@ fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
         behind = offset + KIND + 4;
         // SAFETY: `offset + 4 <= valid`, records are 8-byte aligned.
         let kind = unsafe { record.wrapping_add(KIND).cast::<u32>().read_unaligned() };
-        let Some(needed) = activity::needed(kind).filter(|&needed| needed <= valid - offset) else {
+        let Some(needed) =
+            activity::needed(kind, shim.fields).filter(|&needed| needed <= valid - offset)
+        else {
             foreign += 1;
             continue;
         };
         behind = offset + needed;
         // SAFETY: `offset + needed <= valid`, bytes that CUPTI has written.
         let bytes = unsafe { std::slice::from_raw_parts(record, needed) };
-        let payload = activity::translate(kind, bytes, producer, |name| {
+        let payload = activity::translate(kind, shim.fields, bytes, producer, |name| {
             // SAFETY: CUPTI's name pointers live at least until this buffer is returned.
             let id = shim.names.as_ref().map_or(0, |names| unsafe { names.intern(name) });
             names_full += u64::from(id == 0);

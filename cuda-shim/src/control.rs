@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cupti_sys::callback::{
-    DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, DRIVER_CALLS, RUNTIME_CALLS,
+    DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, DRIVER_CALLS, DRIVER_GRAPH_UPDATES,
+    RUNTIME_CALLS,
 };
 use cupti_sys::record::{CONCURRENT_KERNEL, MEMCPY, MEMCPY_PEER, MEMSET};
 use cupti_sys::result::{CuptiResult, MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED};
@@ -196,6 +197,9 @@ impl Control {
         for &id in graphs::RESOURCES {
             // An id this CUPTI does not know costs its feature only.
             let _unknown = cupti.enable_callback(subscription, DOMAIN_RESOURCE, id);
+        }
+        for &id in DRIVER_GRAPH_UPDATES {
+            let _unknown = cupti.enable_callback(subscription, DOMAIN_DRIVER, id);
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use wire::limits::{PRODUCERS, SAMPLED_THREADS};
 use wire::ring::Producer;
 use wire::shim::Payload;
 
+use crate::activity::Fields;
 use crate::buffers::Pool;
 use crate::cupti::Cupti;
 use crate::gate::Gate;
@@ -29,6 +30,8 @@ pub(crate) struct Shim {
     pub(crate) gate: Gate,
     pub(crate) region: Region,
     pub(crate) cupti: Cupti,
+    /// What the library's records hold.
+    pub(crate) fields: Fields,
     pub(crate) names: Option<Names>,
     pub(crate) ring: Option<Producer<'static>>,
     pub(crate) pool: Pool,
@@ -45,7 +48,12 @@ unsafe impl Send for Shim {}
 unsafe impl Sync for Shim {}
 
 impl Shim {
-    pub(crate) fn new(gate: Gate, region: Region, cupti: Cupti) -> io::Result<Self> {
+    pub(crate) fn new(
+        gate: Gate,
+        region: Region,
+        cupti: Cupti,
+        fields: Fields,
+    ) -> io::Result<Self> {
         let names =
             region.names().zip(region.cursors()).map(|(area, cursors)| Names::new(area, cursors));
         Ok(Self {
@@ -59,6 +67,7 @@ impl Shim {
             gate,
             region,
             cupti,
+            fields,
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wire::shim::{Level, OffReason, SIMULATOR_SYMBOL, Stats};
 
+use crate::activity::Fields;
 use crate::boundary::{at_boundary, silence_panics};
 use crate::config::Config;
 use crate::control::Control;
@@ -97,7 +98,7 @@ fn build(
     let (cupti, version) = try_cupti(library).inspect_err(|_| library.close())?;
     let gate = Gate::new()?;
     let region = Region::create(Extent::Full, description)?;
-    Ok((Shim::new(gate, region, cupti)?.publish(), version))
+    Ok((Shim::new(gate, region, cupti, Fields::of_version(version))?.publish(), version))
 }
 
 /// The library's functions and version, if it is complete and willing.

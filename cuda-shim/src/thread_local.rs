@@ -63,7 +63,9 @@ pub(crate) struct ThreadLocal {
     sampler: AtomicPtr<Sampler>,
     /// The sampler is deciding.
     sampling: Word,
-    reserved: [u32; 3],
+    /// Position of the graph entry of the first node the open launch made, plus one; 0 = none.
+    pub(crate) open_node: Word,
+    reserved: [u32; 2],
 }
 
 impl ThreadLocal {

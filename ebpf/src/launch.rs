@@ -3,23 +3,26 @@
 
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use wire::kernel::{counter, event_kind};
+use wire::kernel::{WEIGHT_CAPTURE, counter, event_kind};
 
 use crate::emit::{self, Subject};
 use crate::filter::Task;
 use crate::maps::LAUNCHERS;
 
-/// Arguments: correlation id, weight, the shim's thread number, function handle.
+/// Arguments: correlation id, weight, the shim's thread number, function handle. Weight 0: a node of a
+/// graph was made, and the last argument is its position in the graph table.
 #[uprobe]
 pub fn launch_stack(ctx: ProbeContext) -> u32 {
     let task = Task::current();
     if !task.is_sampled() {
         return 0;
     }
+    let weight: u32 = ctx.arg(1).unwrap_or(0);
+    let capture = weight == WEIGHT_CAPTURE;
     let subject = Subject {
-        kind: event_kind::LAUNCH_STACK,
+        kind: if capture { event_kind::CAPTURE_STACK } else { event_kind::LAUNCH_STACK },
         correlation: ctx.arg(0).unwrap_or(0),
-        weight: ctx.arg(1).unwrap_or(0),
+        weight,
         thread: ctx.arg(2).unwrap_or(0),
         key: ctx.arg(3).unwrap_or(0),
         taken: counter::LAUNCH_STACKS,

@@ -14,8 +14,8 @@ use warplens_tests::harness::child::{Child, Ended, command};
 use warplens_tests::require;
 use wire::limits::{GRAPH_ENTRIES, NAMES_BYTES, RING_SLOTS};
 use wire::shim::{
-    CURSORS_OFFSET, GRAPHS_OFFSET, HEADER_OFFSET, MAGIC, MEMFD_NAME, NAMES_OFFSET, RING_OFFSET,
-    STATS_OFFSET, TOTAL_BYTES,
+    CAPTURES_OFFSET, CURSORS_OFFSET, GRAPHS_OFFSET, HEADER_OFFSET, MAGIC, MEMFD_NAME, NAMES_OFFSET,
+    RING_OFFSET, STATS_OFFSET, TOTAL_BYTES,
 };
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -155,6 +155,7 @@ fn hostile_ring(mode: &str, folder: &Path) -> Child {
         "header": HEADER_OFFSET, "stats": STATS_OFFSET, "cursors": CURSORS_OFFSET,
         "ring": RING_OFFSET, "slots": RING_SLOTS, "names": NAMES_OFFSET,
         "names_bytes": NAMES_BYTES, "graphs": GRAPHS_OFFSET, "graph_entries": GRAPH_ENTRIES,
+        "captures": CAPTURES_OFFSET,
     });
     let mut python = command("python3");
     python.arg(artefacts::program("hostile_ring.py")).args([mode, &layout.to_string()]);

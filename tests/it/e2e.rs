@@ -2,6 +2,7 @@
 
 mod daemon;
 mod exhaustion;
+mod graphs;
 mod idle;
 mod namespaces;
 mod successor;

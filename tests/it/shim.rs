@@ -14,7 +14,7 @@ use warplens_tests::harness::server::Run;
 use warplens_tests::harness::wait;
 use warplens_tests::harness::{artefacts, hostile};
 use warplens_tests::require;
-use wire::limits::{GRAPH_ENTRIES, PRODUCERS, SAMPLED_THREADS};
+use wire::limits::{GRAPH_NODE_ENTRIES, PRODUCERS, SAMPLED_THREADS};
 use wire::shim::{OffReason, STATS_OFFSET, Stats, TOTAL_BYTES};
 
 const LIMIT: Duration = Duration::from_mins(1);
@@ -236,7 +236,7 @@ fn callbacks_never_allocate_nor_make_a_system_call() {
     }
     // Everything was full in the end, and counted.
     let graphs_full = counter(&host, offset_of!(Stats, graphs_full));
-    assert_eq!(graphs_full, expect("graph_entries") - GRAPH_ENTRIES as u64);
+    assert_eq!(graphs_full, expect("graph_entries") - GRAPH_NODE_ENTRIES as u64);
     // The control thread and the one that started it have numbers, too.
     let unslotted = counter(&host, offset_of!(Stats, threads_unslotted));
     assert_eq!(unslotted, expect("threads") + 2 - SAMPLED_THREADS as u64);

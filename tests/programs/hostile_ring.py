@@ -91,6 +91,7 @@ def spoil(ring, mode, generator):
         ring.put(layout["ring"], noise(generator, 1 << 20))
         ring.put(layout["names"], noise(generator, 1 << 20))
         ring.put(layout["graphs"], noise(generator, 1 << 20))
+        ring.put(layout["captures"], noise(generator, layout["total"] - layout["captures"]))
     elif mode == "tail":
         ring.head(5)
         ring.tail(2**64 - 3)
@@ -108,6 +109,14 @@ def spoil(ring, mode, generator):
     elif mode == "graphs":
         ring.fill(0, layout["graph_entries"])
         ring.put(layout["graphs"], noise(generator, layout["graph_entries"] * 40))
+        for entry in range(0, layout["graph_entries"], 7):
+            node, kind = generator.randrange(300), generator.randrange(9)
+            ring.put(
+                layout["graphs"] + entry * 40,
+                struct.pack("<QQQQQ", node, node // 2, node, generator.getrandbits(40), kind),
+            )
+        ring.put(layout["captures"], noise(generator, layout["total"] - layout["captures"]))
+        ring.word(layout["cursors"] + 256, generator.getrandbits(64))
     elif mode == "records":
         for position in range(50_000):
             kind = generator.randrange(0, 9)

@@ -11,9 +11,14 @@ pub mod event_kind {
     pub const EXEC: u32 = 3;
     pub const EXIT: u32 = 4;
     pub const WAIT: u32 = 5;
+    pub const CAPTURE_STACK: u32 = 8;
 }
 
-/// A user stack: of a launch at the shim's probe point, or of a thread on the CPU.
+/// Weight at the probe point that no launch has: a graph node was made, and `key` is the position
+/// of its entry in the graph table.
+pub const WEIGHT_CAPTURE: u32 = 0;
+
+/// A user stack: of a launch or a capture at the shim's probe point, or of a thread on the CPU.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StackEvent {
@@ -29,7 +34,7 @@ pub struct StackEvent {
     pub weight: u32,
     pub thread: u32,
     pub cpu: u32,
-    /// Launch only: function handle.
+    /// Launch: function handle. Capture: position in the graph table.
     pub key: u64,
     /// Instruction pointers, leaf first.
     pub addresses: [u64; STACK_FRAMES],
@@ -94,7 +99,7 @@ pub mod task {
 pub mod counter {
     /// Stack events that found the ring buffer full.
     pub const RING_FULL: u32 = 0;
-    /// Launch stacks taken.
+    /// Launch and capture stacks taken.
     pub const LAUNCH_STACKS: u32 = 1;
     /// CPU samples of watched processes taken.
     pub const CPU_SAMPLES: u32 = 2;

@@ -12,9 +12,18 @@ pub const NAMES_BYTES: usize = 4 << 20;
 /// Longest kernel name kept, bytes. The longest seen in vLLM's libraries is 5.8 kB.
 pub const NAME_MAX: usize = 8 << 10;
 
-/// Entries of the graph table, 40 bytes each (10 MiB): vLLM captures about 70 graphs of up to
-/// 1 500 nodes, and every node appears twice (created, cloned).
-pub const GRAPH_ENTRIES: usize = 1 << 18;
+/// Entries of the graph table, 40 bytes each (20 MiB). vLLM's default captures about 70 batch sizes
+/// twice, whole and in pieces, of up to 1 500 nodes each, and every node appears twice (created,
+/// cloned): at most 420 000.
+pub const GRAPH_ENTRIES: usize = 1 << 19;
+
+/// Of those, entries that nodes, graphs and executable graphs may take. The rest is kept for updates
+/// of executable graphs: one that found no room would leave nodes with stacks that are not theirs.
+pub const GRAPH_NODE_ENTRIES: usize = GRAPH_ENTRIES - (1 << 12);
+
+/// Words of the area of capture stacks (4 MiB): 8 000 different ones of 64 frames. Batch sizes and
+/// layers share theirs, so a vLLM worker has some hundred.
+pub const CAPTURE_WORDS: usize = 1 << 19;
 
 /// Devices one process can show. CUDA itself allows 64.
 pub const DEVICES: usize = 64;

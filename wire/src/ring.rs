@@ -169,7 +169,13 @@ mod tests {
 
     fn memory() -> (Box<Cursors>, Box<[Slot]>) {
         let slot = || Slot { payload: from_fn(|_| AtomicU64::new(0)), stamp: AtomicU64::new(0) };
-        let cursors = Cursors { head: cursor(), tail: cursor(), names: cursor(), graphs: cursor() };
+        let cursors = Cursors {
+            head: cursor(),
+            tail: cursor(),
+            names: cursor(),
+            graphs: cursor(),
+            captures: cursor(),
+        };
         (Box::new(cursors), (0..RING_SLOTS).map(|_| slot()).collect())
     }
 

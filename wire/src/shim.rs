@@ -8,6 +8,8 @@
 //!        20480    records     RING_SLOTS x 64 bytes
 //!        ...      names       NAMES_BYTES, append-only
 //!        ...      graphs      GRAPH_ENTRIES x 40 bytes, append-only
+//!        ...      captures    GRAPH_ENTRIES x 4 bytes, written by the agent
+//!        ...      stacks      CAPTURE_WORDS x 8 bytes, append-only, written by the agent
 //! ```
 //! A shim that found no usable CUPTI keeps only the first [`SMALL_BYTES`] (flag `STATS_ONLY`).
 
@@ -15,7 +17,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
+use crate::limits::{CAPTURE_WORDS, DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 
 /// Name of the memfd; `/proc/PID/maps` shows it as `/memfd:warplens-ring (deleted)`.
 pub const MEMFD_NAME: &str = "warplens-ring";
@@ -41,9 +43,15 @@ pub const SLOT_BYTES: usize = 64;
 pub const NAMES_OFFSET: usize = RING_OFFSET + RING_SLOTS * SLOT_BYTES;
 pub const GRAPHS_OFFSET: usize = NAMES_OFFSET + NAMES_BYTES;
 pub const GRAPH_ENTRY_BYTES: usize = 40;
-/// Size of a full mapping, rounded up to a page.
-pub const TOTAL_BYTES: usize =
+/// One `u32` per graph entry: where in the stack area the stack lies under which the entry was made,
+/// as a word position; 0: nobody took it.
+pub const CAPTURES_OFFSET: usize =
     (GRAPHS_OFFSET + GRAPH_ENTRIES * GRAPH_ENTRY_BYTES).next_multiple_of(PAGE);
+/// Stacks: a word with the number of frames, then as many instruction pointers, leaf first. Word 0
+/// stays free.
+pub const CAPTURE_STACKS_OFFSET: usize = CAPTURES_OFFSET + GRAPH_ENTRIES * size_of::<u32>();
+/// Size of a full mapping.
+pub const TOTAL_BYTES: usize = CAPTURE_STACKS_OFFSET + CAPTURE_WORDS * size_of::<u64>();
 
 /// `Header::flags`: the CUDA driver in this process is the simulator.
 pub const FLAG_SIMULATED: u32 = 1;
@@ -232,6 +240,8 @@ pub struct Cursors {
     pub names: Cursor,
     /// Entries used in the graph table. Written by the shim.
     pub graphs: Cursor,
+    /// Words used in the stack area. Written by the agent.
+    pub captures: Cursor,
 }
 
 /// One slot: seven words of payload and a stamp, `position + 1` once committed.
@@ -261,11 +271,15 @@ pub struct GraphSlot {
 /// Values of the low half of `GraphSlot::kind_and_type`.
 pub mod graph_kind {
     pub const NODE_CREATED: u32 = 1;
+    /// By instantiation, by cloning a graph, or into a graph that it is a child of.
     pub const NODE_CLONED: u32 = 2;
-    pub const NODE_DESTROYED: u32 = 3;
+    /// With all its nodes; they have no entries of their own for that.
     pub const GRAPH_DESTROYED: u32 = 4;
     pub const EXEC_CREATED: u32 = 5;
     pub const EXEC_DESTROYED: u32 = 6;
+    /// `cuGraphExecUpdate`: its nodes became those of another graph, one by one. Which became which
+    /// CUPTI tells in the work records from 13.4 on only.
+    pub const EXEC_UPDATED: u32 = 7;
 }
 
 const _: () = {
@@ -275,6 +289,8 @@ const _: () = {
     assert!(size_of::<Cursors>() <= PAGE);
     assert!(size_of::<Slot>() == SLOT_BYTES);
     assert!(size_of::<GraphSlot>() == GRAPH_ENTRY_BYTES);
+    assert!(CAPTURE_STACKS_OFFSET.is_multiple_of(PAGE) && TOTAL_BYTES.is_multiple_of(PAGE));
+    assert!(CAPTURE_WORDS <= u32::MAX as usize && GRAPH_ENTRIES <= u32::MAX as usize);
     assert!(RING_SLOTS.is_power_of_two());
 };
 
@@ -292,6 +308,10 @@ pub mod record_kind {
 /// Payload of a slot before it is given a type.
 pub type Payload = [u64; 7];
 
+/// `KernelRecord::flags`, `CopyRecord::flags`: `graph_node` is the node that the executed one was made
+/// from or last updated by, not the executed one.
+pub const WORK_SOURCE_NODE: u8 = 1;
+
 /// A kernel that ran. `start_ns == end_ns == 0`: CUPTI had no timestamps for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -302,7 +322,7 @@ pub struct KernelRecord {
     /// `CLOCK_MONOTONIC` ns.
     pub start_ns: u64,
     pub end_ns: u64,
-    /// Node of the executed graph, or 0.
+    /// Node of the executed graph, or its source with [`WORK_SOURCE_NODE`], or 0.
     pub graph_node: u64,
     pub correlation: u32,
     /// Name id: offset / 8 of its entry in the names area; 0 = the area was full.
@@ -311,7 +331,8 @@ pub struct KernelRecord {
     /// Executed graph, or 0.
     pub graph: u32,
     pub device: u16,
-    pub reserved: u16,
+    /// Blocks along x; `u16::MAX` for that and more.
+    pub grid_x: u16,
     pub context: u32,
 }
 
@@ -325,7 +346,7 @@ pub struct CopyRecord {
     pub copy_kind: u8,
     pub source_kind: u8,
     pub destination_kind: u8,
-    pub reserved: u8,
+    pub flags: u8,
     pub start_ns: u64,
     pub end_ns: u64,
     pub graph_node: u64,

@@ -8,8 +8,8 @@ use crate::ids::{NameId, Ns};
 use crate::limits::{CELLS, NAMES, RANGES, STACKS, STREAMS};
 use crate::process::Process;
 use crate::report::{
-    CaptureSite, DeviceReport, IdleCause, KernelTotal, Report, StackTime, StepReport, StreamReport,
-    Window, WorkerReport,
+    DeviceReport, IdleCause, KernelTotal, Report, StackTime, StepReport, StreamReport, Window,
+    WorkerReport,
 };
 use crate::session::Session;
 use crate::timeline::device::Device;
@@ -199,14 +199,21 @@ fn stacks(session: &Session, device: &Device, position: usize, stacks: &mut Vec<
             name: cell.name,
             class: cell.kind.class(),
             kind: cell.kind,
-            graph: cell.graph,
-            capture: CaptureSite::None,
+            graph: cell.source.graph,
+            capture: process.graphs.site(cell.source.origin),
             stack,
             total,
         }));
     }
-    if let Some(of_device) = stacks.get_mut(first..) {
-        of_device.sort_unstable_by_key(|time| (time.process, time.name, time.graph, time.stack));
+    let mut of_device = stacks.split_off(first);
+    let key = |time: &StackTime| (time.process, time.name, time.graph, time.capture, time.stack);
+    of_device.sort_unstable_by_key(key);
+    for time in of_device {
+        // Nodes whose stacks came late have cells of their own and may share a stack.
+        match stacks.last_mut().filter(|last| last.device == position && key(last) == key(&time)) {
+            Some(last) => last.total = last.total.saturating_add(time.total),
+            None => stacks.push(time),
+        }
     }
 }
 

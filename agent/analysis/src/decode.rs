@@ -1,21 +1,24 @@
-//! Wire bytes to typed values. The only file that names `wire`.
+//! Wire bytes to typed values. Only this module names `wire`.
 //!
-//! Both functions are total: every input is either a value or a [`Defect`], nothing panics. A
+//! All functions are total: every input is either a value or a [`Defect`], nothing panics. A
 //! ring is written by a process that may be hostile, so no field is trusted to be in range;
 //! numbers without a range of their own (times, ids) pass through and are judged by the session.
+
+mod graphs;
 
 use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
 use wire::limits::STACK_FRAMES;
 use wire::shim::{
     CopyRecord, FAILED_CAPTURED, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
     LaunchFailedRecord, LaunchRecord, MARK_LAST, MarkRecord, Payload, SYNC_CONTEXT, SYNC_EVENT,
-    SYNC_STREAM, SyncRecord, record_kind,
+    SYNC_STREAM, SyncRecord, WORK_SOURCE_NODE, record_kind,
 };
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::defect::Defect;
 use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
 use crate::ids::{Correlation, Ns, ProcessKey, Thread};
+pub use graphs::{GraphWords, graph_entry};
 
 /// One slot of `process`'s ring.
 ///
@@ -52,7 +55,14 @@ fn read<T: FromBytes>(payload: &Payload, kind: u16) -> Result<T, Defect> {
     T::read_from_bytes(payload.as_bytes()).map_err(|_size| Defect::UnknownRecord { kind, count: 1 })
 }
 
+/// The executed node and the source node: a record tells one of them.
+const fn nodes(node: u64, is_source: bool) -> (u64, u64) {
+    if is_source { (0, node) } else { (node, 0) }
+}
+
 fn kernel(process: ProcessKey, record: &KernelRecord) -> Work {
+    let is_source = record.flags & u32::from(WORK_SOURCE_NODE) != 0;
+    let (graph_node, source_node) = nodes(record.graph_node, is_source);
     Work {
         process,
         ordinal: u32::from(record.device),
@@ -60,9 +70,9 @@ fn kernel(process: ProcessKey, record: &KernelRecord) -> Work {
         stream: record.stream,
         correlation: Correlation(record.correlation),
         graph: record.graph,
-        graph_node: record.graph_node,
-        source_node: 0,
-        grid_x: 0,
+        graph_node,
+        source_node,
+        grid_x: record.grid_x,
         start: Ns(record.start_ns),
         end: Ns(record.end_ns),
         kind: WorkKind::Kernel { name: record.name },
@@ -71,6 +81,7 @@ fn kernel(process: ProcessKey, record: &KernelRecord) -> Work {
 
 fn copy(process: ProcessKey, record: &CopyRecord) -> Work {
     let bytes = u64::from(record.bytes_high) << 32 | u64::from(record.bytes_low);
+    let (graph_node, source_node) = nodes(record.graph_node, record.flags & WORK_SOURCE_NODE != 0);
     let kind = if record.kind == record_kind::MEMSET {
         WorkKind::Memset { bytes }
     } else {
@@ -83,8 +94,8 @@ fn copy(process: ProcessKey, record: &CopyRecord) -> Work {
         stream: record.stream,
         correlation: Correlation(record.correlation),
         graph: record.graph,
-        graph_node: record.graph_node,
-        source_node: 0,
+        graph_node,
+        source_node,
         grid_x: 0,
         start: Ns(record.start_ns),
         end: Ns(record.end_ns),
@@ -161,6 +172,14 @@ pub enum KernelEvent {
         /// Instruction pointers, leaf first. Empty: the kernel could not walk the stack.
         addresses: Vec<u64>,
     },
+    /// The user stack under which a graph node was made.
+    CaptureStack {
+        tgid: u32,
+        /// Position in the process's graph table.
+        entry: u32,
+        /// As of a launch.
+        addresses: Vec<u64>,
+    },
     /// The user stack of a thread on the CPU.
     CpuSample {
         tgid: u32,
@@ -196,7 +215,9 @@ pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
     let short = Defect::ShortKernelEvent { length: bytes.len(), count: 1 };
     let (kind, _) = u32::read_from_prefix(bytes).map_err(|_size| short)?;
     match kind {
-        event_kind::LAUNCH_STACK | event_kind::CPU_SAMPLE => stack_event(bytes).ok_or(short),
+        event_kind::LAUNCH_STACK | event_kind::CAPTURE_STACK | event_kind::CPU_SAMPLE => {
+            stack_event(bytes).ok_or(short)
+        }
         event_kind::EXEC | event_kind::EXIT => {
             let (event, _) = ProcessEvent::read_from_prefix(bytes).map_err(|_size| short)?;
             let (tgid, at) = (event.tgid, Ns(event.time_ns));
@@ -232,7 +253,11 @@ fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
     }
     let addresses = event.addresses[..frames].to_vec();
     let (tgid, tid, at) = (event.tgid, event.tid, Ns(event.time_ns));
-    Some(if event.kind == event_kind::LAUNCH_STACK {
+    Some(if event.kind == event_kind::CAPTURE_STACK {
+        // No table has more positions than 32 bits can name: a larger one is beyond any.
+        let entry = u32::try_from(event.key).unwrap_or(u32::MAX);
+        KernelEvent::CaptureStack { tgid, entry, addresses }
+    } else if event.kind == event_kind::LAUNCH_STACK {
         KernelEvent::LaunchStack {
             tgid,
             tid,
@@ -259,7 +284,7 @@ mod tests {
     use wire::limits::STACK_FRAMES;
     use wire::shim::{
         CopyRecord, LAUNCH_GRAPH, LAUNCH_SAMPLED, LaunchRecord, MARK_LAST, MarkRecord, Payload,
-        SYNC_CONTEXT, SyncRecord, record_kind,
+        SYNC_CONTEXT, SyncRecord, WORK_SOURCE_NODE, record_kind,
     };
     use zerocopy::{FromBytes, IntoBytes};
 
@@ -286,7 +311,7 @@ mod tests {
             copy_kind: 2,
             source_kind: 0,
             destination_kind: 0,
-            reserved: 0,
+            flags: WORK_SOURCE_NODE,
             start_ns: 10,
             end_ns: 20,
             graph_node: 5,
@@ -307,8 +332,8 @@ mod tests {
                 stream: 4,
                 correlation: Correlation(9),
                 graph: 6,
-                graph_node: 5,
-                source_node: 0,
+                graph_node: 0,
+                source_node: 5,
                 grid_x: 0,
                 start: Ns(10),
                 end: Ns(20),
@@ -504,7 +529,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_kernel_event_or_a_defect(
-            kind in 0_u32..7,
+            kind in 0_u32..10,
             rest in prop::collection::vec(any::<u8>(), 0..1200),
         ) {
             let mut bytes = kind.to_ne_bytes().to_vec();

@@ -36,6 +36,8 @@ pub enum Table {
     Threads,
     /// Names of host ranges.
     Ranges,
+    /// Graph table entries of one process.
+    GraphEntries,
 }
 
 impl Table {
@@ -55,6 +57,7 @@ impl Table {
             Self::Syncs => "context synchronisations",
             Self::Threads => "waits of threads",
             Self::Ranges => "host ranges",
+            Self::GraphEntries => "graph nodes",
         }
     }
 
@@ -73,6 +76,7 @@ impl Table {
             Self::Ordinals => "work on these devices is not counted",
             Self::Threads => "idle time they would explain counts as host_bound",
             Self::Ranges => "their GPU time stands under no range",
+            Self::GraphEntries => "kernels of these nodes are shown without their capture stack",
             Self::Syncs => "they do not serve as proof that the device is drained",
         }
     }
@@ -85,6 +89,8 @@ pub enum Defect {
     UnknownRecord { kind: u16, count: u64 },
     /// A ring record with a field no writer of this version produces.
     MalformedRecord { kind: u16, field: &'static str, count: u64 },
+    /// A graph table entry of a kind this version does not know.
+    UnknownGraphEntry { kind: u32, count: u64 },
     /// Bytes of a kernel event too short for its type.
     ShortKernelEvent { length: usize, count: u64 },
     /// A kernel event of a kind this version does not know.
@@ -137,6 +143,7 @@ impl Defect {
         match self {
             Self::UnknownRecord { kind: _, count }
             | Self::MalformedRecord { kind: _, field: _, count }
+            | Self::UnknownGraphEntry { kind: _, count }
             | Self::ShortKernelEvent { length: _, count }
             | Self::UnknownKernelEvent { kind: _, count }
             | Self::UnknownProcess { count }
@@ -181,6 +188,10 @@ impl fmt::Display for Defect {
             Self::MalformedRecord { kind, field, count } => write!(
                 f,
                 "{count} ring records of kind {kind} had an impossible `{field}`: skipped; the worker's memory may be corrupt"
+            ),
+            Self::UnknownGraphEntry { kind, count } => write!(
+                f,
+                "{count} entries of a graph table had the unknown kind {kind}: skipped; kernels of these nodes are shown without their capture stack"
             ),
             Self::ShortKernelEvent { length, count } => write!(
                 f,

@@ -265,6 +265,11 @@ pub enum GraphChange {
     ExecDestroyed {
         exec: u32,
     },
+    /// Every node of `exec` became a node of `graph`.
+    ExecUpdated {
+        exec: u32,
+        graph: u32,
+    },
 }
 
 /// One entry of a process's graph table.

@@ -6,11 +6,13 @@ use std::collections::HashSet;
 
 use crate::defect::{Defect, Table};
 use crate::event::{LaunchKind, SyncScope};
-use crate::limits::{GRAPHS, SYNCS, THREADS};
+use crate::graphs::Origin;
+use crate::limits::{GRAPH_ENTRIES, GRAPHS, SYNCS, THREADS};
 use crate::process::{Batch, Process, RawWork};
 use crate::samples::{Attributed, Place};
-use crate::session::Session;
+use crate::session::{Mode, Session};
 use crate::slice::{LaunchSlice, Slice};
+use crate::timeline::cells::Source;
 use crate::timeline::device::{Device, Pending, Spent};
 use crate::timeline::invalid::Invalid;
 
@@ -77,6 +79,7 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
     full(Table::Syncs, SYNCS, syncs_refused);
     full(Table::Threads, THREADS, process.threads.take_refused());
     full(Table::Samples, capacities.samples, std::mem::take(&mut process.samples.refused));
+    full(Table::GraphEntries, GRAPH_ENTRIES, process.graphs.take_refused());
     full(Table::Graphs, GRAPHS, process.launches.take_graphs_refused());
     full(Table::Launches, capacities.launches, process.launches.take_refused());
     batch.dropped > 0 || refused > 0
@@ -110,7 +113,7 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
     let correlation = process.extender.extend(work.correlation);
     let valid = (work.start, work.end) != (0, 0) && work.end >= work.start;
     let end = if valid { work.end } else { 0 };
-    let origin = process.launches.record(correlation, work.graph, end, process.marks);
+    let origin = process.launches.record(correlation, work.place.graph, end, process.marks);
     if process.contexts.len() < CONTEXTS {
         process.contexts.entry(work.context).or_insert(attachment.device);
     }
@@ -149,7 +152,16 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
             return false;
         }
         let named = work.named;
-        let cell = device.cells.of(attachment.worker, named.id, named.kind, work.graph);
+        let launched = if enter > 0 { enter } else { work.start };
+        let source = Source {
+            graph: work.place.graph,
+            origin: match session.options.mode {
+                Mode::Marked => process.graphs.origin(work.place, launched),
+                // A trace has no graph table to miss a node in.
+                Mode::Whole => Origin::None,
+            },
+        };
+        let cell = device.cells.of(attachment.worker, named.id, named.kind, source);
         let sampled = origin.is_some_and(|origin| origin.sampled);
         if sampled {
             process.samples.opened(correlation);
@@ -165,7 +177,7 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
             kind: named.kind,
             is_kernel: work.is_kernel,
             classified: named.classified,
-            is_graph: origin.is_some_and(|origin| origin.is_graph) || work.graph != 0,
+            is_graph: origin.is_some_and(|origin| origin.is_graph) || work.place.graph != 0,
             thread: origin.map_or(0, |origin| origin.thread),
             range: origin.map_or(0, |origin| origin.range),
             step: origin.map_or(0, |origin| origin.step),

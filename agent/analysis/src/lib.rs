@@ -17,6 +17,7 @@ pub mod slice;
 
 mod assemble;
 mod correlate;
+mod graphs;
 mod idle;
 mod intake;
 mod limits;

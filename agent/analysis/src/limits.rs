@@ -60,6 +60,13 @@ pub(crate) const STREAMS: usize = 4096;
 /// Executed graphs of one process whose size is remembered. vLLM captures about 70.
 pub(crate) const GRAPHS: usize = 1 << 16;
 
+/// Entries of one process's graph table: as many as a shim keeps.
+pub(crate) const GRAPH_ENTRIES: usize = 1 << 19;
+
+/// Of those, entries that nodes may take: the rest is kept for updates, without which nodes would be
+/// followed to the wrong stack.
+pub(crate) const GRAPH_NODE_ENTRIES: usize = GRAPH_ENTRIES - (1 << 12);
+
 /// Distinct kernel names of a session: the names area of a shim holds about 20 000.
 pub(crate) const NAMES: usize = 1 << 17;
 
@@ -95,7 +102,7 @@ pub(crate) const THREADS: usize = 1024;
 /// Waits of one thread not yet forgotten: 5 s (the hold limit) of waits 200 us apart, twice over.
 pub(crate) const THREAD_SPANS: usize = 1 << 16;
 
-/// A thread that runs for no longer than this between two sleeps only looks whether there is
+/// A thread that runs for at most this long between two sleeps only looks whether there is
 /// something to do, ns. A look at a queue takes microseconds; Python's own wake-up some tens.
 pub(crate) const POLL_NS: u64 = 100_000;
 

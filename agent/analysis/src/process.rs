@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use crate::correlate::{Extender, Launches};
 use crate::event::{Launch, ProcessInfo, Sync};
+use crate::graphs::{Graphs, Place};
 use crate::ids::{Correlation, ProcessKey, StackId};
 use crate::limits::{Capacities, UNFINISHED};
 use crate::names::Named;
@@ -24,7 +25,7 @@ pub(crate) struct RawWork {
     pub(crate) context: u32,
     pub(crate) stream: u32,
     pub(crate) correlation: Correlation,
-    pub(crate) graph: u32,
+    pub(crate) place: Place,
     pub(crate) start: u64,
     pub(crate) end: u64,
     pub(crate) named: Named,
@@ -147,6 +148,7 @@ pub(crate) struct Process {
     pub(crate) extender: Extender,
     pub(crate) launches: Launches,
     pub(crate) samples: Samples,
+    pub(crate) graphs: Graphs,
     pub(crate) phase: Phase,
     pub(crate) armed: u64,
     /// Records were read from here on; what an earlier reader took is not known.
@@ -186,6 +188,7 @@ impl Process {
             extender: Extender::default(),
             launches: Launches::new(capacities.launches),
             samples: Samples::new(capacities.samples),
+            graphs: Graphs::default(),
             phase: Phase::Unmarked,
             armed: 0,
             attached: 0,

@@ -400,4 +400,6 @@ pub enum CaptureSite {
     NotTaken,
     /// The graph table was full.
     TableFull,
+    /// The executable graph was updated from another graph; which node became which is not told.
+    Updated,
 }

@@ -13,12 +13,13 @@ use std::collections::HashMap;
 use crate::classify::Kind;
 use crate::defect::{Defect, DefectLog, Table};
 use crate::event::{Event, Launch, Range, RangeKind, Work, WorkKind};
+use crate::graphs::Place;
 use crate::ids::{DeviceKey, NameId, Ns, ProcessKey};
 use crate::limits::{Capacities, NAME_IDS, ORDINALS, WORKERS};
 use crate::names::{Named, Names, SET_NAME, copy_name};
 use crate::process::{Attachment, Drain, Hold, Phase, Process, RawWork};
 use crate::ranges::Ranges;
-use crate::report::{CaptureSite, Report};
+use crate::report::Report;
 use crate::slice::{Slice, WorkSlice};
 use crate::spans::Span;
 use crate::steps::Named as NamedStep;
@@ -152,8 +153,16 @@ impl Session {
                     self.ranges.label(&mut self.processes[index].ranges, id, text);
                 }
             }
-            // Nothing follows graphs to their capture here.
-            Event::Graph(_) | Event::CaptureStack { .. } => {}
+            Event::Graph(event) => {
+                if let Some(index) = self.process(event.process) {
+                    self.processes[index].graphs.change(&event);
+                }
+            }
+            Event::CaptureStack { process, entry, stack } => {
+                if let Some(index) = self.process(process) {
+                    self.processes[index].graphs.stack(entry, stack);
+                }
+            }
             Event::LaunchStack { process, correlation, stack } => {
                 self.batch(process, |process| {
                     process.batch.stacks.push((correlation, stack));
@@ -395,7 +404,7 @@ impl Session {
             context: work.context,
             stream: work.stream,
             correlation: work.correlation,
-            graph: work.graph,
+            place: Place { graph: work.graph, node: work.graph_node, source: work.source_node },
             start: work.start.0,
             end: work.end.0,
             named,
@@ -520,23 +529,24 @@ impl Session {
             return;
         };
         let known = &mut self.devices[index];
-        let key = |worker: u16| {
+        let process = |worker: u16| {
             let process = known.workers.get(usize::from(worker))?.process;
-            self.processes.get(process).map(|process| process.key)
+            self.processes.get(process)
         };
         let over = known.pending.iter().filter(|work| work.end <= known.done && work.counted);
         slices.extend(over.filter_map(|work| {
             let stream = known.streams.get(work.stream as usize)?;
             let cell = known.cells.get(work.cell)?;
+            let process = process(work.worker)?;
             Some(Slice::Work(WorkSlice {
                 device,
-                process: key(work.worker)?,
+                process: process.key,
                 context: stream.context,
                 stream: stream.id,
                 name: cell.name,
                 kind: cell.kind,
-                graph: cell.graph,
-                capture: CaptureSite::None,
+                graph: cell.source.graph,
+                capture: process.graphs.site(cell.source.origin),
                 correlation: work.correlation,
                 start: Ns(work.start),
                 end: Ns(work.end),

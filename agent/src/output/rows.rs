@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use analysis::classify::{Class, Kind};
 use analysis::ids::ProcessKey;
-use analysis::report::{DeviceReport, IdleCause, UnobservedReason};
+use analysis::report::{CaptureSite, DeviceReport, IdleCause, UnobservedReason};
 
 use super::words;
 use crate::capture::{Capture, Frame, Stack};
@@ -16,6 +16,18 @@ pub(crate) const CUT: &str = "[cut: no frame pointers]";
 const UNDECIDED: &str = "[idle: not decided yet]";
 /// Stands where a kernel has no sampled launch.
 pub(crate) const NOT_SAMPLED: &str = "[stack not sampled]";
+
+/// Stands where a graph's node has no capture stack, and why; `None` where it has one or no graph.
+pub(crate) fn without_capture(site: CaptureSite) -> Option<&'static str> {
+    match site {
+        // A trace tells nothing of captures.
+        CaptureSite::None | CaptureSite::Stack(_) => None,
+        CaptureSite::BeforeShim => Some("[captured before the shim was there]"),
+        CaptureSite::NotTaken => Some("[capture stack not taken]"),
+        CaptureSite::TableFull => Some("[graph table full]"),
+        CaptureSite::Updated => Some("[graph updated since its capture]"),
+    }
+}
 
 /// What a frame or a row stands for; decides colours and labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,7 +122,7 @@ impl Titles {
                 .stacks
                 .iter()
                 .filter(|time| time.graph != 0)
-                .map(|time| (time.graph, format!("graph {}", time.graph)))
+                .map(|time| (time.graph, format!("[graph {}]", time.graph)))
                 .collect(),
         }
     }
@@ -120,8 +132,8 @@ impl Titles {
     }
 }
 
-/// GPU time: GPU, worker, launch stack, graph, kernel; idle under the GPU, its cause and the stack
-/// that was late; unobserved under the GPU and its reason.
+/// GPU time: GPU, worker, launch stack, graph, capture stack, kernel; idle under the GPU, its cause and
+/// the stack that was late; unobserved under the GPU and its reason.
 pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl FnMut(Row<'_, 'c>)) {
     let report = &capture.report;
     let mut frames: Vec<RowFrame<'c>> = Vec::new();
@@ -135,6 +147,7 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
         }
         if let Some(graph) = titles.graphs.get(&time.graph) {
             frames.push(plain(graph, Tint::Marker));
+            push_capture(&mut frames, capture, time.capture);
         }
         let tint = Tint::Class(time.class);
         frames.push(plain(words::kernel_name(report, time.name), tint));
@@ -224,6 +237,18 @@ fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<
                 graph: 0,
             });
         }
+    }
+}
+
+/// The stack under which a graph's node was made, or why there is none.
+fn push_capture<'c>(frames: &mut Vec<RowFrame<'c>>, capture: &'c Capture, site: CaptureSite) {
+    let stack = match site {
+        CaptureSite::Stack(stack) => capture.stacks.get(&stack),
+        _ => None,
+    };
+    match stack {
+        Some(stack) => push_host(frames, stack),
+        None => frames.extend(without_capture(site).map(|why| plain(why, Tint::Marker))),
     }
 }
 

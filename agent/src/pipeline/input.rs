@@ -3,6 +3,7 @@
 //! Bytes that crossed a trust boundary (ring records, kernel events) stay raw here; the pipeline
 //! decodes them, so that live and replay meet the same decoder.
 
+use analysis::decode::GraphWords;
 use analysis::event::{DeviceInfo, Event, ProcessInfo};
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
 use wire::shim::Payload;
@@ -61,6 +62,19 @@ pub enum Input {
     Records {
         process: ProcessKey,
         payloads: Vec<Payload>,
+    },
+    /// Entries of a process's graph table that follow each other; `first` is the position of the
+    /// first of them. Come before records of what they tell of.
+    Graphs {
+        process: ProcessKey,
+        first: u32,
+        entries: Vec<GraphWords>,
+    },
+    /// A stack, leaf first, that an earlier agent left with these entries of the graph table.
+    CaptureStack {
+        process: ProcessKey,
+        entries: Vec<u32>,
+        addresses: Vec<u64>,
     },
     /// One record of the kernel programs' ring buffer.
     KernelEvent(Vec<u8>),

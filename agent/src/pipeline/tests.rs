@@ -1,5 +1,7 @@
 //! A worker's records, stacks and symbols through the pipeline, and the same again from a recording.
 
+mod graphs;
+
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
 use proptest::prelude::*;
@@ -54,7 +56,7 @@ fn kernel(correlation: u32, start_ns: u64, end_ns: u64, name: u32) -> Payload {
         stream: 7,
         graph: 0,
         device: 0,
-        reserved: 0,
+        grid_x: 1,
         context: 1,
     })
 }

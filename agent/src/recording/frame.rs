@@ -3,7 +3,7 @@
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use wire::shim::Payload;
+use wire::shim::{GRAPH_ENTRY_BYTES, Payload};
 use zerocopy::IntoBytes;
 
 use super::{Counts, RECORDS_PER_FRAME};
@@ -22,6 +22,8 @@ const NOTE: u8 = 9;
 const ENDED: u8 = 10;
 const LIMIT: u8 = 11;
 const ATTACHED: u8 = 12;
+const GRAPHS: u8 = 20;
+const CAPTURE_STACK: u8 = 21;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -87,6 +89,20 @@ pub(super) fn encode<E>(
             }
             Ok(())
         }
+        Input::Graphs { process, first, entries } => {
+            let mut first = *first;
+            for chunk in entries.chunks(RECORDS_PER_FRAME) {
+                emit(GRAPHS, &[[process.0, first].as_bytes(), chunk.as_bytes()].concat())?;
+                first = first.saturating_add(u32::try_from(chunk.len()).unwrap_or(u32::MAX));
+            }
+            Ok(())
+        }
+        Input::CaptureStack { process, entries, addresses } => {
+            let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            let head = [process.0, count];
+            let body = [head.as_bytes(), entries.as_bytes(), addresses.as_bytes()].concat();
+            emit(CAPTURE_STACK, &body)
+        }
         Input::KernelEvent(bytes) => emit(KERNEL_EVENT, bytes),
         Input::Symbols { process, symbols } => {
             for chunk in symbols.chunks(SYMBOLS_PER_FRAME) {
@@ -142,8 +158,36 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             if !tail.is_empty() {
                 return Err(BodyError::Length { kind: "records", length: body.len() });
             }
-            let payloads = chunks.iter().map(payload).collect();
+            let payloads = chunks.iter().map(|bytes| array(bytes)).collect();
             Input::Records { process: ProcessKey(process), payloads }
+        }
+        GRAPHS => {
+            let (head, rest) = split("graphs", body, 8)?;
+            let [process, first] = words::<2, 4>("graphs", head)?.map(u32::from_le_bytes);
+            let (chunks, tail) = rest.as_chunks::<GRAPH_ENTRY_BYTES>();
+            if !tail.is_empty() {
+                return Err(BodyError::Length { kind: "graphs", length: body.len() });
+            }
+            let entries = chunks.iter().map(|bytes| array(bytes)).collect();
+            Input::Graphs { process: ProcessKey(process), first, entries }
+        }
+        CAPTURE_STACK => {
+            let kind = "capture stack";
+            let (head, rest) = split(kind, body, 8)?;
+            let [process, count] = words::<2, 4>(kind, head)?.map(u32::from_le_bytes);
+            let entries_bytes = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(4);
+            let (entries, addresses) = split(kind, rest, entries_bytes)?;
+            let (chunks, tail) = addresses.as_chunks::<8>();
+            if !tail.is_empty() {
+                return Err(BodyError::Length { kind, length: body.len() });
+            }
+            let addresses = chunks.iter().copied().map(u64::from_ne_bytes).collect();
+            let entries = entries.as_chunks::<4>().0.iter().copied().map(u32::from_ne_bytes);
+            Input::CaptureStack {
+                process: ProcessKey(process),
+                entries: entries.collect(),
+                addresses,
+            }
         }
         KERNEL_EVENT => Input::KernelEvent(body.to_vec()),
         SYMBOLS => {
@@ -187,8 +231,9 @@ fn read_process_time(kind: &'static str, body: &[u8]) -> Result<(ProcessKey, Ns)
     Ok((ProcessKey(process), Ns(at)))
 }
 
-fn payload(bytes: &[u8; PAYLOAD_BYTES]) -> Payload {
-    let mut words = [0; 7];
+/// The words of a record or entry, as the machine that wrote it has them.
+fn array<const N: usize>(bytes: &[u8]) -> [u64; N] {
+    let mut words = [0; N];
     for (word, chunk) in words.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *word = u64::from_ne_bytes(*chunk);
     }

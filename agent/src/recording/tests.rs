@@ -41,6 +41,12 @@ fn inputs() -> Vec<Input> {
             process,
             payloads: (0..40_000).map(|n| [n, 1, 2, 3, 4, 5, u64::MAX]).collect(),
         },
+        Input::Graphs {
+            process,
+            first: 7,
+            entries: (0..20).map(|n| [n, 1, 2, 3, u64::MAX]).collect(),
+        },
+        Input::CaptureStack { process, entries: vec![7, 9], addresses: vec![u64::MAX, 1, 2] },
         Input::KernelEvent(vec![1, 2, 3]),
         Input::Symbols {
             process,

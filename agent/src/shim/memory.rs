@@ -8,16 +8,19 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::ptr::{NonNull, null_mut};
 use std::slice;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use thiserror::Error;
-use wire::limits::{NAME_MAX, NAMES_BYTES, RING_SLOTS};
+use wire::limits::{CAPTURE_WORDS, GRAPH_ENTRIES, NAME_MAX, NAMES_BYTES, RING_SLOTS};
 use wire::shim::{
-    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursors, FLAG_STATS_ONLY, Header, MAGIC, NAMES_OFFSET,
-    RING_OFFSET, SMALL_BYTES, STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
+    CAPTURE_STACKS_OFFSET, CAPTURES_OFFSET, CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursors,
+    FLAG_STATS_ONLY, GRAPHS_OFFSET, GraphSlot, Header, MAGIC, NAMES_OFFSET, RING_OFFSET,
+    SMALL_BYTES, STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
 };
 use zerocopy::FromBytes;
 
 use super::Location;
+use super::captures::Area;
 
 /// Why a ring cannot be used.
 #[derive(Debug, Error)]
@@ -79,8 +82,8 @@ impl Memory {
         if lock && full {
             lock_file(pid, &file)?;
         }
-        // Names are read with pread, so that only pages of constant layout are mapped.
-        let mapped = if full { NAMES_OFFSET } else { SMALL_BYTES };
+        // Names are read with pread: their pages, in the middle, are mapped and never touched.
+        let mapped = if full { TOTAL_BYTES } else { SMALL_BYTES };
         // SAFETY: a new mapping at an address of the kernel's choice. The file is sealed against
         // shrinking and at least `mapped` bytes long, so no access can fault.
         let base = unsafe {
@@ -140,6 +143,25 @@ impl Memory {
         // atomics, so the other side may write them at any time.
         let slots = unsafe { slice::from_raw_parts(first, RING_SLOTS) };
         Some((self.at(CURSORS_OFFSET), slots))
+    }
+
+    /// Graph table and capture stacks of a full ring.
+    pub(super) fn graphs(&self) -> Option<Area<'_>> {
+        let (cursors, _) = self.ring()?;
+        let entries = self.part::<GraphSlot>(GRAPHS_OFFSET);
+        let captures = self.part::<AtomicU32>(CAPTURES_OFFSET);
+        let stacks = self.part::<AtomicU64>(CAPTURE_STACKS_OFFSET);
+        Some(Area {
+            used: &cursors.graphs,
+            // SAFETY: a full mapping holds GRAPH_ENTRIES entries at this aligned offset; they are
+            // atomics, so the other side may write them at any time.
+            entries: unsafe { slice::from_raw_parts(entries, GRAPH_ENTRIES) },
+            // SAFETY: as above, one for each entry.
+            captures: unsafe { slice::from_raw_parts(captures, GRAPH_ENTRIES) },
+            filled: &cursors.captures,
+            // SAFETY: as above, CAPTURE_WORDS words.
+            stacks: unsafe { slice::from_raw_parts(stacks, CAPTURE_WORDS) },
+        })
     }
 
     /// The kernel name with this id; `None` where the area holds none (a hostile or torn id).

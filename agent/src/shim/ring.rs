@@ -12,6 +12,7 @@ use wire::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 use wire::ring::{Consumer, Next};
 use wire::shim::{Cursor, FLAG_SIMULATED, Level, OffReason, Payload, record_kind};
 
+use super::captures::{Captures, GraphNews};
 use super::{Location, Memory, OpenError};
 
 /// A record reserved and not committed for this long, in a ring half full, is given up: its
@@ -27,6 +28,7 @@ pub struct WorkerRing {
     memory: Memory,
     position: u64,
     known_names: HashSet<u32>,
+    captures: Captures,
     stalled_since: Option<Instant>,
     /// Slots given up because their producer never committed.
     abandoned: u64,
@@ -68,10 +70,12 @@ impl WorkerRing {
             memory,
             position: 0,
             known_names: HashSet::new(),
+            captures: Captures::default(),
             stalled_since: None,
             abandoned: 0,
         };
         ring.check_positions()?;
+        ring.captures = Captures::new(ring.memory.graphs());
         ring.memory.control().observer.fetch_add(1, Ordering::Relaxed);
         if let Some(consumer) = ring.consumer(None) {
             ring.position = consumer.position();
@@ -131,6 +135,26 @@ impl WorkerRing {
     /// Says that the agent is there. At least once a second.
     pub fn beat(&self) {
         self.memory.control().heartbeat.fetch_add(1, Ordering::Release);
+    }
+
+    /// Entries of the graph table since the last call. Those of nodes that records already read
+    /// refer to are among them.
+    pub fn graph_news(&mut self) -> GraphNews {
+        let Self { memory, captures, .. } = self;
+        memory.graphs().map(|area| captures.read(area)).unwrap_or_default()
+    }
+
+    /// Keeps the stack under which a graph entry was made, for agents after this one.
+    pub fn keep_capture(&mut self, entry: u32, addresses: &[u64]) {
+        let Self { memory, captures, .. } = self;
+        if let Some(area) = memory.graphs() {
+            captures.keep(area, entry, addresses);
+        }
+    }
+
+    /// Capture stacks that found no room beside the graph table.
+    pub fn captures_refused(&self) -> u64 {
+        self.captures.refused()
     }
 
     /// Moves up to `limit` records to `records`, and the names they use for the first time to `names`.

@@ -63,11 +63,14 @@ pub mod resource {
     pub const MODULE_UNLOAD_STARTING: u32 = 7;
     pub const GRAPH_DESTROY_STARTING: u32 = 10;
     pub const GRAPHNODE_CREATED: u32 = 13;
-    pub const GRAPHNODE_DESTROY_STARTING: u32 = 14;
     pub const GRAPHEXEC_CREATED: u32 = 18;
     pub const GRAPHEXEC_DESTROY_STARTING: u32 = 19;
     pub const GRAPHNODE_CLONED: u32 = 20;
 }
+
+/// Driver-domain ids of `cuGraphExecUpdate` and its second version; the executable graph and the
+/// graph are their first two argument words. A runtime update makes one of these calls.
+pub const DRIVER_GRAPH_UPDATES: &[u32] = &[561, 696];
 
 /// What a call does, as far as the shim cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

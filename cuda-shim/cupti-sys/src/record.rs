@@ -16,6 +16,7 @@ pub mod kernel {
     pub const DEVICE: usize = 40;
     pub const CONTEXT: usize = 44;
     pub const STREAM: usize = 48;
+    pub const GRID_X: usize = 52;
     pub const CORRELATION: usize = 92;
     /// `const char *`, alive until its module is unloaded.
     pub const NAME: usize = 104;
@@ -23,6 +24,9 @@ pub mod kernel {
     pub const GRAPH: usize = 156;
     /// Bytes of a record that hold all of the above.
     pub const NEEDED: usize = 160;
+    /// Node the executed graph's node was made from or last updated by. From 13.4.
+    pub const SOURCE_NODE: usize = 240;
+    pub const NEEDED_WITH_SOURCE: usize = 248;
 }
 
 /// `MEMCPY`.
@@ -40,6 +44,9 @@ pub mod memcpy {
     pub const GRAPH_NODE: usize = 64;
     pub const GRAPH: usize = 72;
     pub const NEEDED: usize = 76;
+    /// From 13.4.
+    pub const SOURCE_NODE: usize = 104;
+    pub const NEEDED_WITH_SOURCE: usize = 112;
 }
 
 /// `MEMCPY_PEER`: as `memcpy` up to the stream, then different.
@@ -62,4 +69,7 @@ pub mod memset {
     pub const GRAPH_NODE: usize = 64;
     pub const GRAPH: usize = 72;
     pub const NEEDED: usize = 76;
+    /// From 13.4.
+    pub const SOURCE_NODE: usize = 96;
+    pub const NEEDED_WITH_SOURCE: usize = 104;
 }

@@ -87,10 +87,10 @@ static void calls(void) {
 
 static void resources(void) {
     at = "graph nodes, executables, modules, contexts";
-    static const uint32_t ABOUT_GRAPHS[] = {13, 20, 14, 18, 19, 10};
-    for (unsigned index = 0; index < 6; index++)
+    static const uint32_t ABOUT_GRAPHS[] = {13, 20, 18, 19, 10};
+    for (unsigned index = 0; index < 5; index++)
         resource(ABOUT_GRAPHS[index], 0x100 + index);
-    COUNT(graph_entries, 6);
+    COUNT(graph_entries, 5);
     resource(1, 0);
     resource(6, 0);
     resource(7, 0);
@@ -175,10 +175,17 @@ static void fill_names(void) {
 }
 
 static void fill_graphs(void) {
+    at = "updates of executable graphs";
+    call(0, 561, 0);
+    call(0, 696, 0);
+    call(0, 696, 1);
+    COUNT(graph_entries, 2);
     at = "graph nodes without end";
-    for (int node = 0; node < 270000; node++)
+    for (int node = 0; node < 530000; node++)
         resource(13, 0x1000 + node);
-    COUNT(graph_entries, 270000);
+    COUNT(graph_entries, 530000);
+    at = "an update that still has room";
+    call(0, 696, 0);
 }
 
 static void fill_ring(void) {

@@ -99,6 +99,12 @@ impl RingView {
         (at(offset_of!(Cursors, head)), at(offset_of!(Cursors, tail)))
     }
 
+    /// Entries of the graph table, and words of capture stacks beside it.
+    pub fn graph_tables(&self) -> (u64, u64) {
+        let at = |offset| self.from(CURSORS_OFFSET + offset).map_or(0, u64::from_ne_bytes);
+        (at(offset_of!(Cursors, graphs)), at(offset_of!(Cursors, captures)))
+    }
+
     /// Panics caught at the boundary.
     pub fn panics(&self) -> u64 {
         self.long(offset_of!(Stats, panics))

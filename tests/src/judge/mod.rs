@@ -4,6 +4,7 @@
 //! adds up the elementary intervals between them. What the profiler cannot know (which work ran
 //! before it was armed) is taken from its report and checked to be sound.
 
+pub mod captures;
 pub mod compare;
 pub mod idle;
 pub mod invalid;

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::judge::JudgeError;
+use crate::judge::captures::CaptureLabel;
 
 /// Frames that stand for time without a sampled stack.
 const UNSAMPLED: &str = "[stack not sampled]";
@@ -22,6 +23,9 @@ pub struct Site {
 #[derive(Clone, Debug, Deserialize)]
 pub struct WorkerOutput {
     pub sites: Vec<Site>,
+    /// Where it captured graphs.
+    #[serde(default)]
+    pub capture_labels: Vec<CaptureLabel>,
 }
 
 /// One site's share in the flamegraph.
@@ -140,7 +144,7 @@ fn is_no_kernel(frame: &str) -> bool {
 
 /// Whether a frame's last path segment is `function`: `cuda_worker::sites::Thread::sampler` or
 /// `<Thread>::sampler`, but not `draft_sampler`.
-fn names(frame: &str, function: &str) -> bool {
+pub(super) fn names(frame: &str, function: &str) -> bool {
     let bare = frame.split(['(', '[']).next().unwrap_or(frame).trim_end();
     bare.split("::").any(|segment| segment == function)
 }

@@ -28,7 +28,7 @@ use crate::report::{GapLaunch, IdleCause, IdleGap, IdleStack};
 use crate::samples::Place;
 use crate::session::Session;
 use crate::spans::Span;
-use crate::timeline::cells::Cells;
+use crate::timeline::cells::{Cells, Source};
 use crate::timeline::device::Pending;
 use gap::{Longest, OpenGap};
 
@@ -279,7 +279,7 @@ fn decide(
     }
     let name = NameId(cause as u32);
     let worker = who.map_or(NOBODY, |who| who.worker);
-    let cell = device.idle.cells.of(worker, name, Kind::Other, 0);
+    let cell = device.idle.cells.of(worker, name, Kind::Other, Source::default());
     device.idle.cells.add(cell, ns, true);
     let process = device.workers.get(usize::from(worker)).map(|worker| worker.process);
     if let (Some(who), Some(process)) = (who.filter(|who| who.sampled), process) {

@@ -1,4 +1,4 @@
-//! Sums per process, kernel and graph on one device, and how sampled stacks share them.
+//! Sums per process, kernel, graph and capture on one device, and how sampled stacks share them.
 //!
 //! Equation: of a cell's exact total T, stack i with weighted sampled time w(i) gets
 //! T * w(i) / sum(w), rounded down, and the remaining nanoseconds go one each to the largest
@@ -7,16 +7,25 @@
 use std::collections::HashMap;
 
 use crate::classify::Kind;
+use crate::graphs::Origin;
 use crate::ids::{NameId, StackId};
 use crate::limits::{CELLS, STACKS};
 
-/// One kernel (or all copies of one direction) of one process in one graph.
+/// Which graph work belongs to, and where it was captured into it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Source {
+    /// Executed graph, 0 outside graphs.
+    pub(crate) graph: u32,
+    pub(crate) origin: Origin,
+}
+
+/// One kernel (or all copies of one direction) of one process in one graph, captured at one place.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell {
     pub(crate) worker: u16,
     pub(crate) name: NameId,
     pub(crate) kind: Kind,
-    pub(crate) graph: u32,
+    pub(crate) source: Source,
     /// Clipped durations, ns.
     pub(crate) total: u128,
     pub(crate) count: u64,
@@ -79,8 +88,8 @@ fn share(total: u64, weights: &[u128]) -> Option<Vec<u64>> {
 #[derive(Debug, Default)]
 pub(crate) struct Cells {
     list: Vec<Cell>,
-    index: HashMap<(u16, NameId, u32), u32>,
-    /// Graphs that found the table full and were counted as graph 0.
+    index: HashMap<(u16, NameId, Source), u32>,
+    /// Graphs and captures that found the table full and were counted as outside graphs.
     pub(crate) refused: u64,
     /// Stacks that found a cell's list full.
     pub(crate) stacks_refused: u64,
@@ -89,22 +98,23 @@ pub(crate) struct Cells {
 impl Cells {
     /// The cell of a kernel. Beyond the capacity graphs are not told apart, which bounds the
     /// table by names and workers, both bounded themselves.
-    pub(crate) fn of(&mut self, worker: u16, name: NameId, kind: Kind, graph: u32) -> u32 {
-        if let Some(&cell) = self.index.get(&(worker, name, graph)) {
+    pub(crate) fn of(&mut self, worker: u16, name: NameId, kind: Kind, source: Source) -> u32 {
+        if let Some(&cell) = self.index.get(&(worker, name, source)) {
             return cell;
         }
-        let graph = if self.list.len() >= CELLS && graph != 0 {
+        let outside = Source::default();
+        let source = if self.list.len() >= CELLS && source != outside {
             self.refused += 1;
-            if let Some(&cell) = self.index.get(&(worker, name, 0)) {
+            if let Some(&cell) = self.index.get(&(worker, name, outside)) {
                 return cell;
             }
-            0
+            outside
         } else {
-            graph
+            source
         };
         let cell = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
-        self.index.insert((worker, name, graph), cell);
-        self.list.push(Cell { worker, name, kind, graph, total: 0, count: 0, stacks: Vec::new() });
+        self.index.insert((worker, name, source), cell);
+        self.list.push(Cell { worker, name, kind, source, total: 0, count: 0, stacks: Vec::new() });
         cell
     }
 
@@ -144,7 +154,7 @@ impl Cells {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cells, share};
+    use super::{Cells, Source, share};
     use crate::classify::Kind;
     use crate::ids::{NameId, StackId};
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
@@ -161,7 +171,7 @@ mod tests {
     #[test]
     fn a_cell_without_samples_hangs_under_no_stack() {
         let mut cells = Cells::default();
-        let cell = cells.of(0, NameId(1), Kind::Dense, 0);
+        let cell = cells.of(0, NameId(1), Kind::Dense, Source::default());
         cells.add(cell, 30, true);
         let shares: Vec<_> = cells.iter().flat_map(super::Cell::shares).collect();
         assert_eq!(shares, [(None, 30)]);

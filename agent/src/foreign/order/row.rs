@@ -182,6 +182,7 @@ impl Row {
                     GraphChange::GraphDestroyed { graph } => (3, 0, graph, 0, 0),
                     GraphChange::ExecCreated { exec, graph } => (4, 0, graph, 0, exec),
                     GraphChange::ExecDestroyed { exec } => (5, 0, 0, 0, exec),
+                    GraphChange::ExecUpdated { exec, graph } => (6, 0, graph, 0, exec),
                 };
                 Self {
                     time: at.0,
@@ -323,6 +324,7 @@ impl Row {
                     3 => GraphChange::GraphDestroyed { graph },
                     4 => GraphChange::ExecCreated { exec: low(self.payload), graph },
                     5 => GraphChange::ExecDestroyed { exec: low(self.payload) },
+                    6 => GraphChange::ExecUpdated { exec: low(self.payload), graph },
                     _ => return None,
                 };
                 Event::Graph(GraphEvent { process, entry: self.correlation, at: start, change })

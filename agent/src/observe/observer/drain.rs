@@ -7,7 +7,7 @@
 //!    kernel programs tell a sleep before they forget it;
 //! 4. then 3 and 2 are fed, and the records last.
 
-use wire::kernel::WaitEvent;
+use wire::kernel::{WaitEvent, event_kind};
 use wire::shim::Payload;
 use zerocopy::IntoBytes;
 
@@ -16,7 +16,8 @@ use super::{ObserveError, Observer, chain};
 use crate::observe::clock::now;
 use crate::observe::target::Target;
 use crate::pipeline::Input;
-use crate::shim::WorkerRing;
+use crate::shim::{GraphNews, WorkerRing};
+use analysis::decode::{self, KernelEvent};
 use analysis::ids::ProcessKey;
 
 /// Records taken from one ring in one turn: keeps a flood in one worker from starving the others.
@@ -26,6 +27,7 @@ const DRAIN_LIMIT: usize = 1 << 16;
 struct Taken {
     process: ProcessKey,
     names: Vec<(u32, String)>,
+    graphs: GraphNews,
     payloads: Vec<Payload>,
 }
 
@@ -65,12 +67,21 @@ impl Observer {
         let (mut payloads, mut names) = (Vec::new(), Vec::new());
         drain(ring, &mut payloads, &mut names);
         target.came.add(tally(&payloads));
-        Some(Taken { process, names, payloads })
+        // After the records, so that whatever they refer to is among the entries.
+        let graphs = ring.graph_news();
+        Some(Taken { process, names, graphs, payloads })
     }
 
     fn feed_after_kernel_events(&mut self, taken: Vec<Taken>) -> Result<(), ObserveError> {
         self.feed_kernel_events()?;
-        for Taken { process, names, payloads } in taken {
+        for Taken { process, names, graphs, payloads } in taken {
+            let GraphNews { first, entries, stacks } = graphs;
+            if !entries.is_empty() {
+                self.feed(Input::Graphs { process, first, entries })?;
+            }
+            for (entries, addresses) in stacks {
+                self.feed(Input::CaptureStack { process, entries, addresses })?;
+            }
             for (id, name) in names {
                 self.feed(Input::Name { process, id, name })?;
             }
@@ -90,9 +101,27 @@ impl Observer {
         let mut events = Vec::new();
         bpf.poll(|bytes| events.push(bytes.to_vec()));
         events.extend(sleeping.iter().map(|wait| wait.as_bytes().to_vec()));
-        events.into_iter().try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))?;
+        events.into_iter().try_for_each(|bytes| {
+            self.keep_capture(&bytes);
+            self.feed(Input::KernelEvent(bytes))
+        })?;
         looked.or_else(|error| {
             self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
         })
+    }
+
+    /// Leaves the stack of a captured node with its worker, for agents after this one.
+    fn keep_capture(&mut self, bytes: &[u8]) {
+        let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
+        if kind != Some(event_kind::CAPTURE_STACK) {
+            return;
+        }
+        if let Ok(KernelEvent::CaptureStack { tgid, entry, addresses }) =
+            decode::kernel_event(bytes)
+            && let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid)
+            && let Some(ring) = &mut target.ring
+        {
+            ring.keep_capture(entry, &addresses);
+        }
     }
 }

@@ -111,7 +111,14 @@ fn losses(ring: &WorkerRing, rearms: u64) -> Vec<String> {
         (status.cupti_dropped, "records were dropped by CUPTI"),
         (ring.abandoned(), "records were never completed by their thread"),
         (status.names_full, "kernels have no name: the name area is full"),
-        (status.graphs_full, "graph nodes found the graph table full"),
+        (
+            status.graphs_full,
+            "graph changes found the graph table full: kernels of these nodes show no capture stack",
+        ),
+        (
+            ring.captures_refused(),
+            "capture stacks found no room beside the graph table: an agent after this one lacks them",
+        ),
         // The first is told when it happens.
         (rearms.saturating_sub(1), "more times its observation was started over"),
         (status.panics, "panics were caught in the shim, which turned itself off"),

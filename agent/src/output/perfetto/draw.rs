@@ -16,7 +16,7 @@ use super::interned::{Interned, Key};
 use super::packets::Packets;
 use super::proto::{self, DebugAnnotation, PerfSample, TracePacket, TrackEvent};
 use super::tracks::{Place, Tracks};
-use crate::output::words;
+use crate::output::{rows, words};
 use crate::pipeline::{CpuSample, Pieces};
 
 /// Pieces drawn in one file: 80 s of launches and kernels at 25 000 a second each, about as much
@@ -319,22 +319,14 @@ impl<W: Write> Trace<W> {
             debug_annotations.push(number(Key::Graph, u64::from(graph)));
         }
         let mut callstack_iid = None;
-        match capture {
-            CaptureSite::None => {}
-            CaptureSite::Stack(stack) => {
-                if let Some(site) = self.callstacks.site(stack, &mut self.interned, who) {
-                    callstack_iid = Some(site.callstack);
-                    debug_annotations.push(text(Key::Captured, site.line));
-                }
-            }
-            CaptureSite::BeforeShim | CaptureSite::NotTaken | CaptureSite::TableFull => {
-                let why = match capture {
-                    CaptureSite::BeforeShim => "[captured before the shim was there]",
-                    CaptureSite::TableFull => "[graph table full]",
-                    _ => "[capture stack not taken]",
-                };
-                debug_annotations.push(text(Key::Captured, self.interned.text(why)));
-            }
+        if let CaptureSite::Stack(stack) = capture
+            && let Some(site) = self.callstacks.site(stack, &mut self.interned, who)
+        {
+            callstack_iid = Some(site.callstack);
+            debug_annotations.push(text(Key::Captured, site.line));
+        }
+        if let Some(why) = rows::without_capture(capture) {
+            debug_annotations.push(text(Key::Captured, self.interned.text(why)));
         }
         let event = TrackEvent {
             category_iids: Some(iids.category),

@@ -65,12 +65,12 @@ fn gpu_profile_has_the_rows_of_the_report() {
     let graph = profile
         .sample
         .iter()
-        .find(|sample| path(&profile, sample).contains("graph 7"))
+        .find(|sample| path(&profile, sample).contains("[graph 7]"))
         .expect("the graph's row");
     assert_eq!(
         path(&profile, graph),
         format!(
-            "GPU 0 SIMULATED;VLLM::Worker_TP0 (pid 10);[cut: no frame pointers];model_runner;execute<8>;graph 7;{}",
+            "GPU 0 SIMULATED;VLLM::Worker_TP0 (pid 10);[cut: no frame pointers];model_runner;execute<8>;[graph 7];{}",
             fixture::NAMES[1]
         )
     );

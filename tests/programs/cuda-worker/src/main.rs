@@ -7,6 +7,7 @@
 mod allocate;
 mod client;
 mod fork;
+mod graphs;
 mod pace;
 mod ptx;
 mod report;
@@ -20,6 +21,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use crate::client::Client;
+use crate::graphs::Scenario;
 use crate::pace::Pace;
 use crate::report::Report;
 use crate::sites::{Done, Order, SITES, Thread};
@@ -36,6 +38,12 @@ struct Options {
     /// Graph replays per second, all threads together.
     #[arg(long, default_value_t = 0.0)]
     graphs: f64,
+    /// What is replayed.
+    #[arg(long, value_enum, default_value_t = Scenario::Full)]
+    scenario: Scenario,
+    /// Capture graphs once SIGUSR1 came, not at the start.
+    #[arg(long)]
+    capture_on_signal: bool,
     /// Allocate and free through every family this often per second.
     #[arg(long, default_value_t = 0.0)]
     alloc: f64,
@@ -56,6 +64,12 @@ struct Options {
 }
 
 static STOP: AtomicBool = AtomicBool::new(false);
+
+static CAPTURE: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn on_capture(_signal: libc::c_int) {
+    CAPTURE.store(true, Ordering::Relaxed);
+}
 
 extern "C" fn on_stop(_signal: libc::c_int) {
     STOP.store(true, Ordering::Relaxed);
@@ -80,6 +94,9 @@ fn run(options: &Options) -> Result<Report> {
         // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
+    let handler: extern "C" fn(libc::c_int) = on_capture;
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
     let client = Client::open(options.device, options.fail_every).context("open the device")?;
     let child = if options.fork { Some(fork::child_launch(&client)?) } else { None };
     report::ready(&client);
@@ -109,15 +126,13 @@ fn run(options: &Options) -> Result<Report> {
 #[inline(never)]
 fn launch_thread(options: &Options, client: &Client, index: u32, started: Instant) -> Result<Done> {
     let share = f64::from(options.threads.max(1));
-    let mut thread = Thread::new(client, options.fail_every)?;
+    let mut thread = Thread::new(client, options.fail_every, options.scenario)?;
     let mut order = Order::new(options.seed.wrapping_add(u64::from(index)));
     let cycle = f64::from(SITES.iter().map(|site| site.per_cycle).sum::<u32>());
     let mut cycles = Pace::new(options.rate / share / cycle);
     let mut replays = Pace::new(options.graphs / share);
     let mut rounds = Pace::new(if index == 0 { options.alloc } else { 0.0 });
-    if options.graphs > 0.0 {
-        thread.capture_graph(&mut order)?;
-    }
+    let mut wants_graphs = options.graphs > 0.0;
     loop {
         let elapsed = started.elapsed();
         if STOP.load(Ordering::Relaxed)
@@ -125,11 +140,17 @@ fn launch_thread(options: &Options, client: &Client, index: u32, started: Instan
         {
             break;
         }
+        if wants_graphs && (!options.capture_on_signal || CAPTURE.load(Ordering::Relaxed)) {
+            wants_graphs = false;
+            thread.capture_graphs(&mut order)?;
+        }
         while cycles.due(elapsed) {
             thread.execute_step(&mut order)?;
         }
         while replays.due(elapsed) {
-            thread.replay_graph();
+            if thread.has_graphs() {
+                thread.replay_graph(&mut order)?;
+            }
         }
         while rounds.due(elapsed) {
             thread.exercise_allocators();

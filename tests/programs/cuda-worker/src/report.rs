@@ -9,6 +9,7 @@ use crate::Options;
 use crate::allocate::{Allocations, Family};
 use crate::client::Client;
 use crate::fork::Child;
+use crate::graphs::{self, CaptureLabel};
 use crate::sites::{Done, SITES};
 
 /// One launch site. Nanoseconds are those asked for: launches x duration.
@@ -42,6 +43,8 @@ pub(crate) struct Report {
     graph_launches: u64,
     graph_launches_failed: u64,
     graph_kernels: u64,
+    /// What the simulator's truth calls the places where graphs were captured.
+    capture_labels: Vec<CaptureLabel>,
     copies: u64,
     allocations: Allocations,
     child: Option<Child>,
@@ -66,7 +69,7 @@ impl Report {
             .map(|(index, site)| {
                 let launches = total(&|thread| thread.counts[index].ok);
                 let captured = total(&|thread| thread.counts[index].captured);
-                let replayed = total(&|thread| thread.counts[index].captured * thread.replays.ok);
+                let replayed = total(&|thread| thread.replayed[index]);
                 SiteReport {
                     site: site.name,
                     kernel: site.kernel,
@@ -104,13 +107,8 @@ impl Report {
             launches_captured: sites.iter().map(|site| site.captured).sum(),
             graph_launches: replays,
             graph_launches_failed: replays_failed,
-            graph_kernels: threads
-                .iter()
-                .map(|thread| {
-                    thread.replays.ok
-                        * thread.counts.iter().map(|count| count.captured).sum::<u64>()
-                })
-                .sum(),
+            graph_kernels: total(&|thread| thread.replayed.iter().sum()),
+            capture_labels: graphs::labels(),
             copies: total(&|thread| thread.copies),
             sites,
             allocations,

@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use cudarc::driver::{CudaGraph, CudaStream, LaunchConfig, PushKernelArg as _, sys};
+use cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg as _};
 
 use crate::allocate::{self, Allocations};
 use crate::client::Client;
+use crate::graphs::{self, Executable, Graph, Label, Pass, Scenario};
 
 /// One place in the code that launches one kernel.
 #[derive(Clone, Copy, Debug)]
@@ -89,11 +90,19 @@ impl Order {
     }
 }
 
+/// A number for each site.
+pub(crate) type Counts = [u64; SITES.len()];
+
+/// Replays of one capture in the scenario that captures again.
+const REPLAYS_OF_A_CAPTURE: u64 = 20;
+
 /// What one thread did.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     pub(crate) counts: [Count; SITES.len()],
     pub(crate) replays: Count,
+    /// Kernels of successful replays.
+    pub(crate) replayed: Counts,
     /// Copies that succeeded.
     pub(crate) copies: u64,
     pub(crate) allocations: Allocations,
@@ -105,33 +114,31 @@ pub(crate) struct Thread<'c> {
     client: &'c Client,
     stream: Arc<CudaStream>,
     copies: Arc<CudaStream>,
-    graph: Option<GraphHandle>,
+    executables: Vec<Executable>,
+    scenario: Scenario,
+    label: Label,
     fail_every: u32,
     launches: u64,
-    capturing: bool,
+    capturing: Option<Pass>,
+    /// Of the capture under way.
+    captured: Counts,
     done: Done,
 }
 
-/// A captured graph; cudarc's own type has no `Debug`.
-struct GraphHandle(CudaGraph);
-
-impl std::fmt::Debug for GraphHandle {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("GraphHandle")
-    }
-}
-
 impl<'c> Thread<'c> {
-    pub(crate) fn new(client: &'c Client, fail_every: u32) -> Result<Self> {
+    pub(crate) fn new(client: &'c Client, fail_every: u32, scenario: Scenario) -> Result<Self> {
         client.context().bind_to_thread().context("bind the context to a thread")?;
         Ok(Self {
             client,
             stream: client.context().new_stream().context("create the launch stream")?,
             copies: client.context().new_stream().context("create the copy stream")?,
-            graph: None,
+            executables: Vec::new(),
+            scenario,
+            label: graphs::find_label(),
             fail_every,
             launches: 0,
-            capturing: false,
+            capturing: None,
+            captured: Counts::default(),
             done: Done::default(),
         })
     }
@@ -144,34 +151,104 @@ impl<'c> Thread<'c> {
         Ok(())
     }
 
-    /// Captures one cycle into a graph, through the stream.
+    /// Makes what will be replayed.
     #[inline(never)]
-    pub(crate) fn capture_graph(&mut self, order: &mut Order) -> Result<()> {
+    pub(crate) fn capture_graphs(&mut self, order: &mut Order) -> Result<()> {
+        self.executables.clear();
         let cycle = order.next_cycle();
-        self.stream
-            .begin_capture(sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-            .context("begin stream capture")?;
-        self.capturing = true;
-        self.forward(&cycle);
-        self.capturing = false;
-        let graph = self
-            .stream
-            .end_capture(sys::CUgraphInstantiate_flags(0))
-            .context("end stream capture")?
-            .context("the captured graph is empty")?;
-        self.graph = Some(GraphHandle(graph));
+        match self.scenario {
+            Scenario::Full => {
+                let graph = self.capture(Pass::First, &cycle)?;
+                self.executables.push(graph.instantiate()?);
+            }
+            Scenario::Pieces => {
+                let passes = [Pass::First, Pass::Second].into_iter().cycle();
+                for (piece, pass) in cycle.chunks(cycle.len().div_ceil(5)).zip(passes) {
+                    let graph = self.capture(pass, piece)?;
+                    self.executables.push(graph.instantiate()?);
+                }
+            }
+            Scenario::Clone => {
+                let graph = self.capture(Pass::First, &cycle)?;
+                let clone = graph.clone_graph()?;
+                drop(graph);
+                self.executables.push(clone.instantiate()?);
+            }
+            Scenario::Child => {
+                let child = self.capture(Pass::First, &cycle)?;
+                let mut parent = self.capture(Pass::Second, &order.next_cycle())?;
+                parent.add_child(&child)?;
+                parent.add_child(&child)?;
+                self.executables.push(parent.instantiate()?);
+            }
+            Scenario::Update => {
+                let before = self.capture(Pass::First, &cycle)?;
+                let mut executable = before.instantiate()?;
+                executable.update(&self.capture(Pass::Second, &order.next_cycle())?)?;
+                self.executables.push(executable);
+            }
+            Scenario::Recapture => {
+                let again = self.done.replays.ok / REPLAYS_OF_A_CAPTURE % 2 == 1;
+                let pass = if again { Pass::Second } else { Pass::First };
+                let graph = self.capture(pass, &cycle)?;
+                self.executables.push(graph.instantiate()?);
+            }
+        }
         Ok(())
     }
 
-    /// Replays the captured cycle.
+    /// Something can be replayed.
+    pub(crate) fn has_graphs(&self) -> bool {
+        !self.executables.is_empty()
+    }
+
+    fn capture(&mut self, pass: Pass, cycle: &[usize]) -> Result<Graph> {
+        self.captured = Counts::default();
+        graphs::begin(self.stream.cu_stream())?;
+        self.capturing = Some(pass);
+        match pass {
+            Pass::First => self.first_pass(cycle),
+            Pass::Second => self.second_pass(cycle),
+        }
+        self.capturing = None;
+        Ok(Graph::new(graphs::end(self.stream.cu_stream())?, self.captured))
+    }
+
     #[inline(never)]
-    pub(crate) fn replay_graph(&mut self) {
-        if let Some(GraphHandle(graph)) = &self.graph {
-            match graph.launch() {
-                Ok(()) => self.done.replays.ok += 1,
-                Err(_refused) => self.done.replays.failed += 1,
+    fn first_pass(&mut self, cycle: &[usize]) {
+        self.forward(cycle);
+        std::hint::black_box(self.launches);
+    }
+
+    #[inline(never)]
+    fn second_pass(&mut self, cycle: &[usize]) {
+        self.forward(cycle);
+        std::hint::black_box(self.captured);
+    }
+
+    /// Replays what was captured.
+    #[inline(never)]
+    pub(crate) fn replay_graph(&mut self, order: &mut Order) -> Result<()> {
+        let stream = self.stream.cu_stream();
+        for index in 0..self.executables.len() {
+            if index > 0 {
+                self.attention_layer();
+            }
+            let executable = &self.executables[index];
+            if executable.launch(stream) {
+                self.done.replays.ok += 1;
+                for (replayed, more) in self.done.replayed.iter_mut().zip(executable.kernels) {
+                    *replayed += more;
+                }
+            } else {
+                self.done.replays.failed += 1;
             }
         }
+        let over = self.done.replays.ok.is_multiple_of(REPLAYS_OF_A_CAPTURE);
+        if self.scenario == Scenario::Recapture && over {
+            self.capture_graphs(order)?;
+        }
+        Ok(())
     }
 
     /// Allocates and frees through every family.
@@ -181,7 +258,8 @@ impl<'c> Thread<'c> {
     }
 
     /// Waits for this thread's streams.
-    pub(crate) fn finish(self) -> Result<Done> {
+    pub(crate) fn finish(mut self) -> Result<Done> {
+        self.executables.clear();
         self.stream.synchronize().context("wait for the launch stream")?;
         self.copies.synchronize().context("wait for the copy stream")?;
         Ok(self.done)
@@ -238,6 +316,9 @@ impl<'c> Thread<'c> {
         let Some(function) = self.client.function(site.name) else {
             return;
         };
+        if let (Some(pass), Some(label)) = (self.capturing, self.label) {
+            label(pass.label(index));
+        }
         let block = self.client.block(self.launches, self.fail_every);
         self.launches += 1;
         let config =
@@ -249,7 +330,10 @@ impl<'c> Thread<'c> {
         let result = unsafe { builder.launch(config) };
         let count = &mut self.done.counts[index];
         match result {
-            Ok(_) if self.capturing => count.captured += 1,
+            Ok(_) if self.capturing.is_some() => {
+                count.captured += 1;
+                self.captured[index] += 1;
+            }
             Ok(_) => count.ok += 1,
             Err(_refused) => count.failed += 1,
         }

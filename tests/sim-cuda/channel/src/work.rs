@@ -52,6 +52,9 @@ pub struct Work {
     pub launch_type: u8,
     pub flags: u8,
     pub padding: u8,
+    /// Where the program says the graph's node was made, or 0.
+    pub site: u32,
+    pub reserved: u32,
     /// Number of this work in the truth file.
     pub sequence: u64,
     /// Sequence of the outermost call.

@@ -60,6 +60,8 @@ fn scenarios_do_what_they_say() {
 fn graphs() {
     probe("graph-replay", &[]);
     probe("graph-branches", &[]);
+    probe("graph-children", &[]);
+    probe("graph-update", &[]);
 }
 
 #[test]

@@ -258,6 +258,8 @@ mod tests {
             launch_type: 0,
             flags: 0,
             padding: 0,
+            site: 0,
+            reserved: 0,
             sequence: 1,
             call: 1,
         }

@@ -27,6 +27,7 @@ pub(crate) const STREAM_CAPTURE_UNSUPPORTED: CuError = CuError(900);
 pub(crate) const STREAM_CAPTURE_INVALIDATED: CuError = CuError(901);
 pub(crate) const STREAM_CAPTURE_UNMATCHED: CuError = CuError(903);
 pub(crate) const STREAM_CAPTURE_UNJOINED: CuError = CuError(904);
+pub(crate) const GRAPH_EXEC_UPDATE_FAILURE: CuError = CuError(910);
 
 /// The number a C caller gets.
 pub(crate) fn code(result: Cu) -> CuResult {

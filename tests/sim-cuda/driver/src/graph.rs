@@ -1,7 +1,8 @@
-//! Graphs: nodes, their order, and executable copies of them.
+//! Graphs: nodes, their order, copies of them and children in them.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use sim_channel::callback::{GraphData, resource};
 use sim_channel::lock;
@@ -9,7 +10,6 @@ use sim_channel::lock;
 use crate::error::{Cu, CuError, INVALID_VALUE};
 use crate::pool::{Pool, Tag};
 use crate::resource as callbacks;
-use crate::stream;
 use crate::work::Task;
 
 /// A graph.
@@ -32,42 +32,22 @@ pub(crate) struct Node {
     pub(crate) kind: u32,
     pub(crate) task: Mutex<Task>,
     pub(crate) dependencies: Vec<usize>,
+    /// Where the program says it was made; copies have their original's.
+    pub(crate) site: u32,
 }
 
-/// An executable graph.
-#[derive(Debug)]
-pub(crate) struct Exec {
-    pub(crate) handle: usize,
-    pub(crate) id: u32,
-    pub(crate) source_id: u32,
-    /// Set once the nodes are cloned: the handle exists before, so that callbacks can name it.
-    plan: OnceLock<Plan>,
-    /// End of the latest replay: replays of one executable graph do not overlap.
-    pub(crate) tail: Mutex<u64>,
+thread_local! {
+    /// Where this thread says it makes nodes.
+    static SITE: Cell<u32> = const { Cell::new(0) };
 }
 
-/// What an executable graph replays.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    /// The private copy whose nodes are replayed; its number is the executable graph's.
-    copy: Arc<Graph>,
-    pub(crate) nodes: Vec<ExecNode>,
-    /// Stream numbers of the branches beyond the first, which runs in the launch stream.
-    pub(crate) branch_streams: Vec<u32>,
-}
-
-/// A node as it is replayed.
-#[derive(Debug)]
-pub(crate) struct ExecNode {
-    pub(crate) node: Arc<Node>,
-    pub(crate) source: u64,
-    /// 0 = the launch stream.
-    pub(crate) branch: usize,
+/// From here on nodes that this thread makes are made at `site`; the truth says so of their replays.
+pub(crate) fn set_site(site: u32) {
+    SITE.set(site);
 }
 
 static GRAPHS: Pool<Graph> = Pool::new(Tag::Graph);
 static NODES: Pool<Node> = Pool::new(Tag::Node);
-static EXECS: Pool<Exec> = Pool::new(Tag::Exec);
 static IDS: AtomicU32 = AtomicU32::new(0);
 
 /// Makes an empty graph.
@@ -80,7 +60,8 @@ pub(crate) fn create() -> Arc<Graph> {
     graph
 }
 
-fn next_id() -> u32 {
+/// The next number of a graph or executable graph.
+pub(crate) fn next_id() -> u32 {
     IDS.fetch_add(1, Ordering::Relaxed) + 1
 }
 
@@ -96,16 +77,13 @@ pub(crate) fn node(handle: usize) -> Result<Arc<Node>, CuError> {
     NODES.get(handle)
 }
 
-pub(crate) fn exec(handle: usize) -> Result<Arc<Exec>, CuError> {
-    EXECS.get(handle)
-}
-
 /// A copy of a graph, nodes and order included.
 pub(crate) fn duplicate(original: &Graph) -> Arc<Graph> {
     copy(original, next_id(), 0)
 }
 
-fn copy(original: &Graph, id: u32, exec: usize) -> Arc<Graph> {
+/// A copy with this number, children included, for the executable graph `exec` or for none.
+pub(crate) fn copy(original: &Graph, id: u32, exec: usize) -> Arc<Graph> {
     let copy = allocate(id);
     let data = GraphData {
         graph: copy.handle,
@@ -114,10 +92,12 @@ fn copy(original: &Graph, id: u32, exec: usize) -> Arc<Graph> {
         ..GraphData::default()
     };
     callbacks::graph(resource::GRAPH_CLONED, &data);
-    let nodes = lock(&original.nodes).clone();
-    for source in nodes {
-        let task = lock(&source.task).clone();
-        let node = copy.push(task, source.kind, source.dependencies.clone());
+    for source in original.nodes() {
+        let mut task = lock(&source.task).clone();
+        if let Task::Child(child) = &task {
+            task = Task::Child(self::copy(child, next_id(), exec));
+        }
+        let node = copy.push(task, source.kind, source.dependencies.clone(), source.site);
         callbacks::graph(
             resource::GRAPHNODE_CLONED,
             &GraphData {
@@ -136,8 +116,7 @@ pub(crate) fn destroy(handle: usize) -> Cu {
     let graph = GRAPHS.get(handle)?;
     let data = GraphData { graph: graph.handle, ..GraphData::default() };
     callbacks::graph(resource::GRAPH_DESTROY_STARTING, &data);
-    let nodes = lock(&graph.nodes).clone();
-    for node in nodes {
+    for node in graph.nodes() {
         callbacks::graph(
             resource::GRAPHNODE_DESTROY_STARTING,
             &GraphData { node: node.handle, node_type: node.kind, ..data },
@@ -150,76 +129,13 @@ pub(crate) fn destroy(handle: usize) -> Cu {
 /// Makes a graph's and its nodes' handles invalid without telling the profiler.
 pub(crate) fn destroy_quietly(graph: &Graph) {
     for node in lock(&graph.nodes).drain(..) {
+        if let Task::Child(child) = &*lock(&node.task) {
+            destroy_quietly(child);
+        }
         // A node that is already gone was destroyed by itself.
         drop(NODES.remove(node.handle));
     }
     drop(GRAPHS.remove(graph.handle));
-}
-
-/// `cuGraphInstantiate`.
-pub(crate) fn instantiate(graph: &Graph) -> Arc<Exec> {
-    let id = next_id();
-    let source_nodes = lock(&graph.nodes).clone();
-    let starting = GraphData { graph: graph.handle, ..GraphData::default() };
-    callbacks::graph(resource::GRAPHEXEC_CREATE_STARTING, &starting);
-    let (_, exec) = EXECS.insert(|handle| Exec {
-        handle,
-        id,
-        source_id: graph.id,
-        plan: OnceLock::new(),
-        tail: Mutex::new(0),
-    });
-    // Outside the pool's lock: cloning is announced to the profiler, which asks for numbers.
-    exec.plan.get_or_init(|| plan(graph, id, exec.handle, &source_nodes));
-    callbacks::graph(
-        resource::GRAPHEXEC_CREATED,
-        &GraphData { graph: graph.handle, graph_exec: exec.handle, ..GraphData::default() },
-    );
-    exec
-}
-
-fn plan(graph: &Graph, id: u32, exec: usize, sources: &[Arc<Node>]) -> Plan {
-    let copy = copy(graph, id, exec);
-    let nodes = lock(&copy.nodes).clone();
-    let branches = branches(&nodes);
-    let extra = branches.iter().copied().max().unwrap_or(0);
-    let nodes = nodes.into_iter().zip(sources).zip(branches);
-    let nodes = nodes
-        .map(|((node, source), branch)| ExecNode { node, source: source.id, branch })
-        .collect();
-    Plan { copy, nodes, branch_streams: (0..extra).map(|_| stream::next_id()).collect() }
-}
-
-/// Puts every node on a branch: its first dependency's, unless an earlier node went on from there.
-fn branches(nodes: &[Arc<Node>]) -> Vec<usize> {
-    let mut continued = vec![false; nodes.len()];
-    let mut branches: Vec<usize> = Vec::with_capacity(nodes.len());
-    let mut used = 0;
-    for node in nodes {
-        let free = node.dependencies.iter().copied().find(|&index| !continued[index]);
-        let branch = if let Some(index) = free {
-            continued[index] = true;
-            branches[index]
-        } else {
-            used += 1;
-            used - 1
-        };
-        branches.push(branch);
-    }
-    branches
-}
-
-/// `cuGraphExecDestroy`.
-pub(crate) fn destroy_exec(handle: usize) -> Cu {
-    let exec = EXECS.get(handle)?;
-    let copy = exec.plan().map_or(0, |plan| plan.copy.handle);
-    let data = GraphData { graph: copy, graph_exec: exec.handle, ..GraphData::default() };
-    callbacks::graph(resource::GRAPHEXEC_DESTROY_STARTING, &data);
-    EXECS.remove(handle)?;
-    if let Ok(plan) = exec.plan() {
-        destroy_quietly(&plan.copy);
-    }
-    Ok(())
 }
 
 /// `cuGraphDestroyNode` only works on a node nothing depends on.
@@ -239,13 +155,6 @@ pub(crate) fn destroy_node(handle: usize) -> Cu {
     NODES.remove(handle).map(drop)
 }
 
-impl Exec {
-    /// What it replays; an error while it is still being made.
-    pub(crate) fn plan(&self) -> Result<&Plan, CuError> {
-        self.plan.get().ok_or(INVALID_VALUE)
-    }
-}
-
 impl Graph {
     /// Adds a node after some others and announces it.
     pub(crate) fn add(&self, task: Task, dependencies: &[usize]) -> Result<Arc<Node>, CuError> {
@@ -255,10 +164,15 @@ impl Graph {
         }
         let mut data = GraphData { graph: self.handle, node_type: kind, ..GraphData::default() };
         callbacks::graph(resource::GRAPHNODE_CREATE_STARTING, &data);
-        let node = self.push(task, kind, dependencies.to_vec());
+        let node = self.push(task, kind, dependencies.to_vec(), SITE.get());
         data.node = node.handle;
         callbacks::graph(resource::GRAPHNODE_CREATED, &data);
         Ok(node)
+    }
+
+    /// The nodes, in the order they were added.
+    pub(crate) fn nodes(&self) -> Vec<Arc<Node>> {
+        lock(&self.nodes).clone()
     }
 
     /// Indices of nodes of this graph.
@@ -292,7 +206,7 @@ impl Graph {
         earlier.iter().all(|&index| reached[index])
     }
 
-    fn push(&self, task: Task, kind: u32, dependencies: Vec<usize>) -> Arc<Node> {
+    fn push(&self, task: Task, kind: u32, dependencies: Vec<usize>, site: u32) -> Arc<Node> {
         let mut nodes = lock(&self.nodes);
         let index = nodes.len();
         let (_, node) = NODES.insert(|handle| Node {
@@ -303,6 +217,7 @@ impl Graph {
             kind,
             task: Mutex::new(task),
             dependencies,
+            site,
         });
         nodes.push(Arc::clone(&node));
         node
@@ -316,6 +231,7 @@ fn node_type(task: &Task) -> u32 {
         Task::Copy(_) => 1,
         Task::Set(_) => 2,
         Task::Host(_) => 3,
+        Task::Child(_) => 4,
         Task::Empty => 5,
     }
 }

@@ -7,7 +7,7 @@ use sim_channel::{Channel, Frame, Host, State};
 use sim_truth::{Entry, Settled};
 
 use crate::stream::DefaultStream;
-use crate::{api, context, graph, init, module, stream, truth, work};
+use crate::{api, context, exec, graph, init, module, stream, truth, work};
 
 /// What the other simulated libraries reach through [`warplens_sim_channel`].
 pub(crate) static CHANNEL: Channel = Channel::new(Host {
@@ -47,6 +47,13 @@ extern "C" fn warplens_sim_function(name: *const c_char) -> usize {
 #[unsafe(no_mangle)]
 extern "C" fn warplens_sim_prescribe(start_ns: u64, duration_ns: u64) {
     work::prescribe(start_ns, duration_ns);
+}
+
+/// Nodes that this thread adds to graphs from here on are made at `site`: a number of the program's own
+/// that the truth tells with every replay of them.
+#[unsafe(no_mangle)]
+extern "C" fn warplens_sim_capture_site(site: u32) {
+    graph::set_site(site);
 }
 
 extern "C" fn state() -> State {
@@ -103,7 +110,7 @@ extern "C" fn graph_node_id(handle: usize) -> u64 {
 }
 
 extern "C" fn graph_exec_id(handle: usize) -> u32 {
-    graph::exec(handle).map_or(0, |exec| exec.id)
+    exec::get(handle).map_or(0, |exec| exec.id)
 }
 
 extern "C" fn function(name: *const c_char) -> usize {

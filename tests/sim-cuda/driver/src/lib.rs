@@ -12,6 +12,7 @@ mod device;
 mod entry;
 mod error;
 mod event;
+mod exec;
 mod fork;
 mod graph;
 mod host;

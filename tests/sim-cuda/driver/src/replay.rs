@@ -7,7 +7,7 @@ use sim_channel::{Work, clock, lock};
 use crate::api::{self, Call};
 use crate::config;
 use crate::error::{Cu, NOT_SUPPORTED};
-use crate::graph::Exec;
+use crate::exec::Exec;
 use crate::host::CHANNEL;
 use crate::stream::Stream;
 use crate::timer;
@@ -42,7 +42,7 @@ pub(crate) fn launch(call: &Call, stream: &Arc<Stream>, exec: &Exec) -> Cu {
     for exec_node in &plan.nodes {
         let node = &exec_node.node;
         let task = lock(&node.task);
-        let after = node.dependencies.iter().map(|&index| ends[index]).max().unwrap_or(0);
+        let after = exec_node.dependencies.iter().map(|&index| ends[index]).max().unwrap_or(0);
         let earliest = branch_ends[exec_node.branch].max(after);
         let start = if earliest > base { earliest + NODE_GAP } else { base };
         let end = start + task.duration();
@@ -57,11 +57,13 @@ pub(crate) fn launch(call: &Call, stream: &Arc<Stream>, exec: &Exec) -> Cu {
             },
             ..stream.place()
         };
+        let source = *lock(&exec_node.source);
         let graph = GraphPlace {
             graph: exec.id,
             node: node.id,
-            source_graph: exec.source_id,
-            source_node: exec_node.source,
+            source_graph: source.graph,
+            source_node: source.node,
+            site: source.site,
         };
         if let Task::Host(host) = *task {
             timer::at(end, move || host.run());

@@ -20,6 +20,7 @@ use crate::capture;
 use crate::config;
 use crate::context;
 use crate::error::{Cu, CuError, INVALID_VALUE};
+use crate::graph::Graph;
 use crate::host::CHANNEL;
 use crate::memory::{self, Family};
 use crate::module::Function;
@@ -35,6 +36,8 @@ pub(crate) enum Task {
     Host(HostFunction),
     /// A graph node that only orders others.
     Empty,
+    /// A graph node that stands for a graph, the parent's own copy.
+    Child(Arc<Graph>),
 }
 
 #[derive(Clone, Debug)]
@@ -82,6 +85,8 @@ pub(crate) struct GraphPlace {
     pub(crate) node: u64,
     pub(crate) source_graph: u32,
     pub(crate) source_node: u64,
+    /// Where the program says the node was made.
+    pub(crate) site: u32,
 }
 
 /// A stream as records name it.
@@ -163,7 +168,7 @@ pub(crate) fn record(work: &mut Work, task: &Task, wanted: bool) {
     let (kind, name) = match task {
         Task::Kernel(kernel) => (WorkKind::Kernel, kernel.function.truth_name),
         Task::Copy(_) => (WorkKind::Copy, 0),
-        Task::Set(_) | Task::Host(_) | Task::Empty => (WorkKind::Set, 0),
+        Task::Set(_) | Task::Host(_) | Task::Empty | Task::Child(_) => (WorkKind::Set, 0),
     };
     writer.append(&Entry::Work(sim_truth::Work {
         sequence: work.sequence,
@@ -178,6 +183,7 @@ pub(crate) fn record(work: &mut Work, task: &Task, wanted: bool) {
         context: work.context,
         stream: work.stream,
         graph: work.graph,
+        site: work.site,
         kind,
     }));
     if !wanted {
@@ -247,7 +253,7 @@ impl Task {
             }),
             Self::Copy(_) => Some(kind::MEMCPY),
             Self::Set(_) => Some(kind::MEMSET),
-            Self::Host(_) | Self::Empty => None,
+            Self::Host(_) | Self::Empty | Self::Child(_) => None,
         }
     }
 
@@ -265,7 +271,7 @@ impl Task {
             }
             Self::Set(set) => 1_200 + set.bytes() / 2000,
             Self::Host(_) => 5_000,
-            Self::Empty => 0,
+            Self::Empty | Self::Child(_) => 0,
         }
     }
 
@@ -305,6 +311,8 @@ impl Task {
             launch_type: 0,
             flags: 0,
             padding: 0,
+            site: graph.site,
+            reserved: 0,
             sequence: 0,
             call: call.sequence,
         };
@@ -329,7 +337,7 @@ impl Task {
                 work.destination_kind = memory_kind(set.to);
                 work.flags = 1;
             }
-            Self::Host(_) | Self::Empty => {}
+            Self::Host(_) | Self::Empty | Self::Child(_) => {}
         }
         Some(work)
     }
@@ -339,7 +347,7 @@ impl Task {
         match self {
             Self::Copy(copy) => copy.apply(),
             Self::Set(set) => set.apply(),
-            Self::Kernel(_) | Self::Host(_) | Self::Empty => Ok(()),
+            Self::Kernel(_) | Self::Host(_) | Self::Empty | Self::Child(_) => Ok(()),
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Work {
     pub stream: u32,
     /// Executed graph, or 0.
     pub graph: u32,
+    /// Where the program says that the graph's node was made (`warplens_sim_capture_site`), or 0.
+    pub site: u32,
     pub kind: WorkKind,
 }
 
@@ -205,6 +207,7 @@ impl Entry {
                     work.context,
                     work.stream,
                     work.graph,
+                    work.site,
                 ];
                 put_longs(out, &longs);
                 put_words(out, &words);
@@ -268,6 +271,7 @@ impl Entry {
                 context: take.word()?,
                 stream: take.word()?,
                 graph: take.word()?,
+                site: take.word()?,
                 kind: WorkKind::from_byte(take.byte()?)?,
             }),
             TAG_SETTLED => Self::Settled(Settled {

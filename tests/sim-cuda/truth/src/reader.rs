@@ -191,6 +191,7 @@ mod tests {
                 context: 1,
                 stream: 7,
                 graph: 1,
+                site: 6,
                 kind: WorkKind::Kernel,
             }),
             Entry::Call(Call {

@@ -8,9 +8,9 @@ use sim_channel::raw::{In, Out};
 use crate::entry::copy::{Memcpy3D, volume};
 use crate::entry::device::put;
 use crate::entry::{DevicePtr, driver_api};
-use crate::error::{Cu, CuError, INVALID_VALUE, NOT_SUPPORTED};
+use crate::error::{Cu, CuError, INVALID_VALUE};
 use crate::work::{HostFunction, Kernel, Set2d, Task};
-use crate::{graph, module, stream};
+use crate::{exec, graph, module, stream};
 
 /// `CUDA_KERNEL_NODE_PARAMS` and, with the last two fields, its second version.
 #[derive(Clone, Copy)]
@@ -61,6 +61,18 @@ struct InstantiateParams {
     error_node: usize,
     result: u32,
 }
+
+/// `CUgraphExecUpdateResultInfo`.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct UpdateInfo {
+    result: u32,
+    error_node: usize,
+    error_from: usize,
+}
+
+/// `CU_GRAPH_EXEC_UPDATE_ERROR_TOPOLOGY_CHANGED`.
+const TOPOLOGY_CHANGED: u32 = 2;
 
 driver_api! {
     None fn cuGraphCreate [call, default] (graph: Out<usize>, flags: u32) {
@@ -137,8 +149,11 @@ driver_api! {
     None fn cuGraphAddChildGraphNode [call, default] (
         node: Out<usize>, graph: usize, after: In<usize>, count: usize, child: usize
     ) {
-        let _ = (node, graph, after, count, child);
-        Err(NOT_SUPPORTED)
+        if graph == child {
+            return Err(INVALID_VALUE);
+        }
+        let child = graph::duplicate(&*graph::get(child)?);
+        add(node, graph, &after.list(count), Task::Child(child))
     }
 
     None fn cuGraphKernelNodeSetParams_v2 [call, default] (node: usize, params: In<KernelNodeV2>) {
@@ -168,7 +183,7 @@ driver_api! {
         exec: Out<usize>, graph: usize, error_node: Out<usize>, log: Out<c_char>, room: usize
     ) {
         let _ = (error_node, log, room);
-        put(exec, graph::instantiate(&*graph::get(graph)?).handle)
+        put(exec, exec::instantiate(&*graph::get(graph)?).handle)
     }
 
     None fn cuGraphInstantiateWithFlags [call, default] (
@@ -189,12 +204,32 @@ driver_api! {
     }
 
     None fn cuGraphUpload | cuGraphUpload_ptsz [call, default] (exec: usize, stream: usize) {
-        graph::exec(exec)?;
+        exec::get(exec)?;
         stream::resolve(stream, default).map(drop)
     }
 
     None fn cuGraphExecDestroy [call, default] (exec: usize) {
-        graph::destroy_exec(exec)
+        exec::destroy(exec)
+    }
+
+    None fn cuGraphExecUpdate [call, default] (
+        exec: usize, graph: usize, error_node: Out<usize>, result: Out<u32>
+    ) {
+        let updated = exec::update(&*exec::get(exec)?, &*graph::get(graph)?);
+        if !error_node.is_null() {
+            put(error_node, 0)?;
+        }
+        put(result, if updated.is_ok() { 0 } else { TOPOLOGY_CHANGED })?;
+        updated
+    }
+
+    None fn cuGraphExecUpdate_v2 [call, default] (
+        exec: usize, graph: usize, info: Out<UpdateInfo>
+    ) {
+        let updated = exec::update(&*exec::get(exec)?, &*graph::get(graph)?);
+        let result = if updated.is_ok() { 0 } else { TOPOLOGY_CHANGED };
+        put(info, UpdateInfo { result, error_node: 0, error_from: 0 })?;
+        updated
     }
 }
 
@@ -207,7 +242,7 @@ fn instantiate(exec: Out<usize>, graph: usize, flags: u64) -> Cu {
     if flags > ALL_FLAGS || (flags & DEVICE_LAUNCH != 0 && flags & AUTO_FREE != 0) {
         return Err(INVALID_VALUE);
     }
-    put(exec, graph::instantiate(&*graph::get(graph)?).handle)
+    put(exec, exec::instantiate(&*graph::get(graph)?).handle)
 }
 
 fn kernel(params: &KernelNode, kernel: usize) -> Result<Task, CuError> {

@@ -9,7 +9,7 @@ use crate::entry::driver_api;
 use crate::error::{Cu, INVALID_VALUE};
 use crate::stream::{self, DefaultStream};
 use crate::work::{self, Kernel, Task};
-use crate::{graph, module, replay};
+use crate::{exec, module, replay};
 
 /// `CUlaunchConfig`.
 #[derive(Clone, Copy)]
@@ -72,7 +72,7 @@ driver_api! {
     }
 
     Graph fn cuGraphLaunch | cuGraphLaunch_ptsz [call, default] (exec: usize, stream: usize) {
-        let exec = graph::exec(exec)?;
+        let exec = exec::get(exec)?;
         let stream = stream::resolve(stream, default)?;
         api::launch_may_fail()?;
         replay::launch(call, &stream, &exec)

@@ -75,6 +75,9 @@ library! {
         fn cuLaunchHostFunc(usize, extern "C" fn(*mut c_void), *mut c_void);
         fn cuGraphInstantiateWithFlags(&mut usize, usize, u64);
         fn cuGraphLaunch(usize, usize);
+        fn cuGraphClone(&mut usize, usize);
+        fn cuGraphAddChildGraphNode(&mut usize, usize, *const usize, usize, usize);
+        fn cuGraphExecUpdate_v2(usize, usize, &mut [u64; 3]);
         fn cuGraphDestroy(usize);
         fn cuGraphExecDestroy(usize);
         fn cuMemAlloc_v2(&mut u64, usize);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::api::Driver;
 use crate::collect::{self, Resource};
 use crate::gpu;
 
@@ -121,4 +122,103 @@ pub(crate) fn branches() {
     assert_eq!(gpu::launch(&driver, kernel("lost__sim1"), side), 0);
     assert_eq!((driver.cuStreamEndCapture)(main, &mut graph), 904);
     assert_eq!(graph, 0);
+}
+
+/// Captures one launch of each kernel, one after the other.
+fn capture(driver: &Driver, stream: usize, names: &[&str]) -> usize {
+    assert_eq!((driver.cuStreamBeginCapture_v2)(stream, 0), 0);
+    for name in names {
+        assert_eq!(gpu::launch(driver, gpu::kernel(name), stream), 0);
+    }
+    let mut graph = 0;
+    assert_eq!((driver.cuStreamEndCapture)(stream, &mut graph), 0);
+    graph
+}
+
+fn replayed(driver: &Driver, exec: usize, stream: usize) -> Vec<(String, u64)> {
+    collect::take();
+    assert_eq!((driver.cuGraphLaunch)(exec, stream), 0);
+    assert_eq!((driver.cuStreamSynchronize)(stream), 0);
+    assert_eq!((collect::cupti().cuptiActivityFlushAll)(0), 0);
+    collect::take().records.into_iter().map(|record| (record.name, record.node)).collect()
+}
+
+/// A child graph is copied into its parent and again into the executable graph; each copy's nodes are told
+/// with the nodes they were cloned from, down to those that were captured.
+pub(crate) fn children() {
+    let driver = gpu::driver();
+    let stream = gpu::stream(&driver);
+    collect::subscribe(&[3]);
+    collect::record(&[KERNEL]);
+    let child = capture(&driver, stream, &["inner__sim2000", "last__sim1000"]);
+    let parent = capture(&driver, stream, &["outer__sim3000"]);
+    let (mut node, mut copy, mut exec) = (0, 0, 0);
+    let none = std::ptr::null();
+    assert_eq!((driver.cuGraphAddChildGraphNode)(&mut node, parent, none, 0, child), 0);
+    assert_eq!((driver.cuGraphAddChildGraphNode)(&mut node, parent, none, 0, parent), 1);
+    assert_eq!((driver.cuGraphClone)(&mut copy, parent), 0);
+    for graph in [parent, child] {
+        assert_eq!((driver.cuGraphDestroy)(graph), 0);
+    }
+    assert_eq!((driver.cuGraphInstantiateWithFlags)(&mut exec, copy, 0), 0);
+    let resources = collect::take().resources;
+    let created: Vec<u64> = only(&resources, CREATED).iter().map(|node| node.node_id).collect();
+    assert_eq!(created.len(), 4, "three kernels and the child");
+    let origin: HashMap<u64, u64> =
+        only(&resources, CLONED).iter().map(|node| (node.node_id, node.original_id)).collect();
+    let root = |mut node: u64| {
+        let mut steps = 0;
+        while let Some(&original) = origin.get(&node) {
+            node = original;
+            steps += 1;
+        }
+        (created.iter().position(|&made| made == node), steps)
+    };
+    let mut roots: Vec<_> = replayed(&driver, exec, stream)
+        .into_iter()
+        .map(|(name, node)| (name, root(node)))
+        .collect();
+    roots.sort();
+    let expected = [("inner", 0, 3), ("last", 1, 3), ("outer", 2, 2)];
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|(name, place, steps)| (name.to_owned(), (Some(place), steps)))
+        .collect();
+    assert_eq!(roots, expected);
+}
+
+/// After an update other kernels run under the same node numbers, and no resource callback says so.
+pub(crate) fn update() {
+    let driver = gpu::driver();
+    let stream = gpu::stream(&driver);
+    collect::subscribe(&[3]);
+    collect::record(&[KERNEL]);
+    let before = capture(&driver, stream, &["one__sim2000", "two__sim1000"]);
+    let after = capture(&driver, stream, &["three__sim2000", "four__sim1000"]);
+    let shorter = capture(&driver, stream, &["five__sim2000"]);
+    let mut exec = 0;
+    assert_eq!((driver.cuGraphInstantiateWithFlags)(&mut exec, before, 0), 0);
+    let first = replayed(&driver, exec, stream);
+    let mut answer = [9; 3];
+    assert_eq!((driver.cuGraphExecUpdate_v2)(exec, after, &mut answer), 0);
+    assert_eq!(answer[0] & 0xffff_ffff, 0);
+    assert!(collect::take().resources.is_empty());
+    let second = replayed(&driver, exec, stream);
+    let names = |replay: &[(String, u64)]| -> Vec<String> {
+        replay.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(
+        (names(&first), names(&second)),
+        (vec!["one".to_owned(), "two".to_owned()], vec!["three".to_owned(), "four".to_owned()],)
+    );
+    let nodes =
+        |replay: &[(String, u64)]| -> Vec<u64> { replay.iter().map(|(_, node)| *node).collect() };
+    assert_eq!(nodes(&first), nodes(&second));
+    assert_eq!((driver.cuGraphExecUpdate_v2)(exec, shorter, &mut answer), 910);
+    assert_eq!(answer[0] & 0xffff_ffff, 2);
+    assert_eq!(
+        names(&replayed(&driver, exec, stream)),
+        names(&second),
+        "a refused one changes nothing"
+    );
 }

@@ -28,6 +28,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("api-records", records::api_records),
     ("graph-replay", graphs::replay),
     ("graph-branches", graphs::branches),
+    ("graph-children", graphs::children),
+    ("graph-update", graphs::update),
     ("names-are-reused", names::reused),
     ("runtime", device::runtime),
     ("numbers", device::numbers),
