@@ -10,6 +10,7 @@ mod stacks;
 
 use std::collections::{BTreeMap, HashMap};
 
+use analysis::classify::Classifier;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
 use analysis::event::{Event, ProcessInfo};
@@ -67,6 +68,13 @@ impl Pipeline {
             processes_refused: 0,
             cpu_without_stack: 0,
         }
+    }
+
+    /// With these rules for the names of kernels instead of the built-in ones.
+    #[must_use]
+    pub fn classified_by(mut self, classifier: Classifier) -> Self {
+        self.session.classify_by(classifier);
+        self
     }
 
     /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.

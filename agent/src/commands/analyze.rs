@@ -6,6 +6,8 @@ pub use inputs::InputsError;
 
 use std::path::Path;
 
+use analysis::classify::Classifier;
+
 use super::findings::{Severity, findings};
 use super::{CommandError, Exit, screen};
 use crate::capture::Capture;
@@ -14,12 +16,14 @@ use crate::foreign::{self, Format, nsys};
 use crate::output::{self, json, summary};
 use crate::pipeline::{Pipeline, merge};
 use crate::recording::Reader;
+use crate::rules;
 
 pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     let files = inputs::expand(&args.files)?;
+    let classifier = rules::from_files(&args.rules.rules)?;
     let mut captures = Vec::with_capacity(files.len());
     for file in &files {
-        captures.push(read(file)?);
+        captures.push(read(file, &classifier)?);
     }
     let capture = merge(captures);
     let found = findings(&capture);
@@ -48,18 +52,18 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
 }
 
 /// One file, whatever its format, as a finished capture.
-pub fn read(path: &Path) -> Result<Capture, CommandError> {
+pub fn read(path: &Path, classifier: &Classifier) -> Result<Capture, CommandError> {
     match foreign::detect(path)? {
         Format::Recording => {
             let mut reader = Reader::open(path)?;
-            let mut pipeline = Pipeline::marked();
+            let mut pipeline = Pipeline::marked().classified_by(classifier.clone());
             while let Some(input) = reader.next_input()? {
                 pipeline.feed(input);
             }
             Ok(pipeline.finish())
         }
         Format::Sqlite => {
-            let mut pipeline = Pipeline::whole();
+            let mut pipeline = Pipeline::whole().classified_by(classifier.clone());
             nsys::read(path, &mut |input| pipeline.feed(input))?;
             Ok(pipeline.finish())
         }

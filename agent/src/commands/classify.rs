@@ -6,6 +6,7 @@ use analysis::classify::{Class, Classifier, Found, Hints, Kind};
 
 use super::{CommandError, Exit, screen};
 use crate::cli::ClassifyArgs;
+use crate::rules;
 
 /// Longest line taken, bytes. Real names reach 6 kB; this only bounds memory.
 const LINE_MAX: u64 = 1 << 20;
@@ -13,7 +14,7 @@ const LINE_MAX: u64 = 1 << 20;
 pub fn run(args: &ClassifyArgs) -> Result<Exit, CommandError> {
     let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
-    let classifier = Classifier::default();
+    let classifier = rules::from_files(&args.rules.rules)?;
     let mut counts = Counts::default();
     loop {
         let mut line = Vec::new();

@@ -20,6 +20,7 @@ use crate::foreign::FormatError;
 use crate::foreign::nsys::NsysError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
+use crate::rules::RulesError;
 
 /// Why a command failed. Each message is one line: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,8 @@ pub enum CommandError {
     Output(#[from] OutputError),
     #[error(transparent)]
     Config(#[from] crate::daemon::ConfigError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     #[error(transparent)]
     Observe(#[from] crate::observe::ObserveError),
     #[error(transparent)]
@@ -73,6 +76,7 @@ impl CommandError {
             | Self::Nsys(_)
             | Self::Output(_)
             | Self::Config(_)
+            | Self::Rules(_)
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)

@@ -6,6 +6,7 @@ mod refused;
 
 use std::time::{Duration, Instant};
 
+use analysis::classify::Classifier;
 use analysis::ids::Ns;
 use thiserror::Error;
 use wire::shim::{Level, OffReason, Payload};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub verify: bool,
     /// Between looks for new processes.
     pub scan_every: Duration,
+    /// The rules for names of kernels.
+    pub classifier: Classifier,
 }
 
 /// What ends an observation.
@@ -80,9 +83,10 @@ impl Observer {
         bpf: Option<Bpf>,
         writer: Option<Writer>,
     ) -> Result<Self, ObserveError> {
+        let pipeline = Pipeline::marked().classified_by(settings.classifier.clone());
         let mut observer = Self {
             settings,
-            pipeline: Pipeline::marked(),
+            pipeline,
             writer,
             bpf,
             symbols: Symbols::new(),

@@ -97,17 +97,28 @@ fn plain_path(text: &str) -> String {
 }
 
 /// What follows the template arguments that `text` starts with; empty if they do not close.
+/// Inside parentheses a `>` that no `<` opened compares, as in `enable_if<((8)>(0)), void>`.
 fn after_arguments(text: &str) -> &str {
-    let mut depth = 0_usize;
+    let mut open: Vec<char> = Vec::new();
+    // So that a `)` is dear only where a `(` was.
+    let mut parentheses = 0_usize;
     let mut previous = ' ';
     for (index, next) in text.char_indices() {
         match next {
-            '<' => depth += 1,
-            '>' if previous != '-' => depth = depth.saturating_sub(1),
+            '<' => open.push(next),
+            '(' => {
+                open.push(next);
+                parentheses += 1;
+            }
+            '>' if previous != '-' && open.last() == Some(&'<') => drop(open.pop()),
+            ')' if parentheses > 0 => {
+                parentheses -= 1;
+                while open.pop().is_some_and(|opener| opener != '(') {}
+            }
             _ => {}
         }
         previous = next;
-        if depth == 0 {
+        if open.is_empty() {
             return text.get(index + 1..).unwrap_or("");
         }
     }
@@ -222,6 +233,7 @@ mod tests {
                 "std::enable_if<((0)==(0))||(!vllm::_t<float>::exists), void>::type vllm::norm<f>(f*)",
                 "vllm::norm",
             ),
+            ("std::enable_if<((8)>(0))&&(a<b)&&x, void>::type vllm::norm<f>(f*)", "vllm::norm"),
             (
                 "nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_TNN",
                 "nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_TNN",
