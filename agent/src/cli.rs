@@ -90,6 +90,17 @@ pub struct ObservationArgs {
     /// about 10 us a launch
     #[arg(long)]
     pub verify: bool,
+
+    #[command(flatten)]
+    pub rules: RulesArgs,
+}
+
+/// Whose rules names of kernels are classified by.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RulesArgs {
+    /// Classification rules that come before the built-in ones; may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub rules: Vec<PathBuf>,
 }
 
 #[derive(Args, Debug)]
@@ -155,6 +166,9 @@ pub struct AnalyzeArgs {
     /// Exit with 3 when there is a finding of this severity or above
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
+
+    #[command(flatten)]
+    pub rules: RulesArgs,
 }
 
 #[derive(Args, Debug)]
@@ -174,6 +188,9 @@ pub struct DiffArgs {
     /// The same, later
     #[arg(value_name = "AFTER")]
     pub after: PathBuf,
+
+    #[command(flatten)]
+    pub rules: RulesArgs,
 
     /// How many kernels, kinds and ranges to list
     #[arg(long, value_name = "N", default_value_t = 20)]
@@ -228,6 +245,9 @@ pub struct GapsArgs {
     #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
 
+    #[command(flatten)]
+    pub rules: RulesArgs,
+
     /// How many to list
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
@@ -249,13 +269,16 @@ pub struct GapsArgs {
 #[command(after_help = "Prints `name<TAB>class<TAB>kind`, one line for each line read.\n\n\
     Example:\n  echo ncclDevKernel_AllReduce_Sum_bf16 | warplens classify --explain")]
 pub struct ClassifyArgs {
-    /// Add the rule that decided as a fourth column
+    /// Add the rule that decided, what of the name it found, and the family it stands in
     #[arg(long)]
     pub explain: bool,
 
     /// One JSON object a line instead
     #[arg(long)]
     pub json: bool,
+
+    #[command(flatten)]
+    pub rules: RulesArgs,
 }
 
 #[derive(Args, Debug)]

@@ -14,5 +14,6 @@ pub mod output;
 pub mod pipeline;
 pub mod proc;
 pub mod recording;
+pub mod rules;
 pub mod shim;
 pub mod symbols;

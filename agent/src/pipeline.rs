@@ -12,6 +12,7 @@ mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 
+use analysis::classify::Classifier;
 use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
@@ -87,6 +88,13 @@ impl Pipeline {
             cutter: None,
             timeline: Timeline::default(),
         }
+    }
+
+    /// With these rules for the names of kernels instead of the built-in ones.
+    #[must_use]
+    pub fn classified_by(mut self, classifier: Classifier) -> Self {
+        self.session.classify_by(classifier);
+        self
     }
 
     /// From here on the observation is cut into windows, for [`Pipeline::finish_windows`].

@@ -31,16 +31,21 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(classifier: Classifier) -> Self {
         let unnamed = Named { id: NameId(0), kind: Kind::Other, classified: false };
         Self {
             texts: vec![UNNAMED.to_owned()],
             named: vec![unnamed],
             ids: HashMap::from([(UNNAMED.to_owned(), unnamed.id)]),
-            classifier: Classifier::default(),
+            classifier,
             unnamed,
             refused: 0,
         }
+    }
+
+    /// Names that come from here on are classified by `classifier`.
+    pub(crate) fn classify_by(&mut self, classifier: Classifier) {
+        self.classifier = classifier;
     }
 
     /// The stand-in for a name that is missing.
@@ -114,11 +119,11 @@ pub(crate) const SET_NAME: &str = "[memset]";
 #[cfg(test)]
 mod tests {
     use super::{Names, SET_NAME, copy_name};
-    use crate::classify::Kind;
+    use crate::classify::{Classifier, Kind};
 
     #[test]
     fn a_name_has_one_id_whoever_uses_it() {
-        let mut names = Names::new();
+        let mut names = Names::new(Classifier::default());
         let first = names.kernel("ncclDevKernel_SendRecv(ncclDevKernelArgsStorage<4096ul>)".into());
         let set = names.own(SET_NAME, Kind::Memset);
         let again = names.kernel("ncclDevKernel_SendRecv(ncclDevKernelArgsStorage<4096ul>)".into());
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_name_no_rule_knows_is_unclassified() {
-        let named = Names::new().kernel("qzx".into());
+        let named = Names::new(Classifier::default()).kernel("qzx".into());
         assert_eq!((named.kind, named.classified), (Kind::Other, false));
     }
 

@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 
-use crate::classify::Kind;
+use crate::classify::{Classifier, Kind};
 use crate::defect::{Defect, DefectLog, Table};
 use crate::event::{Event, Launch, Range, RangeKind, Work, WorkKind};
 use crate::graphs::Place;
@@ -88,7 +88,7 @@ impl Session {
             device_index: HashMap::new(),
             processes: Vec::new(),
             process_index: HashMap::new(),
-            names: Names::new(),
+            names: Names::new(Classifier::default()),
             defects: DefectLog::default(),
             limit: None,
             gaps: Vec::new(),
@@ -96,6 +96,11 @@ impl Session {
             slices: None,
             ranges: Ranges::default(),
         }
+    }
+
+    /// Names that come from here on are classified by `classifier`; what came before stays.
+    pub fn classify_by(&mut self, classifier: Classifier) {
+        self.names.classify_by(classifier);
     }
 
     /// Takes one event. An event that refers to what was never introduced is counted as a defect.

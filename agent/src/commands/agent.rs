@@ -13,6 +13,7 @@ use crate::cli::AgentArgs;
 use crate::daemon::{self, Config, Watcher};
 use crate::observe::{Observer, Selection, Settings};
 use crate::pipeline::Start;
+use crate::rules;
 
 pub fn run(args: &AgentArgs) -> Result<Exit, CommandError> {
     let mut config = Config::load(args.config.as_deref())?;
@@ -41,6 +42,7 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
         cpu_hz: 0,
         verify: false,
         scan_every: Duration::from_secs(config.scan_seconds),
+        classifier: rules::classifier(&config.rule_texts()?)?,
     };
     let signals = shutdown().map_err(|source| failed("register signal handlers", source))?;
     let start = Start { command: "agent".to_owned(), ..Start::default() };

@@ -10,6 +10,8 @@ pub(super) use source::Source;
 use std::path::Path;
 use std::time::Duration;
 
+use analysis::classify::Classifier;
+
 use super::findings::{Severity, findings};
 use super::{CommandError, Exit, screen};
 use crate::capture::Capture;
@@ -17,9 +19,11 @@ use crate::cli::AnalyzeArgs;
 use crate::output::perfetto::{Drawing, Extent, TraceFile};
 use crate::output::{self, OutputFolder, json, summary};
 use crate::pipeline::merge;
+use crate::rules;
 
 pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     let files = expand(&args.files)?;
+    let classifier = rules::from_files(&args.rules.rules)?;
     // An unwritable folder is told before anything is read.
     let folder = args.out.as_deref().map(OutputFolder::create).transpose()?;
     let extent = Extent {
@@ -36,7 +40,7 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
             }
             None => None,
         };
-        captures.push(read(file, trace)?);
+        captures.push(read(file, &classifier, trace)?);
     }
     let capture = merge(captures);
     let found = findings(&capture);
@@ -68,9 +72,13 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
 }
 
 /// One file, whatever its format, as a finished capture, and drawn where a trace is wanted.
-pub fn read(path: &Path, trace: Option<TraceFile>) -> Result<Capture, CommandError> {
+pub fn read(
+    path: &Path,
+    classifier: &Classifier,
+    trace: Option<TraceFile>,
+) -> Result<Capture, CommandError> {
     let source = Source::open(path)?;
-    let mut drawing = Drawing::new(source.pipeline(), trace);
+    let mut drawing = Drawing::new(source.pipeline(classifier), trace);
     source.feed(&mut |input| drawing.feed(input))?;
     Ok(drawing.finish()?)
 }

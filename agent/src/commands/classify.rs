@@ -2,10 +2,11 @@
 
 use std::io::{self, BufRead, BufWriter, Write};
 
-use analysis::classify::{Class, Classifier, Kind};
+use analysis::classify::{Class, Classifier, Found, Hints, Kind};
 
 use super::{CommandError, Exit, screen};
 use crate::cli::ClassifyArgs;
+use crate::rules;
 
 /// Longest line taken, bytes. Real names reach 6 kB; this only bounds memory.
 const LINE_MAX: u64 = 1 << 20;
@@ -13,7 +14,7 @@ const LINE_MAX: u64 = 1 << 20;
 pub fn run(args: &ClassifyArgs) -> Result<Exit, CommandError> {
     let mut input = io::stdin().lock();
     let mut output = BufWriter::new(io::stdout().lock());
-    let classifier = Classifier::default();
+    let classifier = rules::from_files(&args.rules.rules)?;
     let mut counts = Counts::default();
     loop {
         let mut line = Vec::new();
@@ -61,6 +62,28 @@ struct Counts {
     unmatched: u64,
 }
 
+/// What `--explain` adds.
+struct Reason {
+    rule: String,
+    family: String,
+    found: Vec<String>,
+}
+
+fn reason(classifier: &Classifier, name: &str) -> Reason {
+    let Some(explanation) = classifier.explain(name, &Hints::default()) else {
+        return Reason { rule: "no rule".to_owned(), family: String::new(), found: Vec::new() };
+    };
+    let rule = explanation.rule;
+    let found = explanation.found.iter();
+    Reason {
+        rule: format!("{}:{}", rule.source, rule.line),
+        family: rule.family.to_string(),
+        found: found
+            .map(|Found { field, test, alternative }| format!("{field} {test} {alternative}"))
+            .collect(),
+    }
+}
+
 fn write_line(
     output: &mut impl Write,
     args: &ClassifyArgs,
@@ -69,21 +92,24 @@ fn write_line(
     counts: &mut Counts,
 ) -> io::Result<()> {
     counts.names += 1;
-    let (class, kind, rule) = if let Some(matched) = classifier.classify(name) {
-        (matched.class, matched.kind, format!("rules.txt:{}", matched.rule))
-    } else {
-        counts.unmatched += 1;
-        (Class::Other, Kind::Other, "no rule".to_owned())
-    };
+    let matched = classifier.classify(name);
+    counts.unmatched += u64::from(matched.is_none());
+    let (class, kind) =
+        matched.map_or((Class::Other, Kind::Other), |matched| (matched.class, matched.kind));
     if args.json {
         let mut object =
             serde_json::json!({ "name": name, "class": class.as_str(), "kind": kind.as_str() });
         if args.explain {
+            let Reason { rule, family, found } = reason(classifier, name);
             object["rule"] = rule.into();
+            object["family"] = family.into();
+            object["found"] = found.into();
         }
         writeln!(output, "{object}")
     } else if args.explain {
-        writeln!(output, "{name}\t{class}\t{kind}\t{rule}")
+        let Reason { rule, family, found } = reason(classifier, name);
+        let found = found.join(", ");
+        writeln!(output, "{name}\t{class}\t{kind}\t{rule}\t{found}\t{family}")
     } else {
         writeln!(output, "{name}\t{class}\t{kind}")
     }

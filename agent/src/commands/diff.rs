@@ -8,6 +8,7 @@ mod worse;
 
 use std::path::Path;
 
+use analysis::classify::Classifier;
 use analysis::compare::{Comparison, Figures, Side, compare};
 
 use super::findings::Finding;
@@ -16,9 +17,12 @@ use crate::cli::DiffArgs;
 use crate::output::json::{self, Document};
 use crate::output::{OutputError, summary};
 use crate::pipeline::merge;
+use crate::rules;
 
 pub fn run(args: &DiffArgs) -> Result<Exit, CommandError> {
-    let difference = Difference::of(open(&args.before)?, open(&args.after)?);
+    let classifier = rules::from_files(&args.rules.rules)?;
+    let (before, after) = (open(&args.before, &classifier)?, open(&args.after, &classifier)?);
+    let difference = Difference::of(before, after);
     let last = summary::last_line(&difference.verdict(), &next(args));
     if args.json {
         let mut bytes =
@@ -76,7 +80,7 @@ impl Difference {
 }
 
 /// Reads `path` whole and, where it is more than sums, window by window.
-fn open(path: &Path) -> Result<Observation, CommandError> {
+fn open(path: &Path, classifier: &Classifier) -> Result<Observation, CommandError> {
     let name = path.display().to_string();
     if let Some(report) = load::report_of(path)? {
         let document = json::read(&report)?;
@@ -87,7 +91,7 @@ fn open(path: &Path) -> Result<Observation, CommandError> {
     let mut windows: Option<Vec<Figures>> = None;
     for file in analyze::expand(&[path.to_owned()])? {
         let source = analyze::Source::open(&file)?;
-        let mut pipeline = source.pipeline();
+        let mut pipeline = source.pipeline(classifier);
         pipeline.cut_windows();
         source.feed(&mut |input| pipeline.feed(input))?;
         let (capture, cut) = pipeline.finish_windows();

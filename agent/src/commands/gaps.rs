@@ -8,9 +8,11 @@ use super::{CommandError, Exit, load, screen};
 use crate::cli::{Cause, GapsArgs};
 use crate::output::json::{Device, Document, Gap};
 use crate::output::{gaps as tell, summary, words};
+use crate::rules;
 
 pub fn run(args: &GapsArgs) -> Result<Exit, CommandError> {
-    let documents = load::documents(&args.files)?;
+    let classifier = rules::from_files(&args.rules.rules)?;
+    let documents = load::documents(&args.files, &classifier)?;
     let chosen = choose(&documents, args);
     let verdict = verdict(&documents);
     let next = next(&documents, args);

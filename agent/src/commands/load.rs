@@ -3,13 +3,18 @@
 
 use std::path::{Path, PathBuf};
 
+use analysis::classify::Classifier;
+
 use super::{CommandError, analyze};
 use crate::output::json::{self, Document};
 use crate::output::{self};
 use crate::pipeline::merge;
 
 /// One document for all recordings and traces together, and one for each `report.json`.
-pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<Document>, CommandError> {
+pub(super) fn documents(
+    paths: &[PathBuf],
+    classifier: &Classifier,
+) -> Result<Vec<Document>, CommandError> {
     let mut documents = Vec::new();
     let mut captures = Vec::new();
     for path in paths {
@@ -18,7 +23,7 @@ pub(super) fn documents(paths: &[PathBuf]) -> Result<Vec<Document>, CommandError
             continue;
         }
         for file in analyze::expand(std::slice::from_ref(path))? {
-            captures.push(analyze::read(&file, None)?);
+            captures.push(analyze::read(&file, classifier, None)?);
         }
     }
     if !captures.is_empty() {

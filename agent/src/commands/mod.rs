@@ -25,6 +25,7 @@ use crate::foreign::nsys::{ExportError, NsysError};
 use crate::output::perfetto::TraceError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
+use crate::rules::RulesError;
 
 /// Why a command failed. Each message is one line: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,8 @@ pub enum CommandError {
     Trace(#[from] TraceError),
     #[error(transparent)]
     Config(#[from] crate::daemon::ConfigError),
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     #[error(transparent)]
     Observe(#[from] crate::observe::ObserveError),
     #[error(transparent)]
@@ -89,6 +92,7 @@ impl CommandError {
             | Self::Output(_)
             | Self::Trace(_)
             | Self::Config(_)
+            | Self::Rules(_)
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)

@@ -19,6 +19,7 @@ use crate::observe::{Observer, Selection, Settings, now};
 use crate::output::{self, OutputFolder, perfetto, summary};
 use crate::pipeline::Start;
 use crate::recording::{self, Writer};
+use crate::rules;
 
 /// Between two rounds. A ring holds seconds of records, so this only bounds how far behind we are.
 const ROUND: Duration = Duration::from_millis(50);
@@ -64,6 +65,7 @@ impl Session {
         args: &ObservationArgs,
         scan_every: Duration,
     ) -> Result<Self, CommandError> {
+        let classifier = rules::from_files(&args.rules.rules)?;
         let signals = Signals::catch()?;
         let folder = OutputFolder::create(&args.out)?;
         let writer = Writer::create(&folder.path(recording::FILE_NAME))?;
@@ -80,6 +82,7 @@ impl Session {
             cpu_hz: args.cpu_hz,
             verify: args.verify,
             scan_every,
+            classifier,
         };
         let start = Start {
             command: command.to_owned(),

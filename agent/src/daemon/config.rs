@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::rules::{RuleText, RulesError};
+
 /// What the file may say. Unknown keys are errors: a typo must not silently change nothing.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -18,6 +20,18 @@ pub struct Config {
     pub scan_seconds: u64,
     /// Observe workers at all; `false` leaves every shim dormant.
     pub enabled: bool,
+    /// How kernels are classified.
+    pub classify: ClassifyConfig,
+}
+
+/// Classification rules that come before the built-in ones; docs/classify.md has their syntax.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClassifyConfig {
+    /// Rules, a line each.
+    pub rules: String,
+    /// Files of rules; tried after `rules`, in their order.
+    pub rules_files: Vec<PathBuf>,
 }
 
 impl Default for Config {
@@ -26,6 +40,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9400)),
             scan_seconds: 2,
             enabled: true,
+            classify: ClassifyConfig::default(),
         }
     }
 }
@@ -57,6 +72,15 @@ impl Config {
         };
         let read = |source| ConfigError::Read { path: path.to_owned(), source };
         Self::parse(path, &fs::read_to_string(path).map_err(read)?)
+    }
+
+    /// The user's rules, in the order in which they are tried.
+    pub fn rule_texts(&self) -> Result<Vec<RuleText>, RulesError> {
+        let ClassifyConfig { rules, rules_files } = &self.classify;
+        let own =
+            RuleText { name: "configuration, classify.rules".to_owned(), text: rules.clone() };
+        let files = rules_files.iter().map(|path| RuleText::read(path));
+        std::iter::once(Ok(own)).chain(files).collect()
     }
 
     fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
@@ -94,6 +118,21 @@ mod tests {
         let config = parse("listen = \"0.0.0.0:9\"\nscan_seconds = 7\nenabled = false\n").unwrap();
         assert_eq!(config.listen.port(), 9);
         assert_eq!((config.scan_seconds, config.enabled), (7, false));
+    }
+
+    #[test]
+    fn rules_are_read_and_wrong_ones_say_where() {
+        let text = "[classify]\nrules = \"\"\"\n# ours\ngemm moe function word acme\n\"\"\"\n";
+        let texts = parse(text).unwrap().rule_texts().unwrap();
+        let classifier = crate::rules::classifier(&texts).unwrap();
+        assert_eq!(classifier.rules()[0].line, 2);
+        let wrong = "[classify]\nrules = \"gemm moe\"\n";
+        let texts = parse(wrong).unwrap().rule_texts().unwrap();
+        let error = crate::rules::classifier(&texts).unwrap_err().to_string();
+        assert!(error.starts_with("configuration, classify.rules:1:9: no condition"), "{error}");
+        assert!(parse("[classify]\nrule = \"\"").is_err());
+        let missing = parse("[classify]\nrules_files = [\"/nowhere/x\"]\n").unwrap();
+        assert!(missing.rule_texts().is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod refused;
 
 use std::time::{Duration, Instant};
 
+use analysis::classify::Classifier;
 use analysis::ids::Ns;
 use thiserror::Error;
 use wire::shim::{Level, OffReason};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub verify: bool,
     /// Between looks for new processes.
     pub scan_every: Duration,
+    /// The rules for names of kernels.
+    pub classifier: Classifier,
 }
 
 /// What ends an observation.
@@ -81,9 +84,10 @@ impl Observer {
         bpf: Option<Bpf>,
         writer: Option<Writer>,
     ) -> Result<Self, ObserveError> {
+        let pipeline = Pipeline::marked().classified_by(settings.classifier.clone());
         let mut observer = Self {
             settings,
-            pipeline: Pipeline::marked(),
+            pipeline,
             writer,
             bpf,
             symbols: Symbols::new(),

@@ -1,7 +1,7 @@
 //! Cuts a kernel name into what rules look at.
 //!
 //! CUPTI gives mangled names, traces give demangled ones in several dialects, Triton and cuBLAS
-//! give plain ones. All become the same three lower-case texts:
+//! give plain ones. All become the same three texts:
 //! - `path`: the function's qualified name without return type, template and call arguments,
 //! - `function`: the last part of the path,
 //! - `name`: everything that can be read, arguments included.
@@ -9,26 +9,63 @@
 //! Mangled names are not demangled: their length-prefixed identifiers are read in place, which is
 //! total, needs no recursion and also works on names that were cut off.
 
-/// What rules look at, in lower case.
+use std::borrow::Cow;
+
+/// What rules look at. Case is kept: it tells where words end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parsed {
+pub struct Parsed<'a> {
     pub path: String,
-    pub function: String,
-    pub name: String,
+    pub name: Cow<'a, str>,
 }
 
-impl Parsed {
+impl<'a> Parsed<'a> {
     /// Never fails: a text that follows no grammar is its own path.
-    pub fn new(text: &str) -> Self {
+    pub fn new(text: &'a str) -> Self {
         let text = text.trim();
         let (path, name) = match text.strip_prefix("_Z") {
-            Some(mangled) => mangled_parts(mangled),
-            None => (plain_path(text), text.to_owned()),
+            Some(mangled) => {
+                let (path, name) = mangled_parts(mangled);
+                (path, Cow::Owned(name))
+            }
+            None => (plain_path(text), Cow::Borrowed(text)),
         };
         let path = if path.is_empty() { text.to_owned() } else { path };
-        let function = path.rsplit("::").next().unwrap_or(&path).to_lowercase();
-        Self { function, path: path.to_lowercase(), name: name.to_lowercase() }
+        Self { path, name }
     }
+
+    /// The last part of the path.
+    pub fn function(&self) -> &str {
+        self.path.rsplit("::").next().unwrap_or(&self.path)
+    }
+}
+
+/// The words of `text` in lower case, `_` before, between and after them. A word ends where
+/// letters and digits end, before a capital that follows a small letter or a digit, and before
+/// the last of several capitals that a small letter follows: `PagedKVCache_v2` is
+/// `_paged_kv_cache_v2_`.
+pub fn words(text: &str) -> String {
+    let mut words = String::with_capacity(text.len() + text.len() / 4 + 2);
+    words.push('_');
+    let mut previous = '_';
+    let mut rest = text.chars().peekable();
+    while let Some(next) = rest.next() {
+        if next.is_ascii_alphanumeric() {
+            let small_follows = rest.peek().is_some_and(char::is_ascii_lowercase);
+            let after_small = previous.is_ascii_lowercase() || previous.is_ascii_digit();
+            let last_capital = previous.is_ascii_uppercase() && small_follows;
+            if next.is_ascii_uppercase() && (after_small || last_capital) {
+                words.push('_');
+            }
+            words.push(next.to_ascii_lowercase());
+        } else if !words.ends_with('_') {
+            words.push('_');
+        }
+        previous = next;
+    }
+    if !words.ends_with('_') {
+        words.push('_');
+    }
+    words
 }
 
 /// Parts of a demangled name that stand for a namespace without a name.
@@ -60,17 +97,28 @@ fn plain_path(text: &str) -> String {
 }
 
 /// What follows the template arguments that `text` starts with; empty if they do not close.
+/// Inside parentheses a `>` that no `<` opened compares, as in `enable_if<((8)>(0)), void>`.
 fn after_arguments(text: &str) -> &str {
-    let mut depth = 0_usize;
+    let mut open: Vec<char> = Vec::new();
+    // So that a `)` is dear only where a `(` was.
+    let mut parentheses = 0_usize;
     let mut previous = ' ';
     for (index, next) in text.char_indices() {
         match next {
-            '<' => depth += 1,
-            '>' if previous != '-' => depth = depth.saturating_sub(1),
+            '<' => open.push(next),
+            '(' => {
+                open.push(next);
+                parentheses += 1;
+            }
+            '>' if previous != '-' && open.last() == Some(&'<') => drop(open.pop()),
+            ')' if parentheses > 0 => {
+                parentheses -= 1;
+                while open.pop().is_some_and(|opener| opener != '(') {}
+            }
             _ => {}
         }
         previous = next;
-        if depth == 0 {
+        if open.is_empty() {
             return text.get(index + 1..).unwrap_or("");
         }
     }
@@ -149,8 +197,24 @@ fn after_literal(text: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::Parsed;
+    use super::{Parsed, words};
     use proptest::prelude::proptest;
+
+    #[test]
+    fn words_end_where_case_says() {
+        let cases = [
+            ("PagedKVCache_v2", "_paged_kv_cache_v2_"),
+            ("_fwd_kernel_stage1", "_fwd_kernel_stage1_"),
+            ("fusedMiniMaxM3QNormRopeKVInsert", "_fused_mini_max_m3_q_norm_rope_kv_insert_"),
+            ("ncclDevKernel_AllReduce", "_nccl_dev_kernel_all_reduce_"),
+            ("a::b<c, 4>", "_a_b_c_4_"),
+            ("é", "_"),
+            ("", "_"),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(words(text), expected, "{text}");
+        }
+    }
 
     fn path(text: &str) -> String {
         Parsed::new(text).path
@@ -169,19 +233,20 @@ mod tests {
                 "std::enable_if<((0)==(0))||(!vllm::_t<float>::exists), void>::type vllm::norm<f>(f*)",
                 "vllm::norm",
             ),
+            ("std::enable_if<((8)>(0))&&(a<b)&&x, void>::type vllm::norm<f>(f*)", "vllm::norm"),
             (
                 "nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_TNN",
-                "nvjet_hsh_128x256_64x4_2x1_v_bz_coopa_tnn",
+                "nvjet_hsh_128x256_64x4_2x1_v_bz_coopA_TNN",
             ),
             ("void cut::off<cute::tuple<int, i", "cut::off"),
             ("void f<&(a* g<a>(b*))>(int)", "f"),
-            ("_ZN4vllm3moe10moeSigmoidILi256EfEEvPKT0_PKbPfi", "vllm::moe::moesigmoid"),
-            ("_Z13gemv2N_kernelIiiddddLi128ELi2EE18cublasGemvParams", "gemv2n_kernel"),
+            ("_ZN4vllm3moe10moeSigmoidILi256EfEEvPKT0_PKbPfi", "vllm::moe::moeSigmoid"),
+            ("_Z13gemv2N_kernelIiiddddLi128ELi2EE18cublasGemvParams", "gemv2N_kernel"),
             (
                 "_ZN52_GLOBAL__N__9abdf36f_19_hisparse_kernels_cu_097d723513some_kernel_xIiEEvPT_",
                 "some_kernel_x",
             ),
-            ("_Z36ncclDevKernel_Reduce_Su", "nccldevkernel_reduce_su"),
+            ("_Z36ncclDevKernel_Reduce_Su", "ncclDevKernel_Reduce_Su"),
             ("", ""),
         ];
         for (text, expected) in cases {
@@ -194,7 +259,7 @@ mod tests {
         let parsed =
             Parsed::new("_ZN7cutlass13device_kernelINS_4fmha6kernel3FooILi96ES1_Lb1EEEEEvT_");
         assert_eq!(parsed.path, "cutlass::device_kernel");
-        assert_eq!(parsed.name, "cutlass device_kernel fmha kernel foo");
+        assert_eq!(parsed.name, "cutlass device_kernel fmha kernel Foo");
     }
 
     proptest! {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use analysis::classify::Classifier;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::commands::CommandError;
@@ -29,12 +30,13 @@ impl Source {
         Ok(Self { path: path.to_owned(), format, exported })
     }
 
-    /// An empty pipeline of the kind that the format needs.
-    pub(in crate::commands) fn pipeline(&self) -> Pipeline {
-        match self.format {
+    /// An empty pipeline of the kind that the format needs, with these rules for names.
+    pub(in crate::commands) fn pipeline(&self, classifier: &Classifier) -> Pipeline {
+        let pipeline = match self.format {
             Format::Recording => Pipeline::marked(),
             Format::Chrome { .. } | Format::Sqlite | Format::NsysReport => Pipeline::whole(),
-        }
+        };
+        pipeline.classified_by(classifier.clone())
     }
 
     /// Every input of the file, in order, with a bar on a terminal.

@@ -4,7 +4,14 @@ use super::*;
 use crate::output::fixture;
 
 fn args() -> GapsArgs {
-    GapsArgs { files: vec!["out".into()], limit: 20, cause: None, min_us: 0, json: false }
+    GapsArgs {
+        files: vec!["out".into()],
+        rules: RulesArgs::default(),
+        limit: 20,
+        cause: None,
+        min_us: 0,
+        json: false,
+    }
 }
 
 fn table(documents: &[Document], args: &GapsArgs) -> String {
