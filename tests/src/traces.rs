@@ -104,23 +104,23 @@ pub fn repeat(document: &Value, bytes: u64, out: &mut impl Write) -> Result<Made
     let of = |category: &str| events.iter().filter(|event| event["cat"] == category).count() as u64;
     let (kernels, copies) = (of("kernel"), of("gpu_memcpy"));
     let mut made = Made::default();
-    let mut text = String::from("{");
+    let mut text = b"{".to_vec();
     for (key, value) in document.as_object().into_iter().flatten() {
         if key != "traceEvents" {
-            text.push_str(&format!("{}: {value}, ", json!(key)));
+            write!(text, "{}: {value}, ", json!(key))?;
         }
     }
-    text.push_str("\"traceEvents\": [\n");
+    text.extend_from_slice(b"\"traceEvents\": [\n");
     while made.bytes + (text.len() as u64) < bytes || made.repeats == 0 {
         for piece in &pieces {
             if made.events > 0 {
-                text.push_str(",\n");
+                text.extend_from_slice(b",\n");
             }
-            piece.write(made.repeats * period, made.repeats * stride, &mut text);
+            piece.write(made.repeats * period, made.repeats * stride, &mut text)?;
             made.events += 1;
             if text.len() > 1 << 20 {
                 made.bytes += text.len() as u64;
-                out.write_all(text.as_bytes())?;
+                out.write_all(&text)?;
                 text.clear();
             }
         }
@@ -128,9 +128,9 @@ pub fn repeat(document: &Value, bytes: u64, out: &mut impl Write) -> Result<Made
         made.kernels += kernels;
         made.copies += copies;
     }
-    text.push_str("\n]}\n");
+    text.extend_from_slice(b"\n]}\n");
     made.bytes += text.len() as u64;
-    out.write_all(text.as_bytes())?;
+    out.write_all(&text)?;
     out.flush()?;
     Ok(made)
 }
@@ -209,24 +209,25 @@ impl Pieces {
         Self { text: text.split(&mark).map(str::to_owned).collect(), holes }
     }
 
-    fn write(&self, later: u64, further: u64, text: &mut String) {
+    fn write(&self, later: u64, further: u64, text: &mut Vec<u8>) -> io::Result<()> {
         let mut holes = self.holes.iter();
         for (index, piece) in self.text.iter().enumerate() {
             if index > 0 {
                 match holes.next() {
-                    Some(Hole::Correlation(id)) => text.push_str(&(id + further).to_string()),
+                    Some(Hole::Correlation(id)) => write!(text, "{}", id + further)?,
                     Some(Hole::Time(ns, fraction)) => {
                         let ns = ns + later;
-                        text.push_str(&(ns / 1_000).to_string());
+                        write!(text, "{}", ns / 1_000)?;
                         if *fraction {
-                            text.push_str(&format!(".{:03}", ns % 1_000));
+                            write!(text, ".{:03}", ns % 1_000)?;
                         }
                     }
                     None => {}
                 }
             }
-            text.push_str(piece);
+            text.extend_from_slice(piece.as_bytes());
         }
+        Ok(())
     }
 }
 

@@ -1,16 +1,19 @@
 //! `analyze` of a Chrome trace, from the compressed file to the report's JSON, beside the least
 //! any reader does: inflating the same bytes, and parsing them into the fields used with the
 //! fastest parser crate. They take turns in one process, on whichever real trace is there.
+//!
+//! `analyze` inflates in a thread of its own, so beside the time that passes stands the processors'.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
 use warplens::commands::analyze;
 use warplens::output::json;
@@ -25,19 +28,48 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("trace.json.gz");
     let made = make(&path)?;
-    let (mut ours, mut inflate, mut parse) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut inflate, mut parse) = <(Turns, Turns, Turns)>::default();
     for _ in 0..TURNS {
-        ours.push(time(|| analyzed(&path, made))?);
+        ours.time(|| analyzed(&path, made))?;
         let mut text = Vec::new();
-        inflate.push(time(|| inflated(&path, &mut text))?);
-        parse.push(time(|| parsed(&text, made))?);
+        inflate.time(|| inflated(&path, &mut text))?;
+        parse.time(|| parsed(&text, made))?;
     }
-    let (ours, inflate, parse) = (median(ours), median(inflate), median(parse));
-    figure("traces/analyze", ours, "ms");
-    figure("traces/inflate", inflate, "ms");
-    figure("traces/sonic-rs", parse, "ms");
-    figure("traces/analyze-by-inflate-and-sonic-rs", ours / (inflate + parse), "times");
+    for (what, figures) in ["", "-cpu"]
+        .into_iter()
+        .zip([[ours.elapsed, inflate.elapsed, parse.elapsed], [ours.cpu, inflate.cpu, parse.cpu]])
+    {
+        let [ours, inflate, parse] = figures.map(median);
+        figure(&format!("traces/analyze{what}"), ours, "ms");
+        figure(&format!("traces/inflate{what}"), inflate, "ms");
+        figure(&format!("traces/sonic-rs{what}"), parse, "ms");
+        let name = format!("traces/analyze-by-inflate-and-sonic-rs{what}");
+        figure(&name, ours / (inflate + parse), "times");
+    }
     Ok(())
+}
+
+/// What something took, a value a turn, ms.
+#[derive(Default)]
+struct Turns {
+    elapsed: Vec<f64>,
+    /// Of all threads.
+    cpu: Vec<f64>,
+}
+
+impl Turns {
+    fn time(&mut self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let (begin, cpu) = (Instant::now(), cpu()?);
+        work()?;
+        self.elapsed.push(begin.elapsed().as_secs_f64() * 1e3);
+        self.cpu.push((self::cpu()? - cpu).as_secs_f64() * 1e3);
+        Ok(())
+    }
+}
+
+fn cpu() -> Result<Duration> {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Ok(Duration::new(time.tv_sec.try_into()?, time.tv_nsec.try_into()?))
 }
 
 /// The compressed trace, and what is in it.
@@ -49,12 +81,6 @@ fn make(path: &Path) -> Result<Made> {
     let made = traces::repeat(&document, BYTES, &mut out)?;
     out.finish()?.flush()?;
     Ok(made)
-}
-
-fn time(work: impl FnOnce() -> Result<()>) -> Result<f64> {
-    let begin = Instant::now();
-    work()?;
-    Ok(begin.elapsed().as_secs_f64() * 1e3)
 }
 
 fn analyzed(path: &Path, made: Made) -> Result<()> {

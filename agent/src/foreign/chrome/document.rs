@@ -85,7 +85,7 @@ struct Text<R> {
     at: usize,
     /// Behind the last byte that was read.
     end: usize,
-    /// Bytes of the text that are no longer in the buffer.
+    /// Bytes of the text in front of what is in the buffer.
     before: u64,
     error: Option<io::Error>,
 }

@@ -255,3 +255,18 @@ fn a_full_table_of_texts_counts_what_it_lumps_together() {
     assert_eq!(texts.text(1).map(str::len), Some((1 << 20) + 1));
     assert_eq!(texts.into_teller().refused(), 9);
 }
+
+#[test]
+fn each_process_is_told_once_however_many_there_are() {
+    let mut texts = Texts::default();
+    let number = texts.number("gemm");
+    let mut teller = texts.into_teller();
+    for turn in 0..2 {
+        for process in 0..200 {
+            let told = teller.tell(ProcessKey(process), number);
+            assert_eq!(told.as_deref(), (turn == 0).then_some("gemm"), "process {process}");
+        }
+    }
+    assert_eq!(teller.tell(PROCESS, 0), None);
+    assert_eq!(teller.tell(PROCESS, 7), None);
+}

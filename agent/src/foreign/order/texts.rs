@@ -11,6 +11,9 @@ const BYTES_MAX: usize = 32 << 20;
 /// Texts kept; with less than 100 bytes beside each of them, the table stays below 64 MB.
 const COUNT_MAX: usize = 1 << 18;
 
+/// Processes told the quick way, at a byte a text.
+const QUICK: usize = 64;
+
 /// Stands for what found the table full.
 const FULL: &str = "[further names]";
 
@@ -64,7 +67,12 @@ impl Texts {
 
     /// Nothing more is added: the index goes, the texts stay to be told.
     pub(super) fn into_teller(self) -> Teller {
-        Teller { texts: self.list, told: HashSet::new(), last: None, refused: self.refused }
+        Teller {
+            texts: self.list,
+            told: Vec::new(),
+            told_further: HashSet::new(),
+            refused: self.refused,
+        }
     }
 }
 
@@ -72,22 +80,28 @@ impl Texts {
 #[derive(Debug)]
 pub(super) struct Teller {
     texts: Vec<Arc<str>>,
-    told: HashSet<(ProcessKey, u32)>,
-    /// What was asked last: the same kernel often comes many times in a row.
-    last: Option<(ProcessKey, u32)>,
+    /// Which ones each of the first processes was told: the quick way for what real traces hold.
+    told: Vec<(ProcessKey, Vec<bool>)>,
+    /// What further processes were told.
+    told_further: HashSet<(ProcessKey, u32)>,
     refused: u64,
 }
 
 impl Teller {
     /// The text, when `process` was not told it before.
     pub(super) fn tell(&mut self, process: ProcessKey, number: u32) -> Option<String> {
-        let asked = Some((process, number));
-        if self.last == asked || !self.told.insert((process, number)) {
-            return None;
-        }
-        self.last = asked;
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
-        self.texts.get(index).map(|text| text.as_ref().to_owned())
+        let text = self.texts.get(index)?;
+        let known = self.told.iter().any(|(known, _)| *known == process);
+        if !known && self.told.len() < QUICK {
+            self.told.push((process, vec![false; self.texts.len()]));
+        }
+        let quick = self.told.iter_mut().find(|(known, _)| *known == process);
+        let again = match quick.and_then(|(_, told)| told.get_mut(index)) {
+            Some(told) => std::mem::replace(told, true),
+            None => !self.told_further.insert((process, number)),
+        };
+        (!again).then(|| text.as_ref().to_owned())
     }
 
     /// How often the table was full.
