@@ -135,7 +135,8 @@ pub struct AgentArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Reads recording.warplens, PyTorch profiler traces (.json, .json.gz) of any size, and Nsight Systems\n\
-    .sqlite exports (`nsys export --type sqlite`). Several inputs, such as the ranks of a job, are shown beside each other.\n\n\
+    .sqlite exports (`nsys export --type sqlite`), or .nsys-rep where `nsys` is on PATH. Several inputs, such\n\
+    as the ranks of a job, are shown beside each other.\n\n\
     Examples:\n  \
     warplens analyze warplens-out\n  \
     warplens analyze trace.sqlite --json\n  \

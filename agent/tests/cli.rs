@@ -95,12 +95,6 @@ fn bad_files_are_one_line_each() {
         1,
         &format!("warplens: {packed}: byte 0: gzip data that holds no JSON: "),
     );
-    let report = file("trace.nsys-rep", b"NSYS");
-    check_error(
-        &["analyze", &report],
-        1,
-        &format!("warplens: {report}: byte 0: an Nsight Systems report, export"),
-    );
     let text = file("trace.sqlite", b"hello");
     check_error(
         &["analyze", &text],

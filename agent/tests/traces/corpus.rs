@@ -73,7 +73,7 @@ pub(crate) fn classify(mut lines: Vec<&str>) -> HashMap<String, Said> {
         .lines()
         .map(|line| {
             let columns: Vec<&str> = line.split('\t').collect();
-            let [name, class, _, rule] = columns[..] else { panic!("{line}") };
+            let [name, class, _, rule, ..] = columns[..] else { panic!("{line}") };
             (name.to_owned(), Said { class: class.to_owned(), rule: rule.to_owned() })
         })
         .collect();

@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -22,12 +23,9 @@ const TRACES: [(&str, &str); 3] = [
     ("nccl-data", "hta-nccl_data.json.gz"),
 ];
 
-/// Runs and measures the process it is given: our own peak would count what ran before.
-const MEASURE: &str = "
-import resource, subprocess, sys
-code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024)
-sys.exit(code)";
+/// Between two looks at a process: its peak is a high-water mark, so only what it takes in its last
+/// instants could be missed, and there it prints.
+const LOOK: Duration = Duration::from_millis(1);
 
 fn main() -> Result<()> {
     let python = std::env::var_os("WARPLENS_HTA_PYTHON")
@@ -40,7 +38,7 @@ fn main() -> Result<()> {
         ensure!(trace.is_file(), "{} is not there", trace.display());
         ours(name, &agent, &trace)?;
         theirs(name, &PathBuf::from(&python), &ask, &trace)?;
-        peak(name, &PathBuf::from(&python), &agent, &trace)?;
+        peak(name, &agent, &trace)?;
     }
     Ok(())
 }
@@ -83,15 +81,27 @@ fn theirs(name: &str, python: &Path, ask: &Path, trace: &Path) -> Result<()> {
 
 const MIB: f64 = 1024.0 * 1024.0;
 
-fn peak(name: &str, python: &Path, agent: &Path, trace: &Path) -> Result<()> {
-    let output = Command::new(python)
-        .args(["-S", "-c", MEASURE])
-        .arg(agent)
+fn peak(name: &str, agent: &Path, trace: &Path) -> Result<()> {
+    let mut child = Command::new(agent)
         .args(["analyze", "--json"])
         .arg(trace)
-        .output()?;
-    ensure!(output.status.success(), "analyze {} failed", trace.display());
-    let bytes: f64 = String::from_utf8(output.stdout)?.trim().parse()?;
-    figure(&format!("hta/{name}-warplens-memory"), bytes / MIB, "MiB");
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut kib = 0;
+    let status = loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id()))?;
+        // A process that has ended has no memory.
+        if let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) {
+            kib = line.split_whitespace().nth(1).context("no value")?.parse::<u32>()?;
+        }
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        thread::sleep(LOOK);
+    };
+    ensure!(status.success(), "analyze {} failed", trace.display());
+    ensure!(kib > 1024, "{kib} KiB is no program's peak");
+    figure(&format!("hta/{name}-warplens-memory"), f64::from(kib) / 1024.0, "MiB");
     Ok(())
 }

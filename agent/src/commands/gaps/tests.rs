@@ -1,6 +1,7 @@
 //! The table as text, and what the filters choose.
 
 use super::*;
+use crate::cli::RulesArgs;
 use crate::output::fixture;
 
 fn args() -> GapsArgs {

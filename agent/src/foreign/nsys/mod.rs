@@ -42,7 +42,9 @@ pub enum NsysError {
         #[source]
         source: rusqlite::Error,
     },
-    #[error("read table {table} of {path}: the database is damaged, export it again")]
+    #[error(
+        "read table {table} of {path}: export it again if it is damaged; sorting needs room in the temporary folder (SQLITE_TMPDIR)"
+    )]
     Query {
         path: PathBuf,
         table: &'static str,
