@@ -39,7 +39,13 @@ fn slots() -> Vec<Slot> {
 /// Millions of records per second.
 fn ours(producers: u64) -> f64 {
     let slots = slots();
-    let cursors = Cursors { head: cursor(), tail: cursor(), names: cursor(), graphs: cursor() };
+    let cursors = Cursors {
+        head: cursor(),
+        tail: cursor(),
+        names: cursor(),
+        graphs: cursor(),
+        captures: cursor(),
+    };
     let (Some(producer), Some(mut consumer)) =
         (Producer::new(&cursors, &slots), Consumer::new(&cursors, &slots))
     else {

@@ -77,7 +77,7 @@ fn timed() -> impl Strategy<Value = Event> {
         let (from, to) = (Ns(n.0), Ns(n.1));
         Event::Blocked(Blocked { process: PROCESS, tid: Thread(n.2), from, to })
     });
-    let graph = (numbers(), 0..6_u32).prop_map(|(n, change)| {
+    let graph = (numbers(), 0..7_u32).prop_map(|(n, change)| {
         let (node, original_node, graph, original_graph, exec) = (n.4, n.5, n.2, n.3, n.3);
         let change = match change {
             0 => GraphChange::NodeCreated { node, graph },
@@ -85,7 +85,8 @@ fn timed() -> impl Strategy<Value = Event> {
             2 => GraphChange::NodeDestroyed { node, graph },
             3 => GraphChange::GraphDestroyed { graph },
             4 => GraphChange::ExecCreated { exec, graph },
-            _ => GraphChange::ExecDestroyed { exec },
+            5 => GraphChange::ExecDestroyed { exec },
+            _ => GraphChange::ExecUpdated { exec, graph },
         };
         Event::Graph(GraphEvent { process: PROCESS, entry: n.2, at: Ns(n.0), change })
     });
