@@ -31,8 +31,12 @@ pub enum Command {
     Run(RunArgs),
     /// Run as a daemon that serves metrics
     Agent(AgentArgs),
-    /// Report on recordings and Nsight Systems exports
+    /// Report on recordings, PyTorch traces and Nsight Systems exports
     Analyze(AnalyzeArgs),
+    /// Compare two recordings, traces or reports: what changed, and what of it is more than chance
+    Diff(DiffArgs),
+    /// List the longest idle gaps, each with its cause and the launch that was late
+    Gaps(GapsArgs),
     /// Classify kernel names read from standard input
     Classify(ClassifyArgs),
     /// Say what this machine and these privileges allow, and what is missing
@@ -119,14 +123,16 @@ pub struct AgentArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Reads recording.warplens and Nsight Systems .sqlite exports (`nsys export --type sqlite`).\n\n\
+    after_help = "Reads recording.warplens, PyTorch profiler traces (.json, .json.gz) of any size, and Nsight Systems\n\
+    .sqlite exports (`nsys export --type sqlite`). Several inputs, such as the ranks of a job, are shown beside each other.\n\n\
     Examples:\n  \
     warplens analyze warplens-out\n  \
     warplens analyze trace.sqlite --json\n  \
+    warplens analyze rank0.json.gz rank1.json.gz\n  \
     warplens analyze rank0.warplens rank1.warplens -o merged --fail-on warning"
 )]
 pub struct AnalyzeArgs {
-    /// Recordings, Nsight Systems .sqlite files, or folders that hold some
+    /// Recordings, PyTorch traces, Nsight Systems .sqlite files, or folders that hold some
     #[arg(required = true, value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
 
@@ -149,6 +155,94 @@ pub struct AnalyzeArgs {
     /// Exit with 3 when there is a finding of this severity or above
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads what `warplens analyze` reads, and report.json. Recordings are cut into windows, and a change is\n\
+    marked when it is more than the windows differ among themselves; a report has sums only.\n\n\
+    Examples:\n  \
+    warplens diff monday tuesday\n  \
+    warplens diff baseline/report.json warplens-out --fail-on warning\n  \
+    warplens diff monday tuesday --json"
+)]
+pub struct DiffArgs {
+    /// A recording, trace or report.json, or a folder that holds some
+    #[arg(value_name = "BEFORE")]
+    pub before: PathBuf,
+
+    /// The same, later
+    #[arg(value_name = "AFTER")]
+    pub after: PathBuf,
+
+    /// How many kernels, kinds and ranges to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+
+    /// Print the comparison as JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit with 3 when something got worse by this severity or above; `info` also where nothing
+    /// could be tested
+    #[arg(long, value_name = "SEVERITY")]
+    pub fail_on: Option<Severity>,
+}
+
+/// Causes of idle time, as reports spell them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Cause {
+    NoRequests,
+    HostBound,
+    Sync,
+    Dependency,
+    LaunchLatency,
+    Unknown,
+}
+
+impl Cause {
+    /// The spelling in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRequests => "no_requests",
+            Self::HostBound => "host_bound",
+            Self::Sync => "sync",
+            Self::Dependency => "dependency",
+            Self::LaunchLatency => "launch_latency",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Reads what `warplens analyze` reads, and report.json. A report keeps the 100 longest gaps of each GPU.\n\n\
+    Examples:\n  \
+    warplens gaps warplens-out\n  \
+    warplens gaps warplens-out --cause host_bound --limit 5\n  \
+    warplens gaps trace.sqlite --min-us 100 --json"
+)]
+pub struct GapsArgs {
+    /// Recordings, traces, report.json files, or folders that hold some
+    #[arg(required = true, value_name = "FILE|DIR")]
+    pub files: Vec<PathBuf>,
+
+    /// How many to list
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+
+    /// Only gaps that have this cause, those that have most of it first
+    #[arg(long, value_name = "CAUSE")]
+    pub cause: Option<Cause>,
+
+    /// Only gaps of at least this length (of this much of the cause), microseconds
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub min_us: u64,
+
+    /// Print one JSON object a gap
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Command::Run(args) => commands::run::run(args),
         Command::Agent(args) => commands::agent::run(args),
         Command::Analyze(args) => commands::analyze::run(args),
+        Command::Diff(args) => commands::diff::run(args),
+        Command::Gaps(args) => commands::gaps::run(args),
         Command::Classify(args) => commands::classify::run(args),
         Command::Doctor(args) => commands::doctor::run(args),
         Command::ProbeCuda => commands::doctor::probe_cuda(),

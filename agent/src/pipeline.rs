@@ -8,13 +8,16 @@ mod input;
 mod merge;
 mod stacks;
 mod timeline;
+mod windows;
 
 use std::collections::{BTreeMap, HashMap};
 
+use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
-use analysis::event::{Event, ProcessInfo};
+use analysis::event::{Blocked, Event, ProcessInfo};
 use analysis::ids::{Ns, ProcessKey, StackId, Thread};
+use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
 
 pub use input::{Input, Start, Symbol};
@@ -23,6 +26,7 @@ use stacks::StackTable;
 pub use stacks::Unresolved;
 use timeline::Timeline;
 pub use timeline::{CpuSample, Pieces};
+use windows::Cutter;
 
 use crate::capture::{Capture, CaptureInfo, CpuStack};
 
@@ -31,6 +35,9 @@ const NOTES_MAX: usize = 256;
 
 /// Processes known at once: workers of a full node, many times over.
 const PROCESSES_MAX: usize = 1 << 16;
+
+/// Launching threads whose kernel number is told. A worker launches from two or three.
+const THREADS_MAX: usize = 1 << 16;
 
 /// Feeds a session and keeps what its outputs need.
 #[derive(Debug)]
@@ -42,9 +49,14 @@ pub struct Pipeline {
     processes: HashMap<ProcessKey, ProcessInfo>,
     /// The process that had this PID last.
     by_pid: HashMap<u32, ProcessKey>,
+    /// Kernel's number of a shim's thread, as the session was told.
+    threads: HashMap<(ProcessKey, u32), Thread>,
+    threads_refused: u64,
     notes_refused: u64,
     processes_refused: u64,
     cpu_without_stack: u64,
+    /// `Some`: the observation is cut into windows.
+    cutter: Option<Cutter>,
     timeline: Timeline,
 }
 
@@ -67,11 +79,19 @@ impl Pipeline {
             cpu: BTreeMap::new(),
             processes: HashMap::new(),
             by_pid: HashMap::new(),
+            threads: HashMap::new(),
+            threads_refused: 0,
             notes_refused: 0,
             processes_refused: 0,
             cpu_without_stack: 0,
+            cutter: None,
             timeline: Timeline::default(),
         }
+    }
+
+    /// From here on the observation is cut into windows, for [`Pipeline::finish_windows`].
+    pub fn cut_windows(&mut self) {
+        self.cutter.get_or_insert_default();
     }
 
     /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.
@@ -101,6 +121,7 @@ impl Pipeline {
                         Err(defect) => self.session.note(defect),
                     }
                 }
+                self.cut();
             }
             Input::KernelEvent(bytes) => match decode::kernel_event(&bytes) {
                 Ok(event) => self.kernel_event(event),
@@ -113,7 +134,20 @@ impl Pipeline {
             }
             Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
             Input::Limit(end) => self.session.limit_end(end),
-            Input::Foreign(event) => self.ingest(event),
+            Input::Foreign(event) => {
+                // Only a mark makes time final.
+                let mark = matches!(event, Event::Mark(_));
+                self.ingest(event);
+                if mark {
+                    self.cut();
+                }
+            }
+        }
+    }
+
+    fn cut(&mut self) {
+        if let Some(cutter) = &mut self.cutter {
+            cutter.look(&self.session);
         }
     }
 
@@ -133,6 +167,12 @@ impl Pipeline {
         self.session.watermark()
     }
 
+    /// As the report of [`Pipeline::capture`], without names, kernels and stacks: cheap, whatever
+    /// was seen.
+    pub fn summary(&self) -> Report {
+        self.session.summary()
+    }
+
     /// What is final so far, for live views. Counters only grow from one call to the next.
     pub fn capture(&self) -> Capture {
         let mut info = self.info.clone();
@@ -148,6 +188,10 @@ impl Pipeline {
             (
                 self.processes_refused,
                 "processes found the process table full: they are not counted",
+            ),
+            (
+                self.threads_refused,
+                "launching threads found the thread table full: idle time behind their launches is explained without their state",
             ),
             (self.cpu_without_stack, "CPU samples came without a stack: they are left out"),
             (self.notes_refused, "further notes are not listed"),
@@ -177,6 +221,14 @@ impl Pipeline {
         self.capture()
     }
 
+    /// Ends the session and tells its windows, too: none unless [`Pipeline::cut_windows`] came first.
+    pub fn finish_windows(mut self) -> (Capture, Vec<Figures>) {
+        self.session.finish();
+        self.cut();
+        let windows = self.cutter.as_ref().map(Cutter::windows).unwrap_or_default();
+        (self.capture(), windows)
+    }
+
     /// As [`Pipeline::finish`], for who takes the last pieces of the timeline first.
     pub fn end(&mut self) {
         self.session.finish();
@@ -194,10 +246,11 @@ impl Pipeline {
 
     fn kernel_event(&mut self, event: KernelEvent) {
         match event {
-            KernelEvent::LaunchStack { tgid, correlation, addresses, .. } => {
+            KernelEvent::LaunchStack { tgid, tid, thread, correlation, addresses, .. } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
+                self.name_thread(process, thread, Thread(tid));
                 // Without addresses or room the sample is missing, and the session counts that.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
                     self.session.ingest(Event::LaunchStack { process, correlation, stack });
@@ -216,9 +269,28 @@ impl Pipeline {
                     None => self.cpu_without_stack += 1,
                 }
             }
+            KernelEvent::Wait { tgid, tid, from, to } => {
+                if let Some(process) = self.process_of(tgid) {
+                    self.session.ingest(Event::Blocked(Blocked { process, tid, from, to }));
+                }
+            }
             // Discovery and the end of processes are told by `Process` and `Ended`.
             KernelEvent::Exec { .. } | KernelEvent::Exit { .. } => {}
         }
+    }
+
+    /// Only launch stacks know both numbers of a thread.
+    fn name_thread(&mut self, process: ProcessKey, thread: u32, tid: Thread) {
+        let key = (process, thread);
+        if self.threads.get(&key) == Some(&tid) {
+            return;
+        }
+        if self.threads.len() >= THREADS_MAX && !self.threads.contains_key(&key) {
+            self.threads_refused += 1;
+            return;
+        }
+        self.threads.insert(key, tid);
+        self.session.ingest(Event::Thread { process, thread, tid });
     }
 
     fn process_of(&mut self, pid: u32) -> Option<ProcessKey> {

@@ -71,11 +71,29 @@ fn bad_files_are_one_line_each() {
     check_error(&["analyze", &missing], 1, &format!("warplens: open {missing}: "));
     let empty = file("empty.warplens", b"");
     check_error(&["analyze", &empty], 1, &format!("warplens: {empty}: empty file (0 bytes): "));
-    let json = file("trace.json", b"{\"traceEvents\": []}");
+    let json = file("report.json", b"{\"schema\": \"warplens.report/v1\"}");
     check_error(
         &["analyze", &json],
         1,
-        &format!("warplens: {json}: byte 0: JSON, which is not supported: "),
+        &format!("warplens: {json}: JSON without `traceEvents`: not a trace; "),
+    );
+    let json = file("cut.json", b"{\"traceEvents\": [{\"ph\"");
+    check_error(
+        &["analyze", &json],
+        1,
+        &format!("warplens: {json}: byte 22: the trace ends before its end: nothing could be read"),
+    );
+    let garbage = file("garbage.json", b"{\"traceEvents\": [\x01\x02");
+    check_error(
+        &["analyze", &garbage],
+        1,
+        &format!("warplens: {garbage}: byte 17: `\\x01` where JSON has something else: "),
+    );
+    let packed = file("garbage.gz", b"\x1f\x8b\x08\0rubbish");
+    check_error(
+        &["analyze", &packed],
+        1,
+        &format!("warplens: {packed}: byte 0: gzip data that holds no JSON: "),
     );
     let report = file("trace.nsys-rep", b"NSYS");
     check_error(
@@ -189,6 +207,103 @@ fn two_inputs_stand_beside_each_other() {
         .collect();
     assert_eq!(shown, [(0, 2), (1, 2)]);
     assert_eq!(report["workers"][1]["device"], 1);
+}
+
+#[test]
+fn gaps_are_listed_from_traces_and_reports() {
+    let place = tempfile::tempdir().unwrap();
+    let trace = place.path().join("old.sqlite");
+    small_trace(&trace);
+    let trace = trace.to_str().unwrap();
+    let report = place.path().join("report.json");
+    fs::write(&report, warplens(&["analyze", trace, "--json"]).stdout).unwrap();
+    for file in [trace, report.to_str().unwrap()] {
+        let output = warplens(&["gaps", file]);
+        let stdout = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{file}: {}", text(&output.stderr));
+        assert!(stdout.contains("idle 250 ns of 500 ns (50.0 %)"), "{stdout}");
+        assert!(stdout.lines().last().unwrap().contains("Next: `warplens "), "{stdout}");
+        let output = warplens(&["gaps", file, "--json"]);
+        for line in text(&output.stdout).lines() {
+            let gap: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(gap["device"], 0, "{gap}");
+        }
+        assert_eq!(text(&output.stderr).lines().count(), 1, "the verdict");
+    }
+    assert_eq!(warplens(&["gaps", trace, "--cause", "boredom"]).status.code(), Some(2));
+    let missing = place.path().join("missing").to_str().unwrap().to_owned();
+    check_error(&["gaps", &missing], 1, &format!("warplens: open {missing}: "));
+}
+
+#[test]
+fn diff_compares_traces_folders_and_reports() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("before");
+    fs::create_dir(&folder).unwrap();
+    let trace = place.path().join("after.sqlite");
+    small_trace(&trace);
+    let (folder_name, trace) = (folder.to_str().unwrap(), trace.to_str().unwrap());
+    check_error(
+        &["diff", folder_name, trace],
+        1,
+        &format!("warplens: {folder_name}: no recording.warplens"),
+    );
+    // A folder that holds a report and nothing better.
+    let report = warplens(&["analyze", trace, "--json"]).stdout;
+    fs::write(folder.join("report.json"), report).unwrap();
+    let output = warplens(&["diff", folder_name, trace]);
+    let stdout = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(stdout.contains("ncclDevKernel_AllReduce_Sum_bf16"), "{stdout}");
+    assert!(stdout.lines().last().unwrap().contains("was not tested"), "{stdout}");
+    // What could not be told is a finding for whoever asks for all of them.
+    for (least, code) in [("info", 3), ("warning", 0)] {
+        let output = warplens(&["diff", folder_name, trace, "--fail-on", least]);
+        assert_eq!(output.status.code(), Some(code), "{least}");
+    }
+    let output = warplens(&["diff", folder_name, trace, "--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["tested"], false);
+    let changes = json["changes"].as_array().unwrap();
+    assert!(changes.len() > 5 && changes.iter().all(|change| change["share"]["change"] == 0.0));
+    assert_eq!(warplens(&["diff", trace]).status.code(), Some(2));
+}
+
+#[test]
+fn no_report_makes_gaps_or_diff_panic() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("report.json");
+    let name = path.to_str().unwrap();
+    let most = u64::MAX;
+    let texts = [
+        "{\"schema\": \"warplens.report/v1\"}".to_owned(),
+        format!(
+            r#"{{"schema": "warplens.report/v1", "devices": [{{"window_ns": {most}, "idle_gap_count": {most},
+            "exclusive_ns": {{"gemm": {most}, "idle": {most}, "unobserved": {most}}},
+            "idle_cause_ns": {{"sync": {most}, "\u0000": {most}}}, "kinds_ns": {{"": {{"": {most}}}}},
+            "kernel_totals": [{{"name": "", "count": {most}, "total_ns": {most}}}, {{"name": "", "count": {most}}}],
+            "ranges": [{{"total_ns": {most}, "kernels": {most}}}],
+            "idle_gaps": [{{"start_ns": {most}, "end_ns": 0, "duration_ns": {most}, "sync": {{"start_ns": {most}}},
+              "parts": [{{"cause": "x", "start_ns": {most}}}, {{"end_ns": {most}}}, {{"end_ns": {most}}}],
+              "launch": {{"enter_ns": {most}}}, "stack": []}}]}}],
+            "steps": [{{"phases": {{"decode": {{"count": {most}, "total_ns": {most}}}}}}},
+              {{"phases": {{"decode": {{"count": {most}, "total_ns": {most}}}}}}}]}}"#
+        ),
+    ];
+    for text_of_report in texts {
+        fs::write(&path, &text_of_report).unwrap();
+        for arguments in
+            [&["gaps", name][..], &["diff", name, name], &["diff", name, name, "--json"]]
+        {
+            let output = warplens(arguments);
+            let stderr = text(&output.stderr);
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "{arguments:?} of {text_of_report}: {stderr}"
+            );
+        }
+    }
 }
 
 #[test]

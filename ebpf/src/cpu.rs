@@ -11,7 +11,7 @@ use crate::filter::Task;
 #[perf_event]
 pub fn cpu_sample(ctx: PerfEventContext) -> u32 {
     let task = Task::current();
-    if !task.is_watched() {
+    if !task.is_sampled() {
         return 0;
     }
     let subject = Subject {

@@ -6,9 +6,9 @@
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::BPF_F_USER_STACK;
+use aya_ebpf::bindings::{BPF_F_USER_STACK, BPF_RB_NO_WAKEUP};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_get_stack, bpf_ktime_get_ns};
-use wire::kernel::{ProcessEvent, StackEvent, counter};
+use wire::kernel::{ProcessEvent, Sleeper, StackEvent, WaitEvent, counter, event_kind};
 use wire::limits::STACK_FRAMES;
 
 use crate::filter::Task;
@@ -71,7 +71,7 @@ const USER_STACK: u64 = BPF_F_USER_STACK as u64;
 
 /// `CLOCK_MONOTONIC`, ns.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: the helper takes nothing and answers with a number.
     unsafe { bpf_ktime_get_ns() }
 }
@@ -93,6 +93,26 @@ pub fn process(kind: u32, task: Task) {
     let time_ns = unsafe { bpf_ktime_get_ns() };
     entry.write(ProcessEvent { kind, tgid: task.tgid, time_ns });
     entry.submit(0);
+}
+
+/// Says that a thread slept. Wakes nobody: the agent looks often enough, and a server whose
+/// threads sleep a thousand times a second must not wake it as often.
+#[inline(always)]
+pub fn wait(tid: u32, sleeper: Sleeper, to_ns: u64) {
+    let Some(mut entry) = EVENTS.reserve::<WaitEvent>(0) else {
+        count(counter::WAITS_LOST);
+        return;
+    };
+    entry.write(WaitEvent {
+        kind: event_kind::WAIT,
+        tgid: sleeper.tgid,
+        tid,
+        open: 0,
+        from_ns: sleeper.since_ns,
+        to_ns,
+    });
+    entry.submit(u64::from(BPF_RB_NO_WAKEUP));
+    count(counter::WAITS);
 }
 
 /// Adds one to a counter of this CPU.

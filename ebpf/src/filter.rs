@@ -2,6 +2,8 @@
 
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 
+use wire::kernel::watched;
+
 use crate::maps::WATCHED;
 
 /// The thread that runs, in the initial PID namespace.
@@ -30,5 +32,12 @@ impl Task {
     #[inline(always)]
     pub fn is_watched(self) -> bool {
         WATCHED.get_ptr(self.tgid).is_some()
+    }
+
+    /// Stacks of it are wanted.
+    #[inline(always)]
+    pub fn is_sampled(self) -> bool {
+        // SAFETY: an element of a preallocated map; the agent writes whole words.
+        WATCHED.get_ptr(self.tgid).is_some_and(|what| unsafe { *what } == watched::STACKS)
     }
 }

@@ -7,12 +7,13 @@ use wire::kernel::{counter, event_kind};
 
 use crate::emit::{self, Subject};
 use crate::filter::Task;
+use crate::maps::LAUNCHERS;
 
 /// Arguments: correlation id, weight, the shim's thread number, function handle.
 #[uprobe]
 pub fn launch_stack(ctx: ProbeContext) -> u32 {
     let task = Task::current();
-    if !task.is_watched() {
+    if !task.is_sampled() {
         return 0;
     }
     let subject = Subject {
@@ -24,5 +25,19 @@ pub fn launch_stack(ctx: ProbeContext) -> u32 {
         taken: counter::LAUNCH_STACKS,
     };
     emit::stack(&ctx, task, &subject);
+    remember(task);
     0
+}
+
+/// From here on the thread's sleeps are told: idle time behind its launches is explained by them.
+/// The first launch of each function is always sampled, so a thread is known soon.
+#[inline(always)]
+fn remember(task: Task) {
+    let first_thread = task.tid == task.tgid;
+    if !first_thread
+        && LAUNCHERS.get_ptr(task.tid).is_none()
+        && LAUNCHERS.insert(task.tid, task.tgid, 0).is_err()
+    {
+        emit::count(counter::SLEEPERS_FULL);
+    }
 }

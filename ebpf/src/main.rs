@@ -14,6 +14,7 @@ mod filter;
 mod launch;
 mod maps;
 mod process;
+mod sched;
 mod verify;
 
 /// Helpers that read user memory or stacks are open to GPL-compatible programs only.

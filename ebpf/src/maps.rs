@@ -2,14 +2,14 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
-use wire::kernel::{VerifyCounts, counter};
-use wire::limits::{RING_BYTES, TARGETS, VERIFY_THREADS};
+use wire::kernel::{Sleeper, VerifyCounts, counter};
+use wire::limits::{RING_BYTES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS};
 
 /// Records for the agent. Written by every program, read by the agent. `RING_BYTES` once.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
-/// Watched processes: TGID -> 1. Written by the agent, and by `process` when one ends. A hash
+/// Watched processes: TGID -> `wire::kernel::watched`. Written by the agent, and by `process` when one ends. A hash
 /// because TGIDs go up to 4 194 304. Worst case `TARGETS` x 64 bytes = 256 KiB.
 #[map]
 pub static WATCHED: HashMap<u32, u32> = HashMap::with_max_entries(TARGETS, 0);
@@ -39,6 +39,17 @@ pub struct Call {
 /// thread's end, `process` use it. Worst case `VERIFY_THREADS` x 80 bytes = 1.3 MiB.
 #[map]
 pub static IN_LAUNCH: HashMap<u64, Call> = HashMap::with_max_entries(VERIFY_THREADS, 0);
+
+/// Threads that launch: thread id -> TGID. Written by `launch`, emptied by `process`, read by
+/// `sched`. A hash because thread ids go up to 4 194 304. Worst case `SLEEPERS` x 64 bytes = 1 MiB.
+#[map]
+pub static LAUNCHERS: HashMap<u32, u32> = HashMap::with_max_entries(SLEEPERS_MAX, 0);
+
+/// Threads that sleep: thread id -> since when. Written by `sched` and, at a thread's end, by
+/// `process`; read by the agent, which is not told of a sleep before its end. Worst case
+/// `SLEEPERS` x 80 bytes = 1.3 MiB.
+#[map]
+pub static SLEEPERS: HashMap<u32, Sleeper> = HashMap::with_max_entries(SLEEPERS_MAX, 0);
 
 /// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
 const BPF_F_NO_PREALLOC: u32 = 1;

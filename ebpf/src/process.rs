@@ -1,5 +1,5 @@
 //! Hook: raw tracepoints `sched_process_exec` and `sched_process_exit`. Rate: as processes and
-//! threads come and go on the host. Cost: one small record, or one or two look-ups.
+//! threads come and go on the host. Cost: one small record, or a few look-ups.
 //!
 //! Executions are told of every process, because a worker is discovered by them; ends only of
 //! watched ones.
@@ -10,7 +10,7 @@ use wire::kernel::event_kind;
 
 use crate::emit;
 use crate::filter::Task;
-use crate::maps::{IN_LAUNCH, WATCHED};
+use crate::maps::{IN_LAUNCH, LAUNCHERS, SLEEPERS, WATCHED};
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(_: RawTracePointContext) -> u32 {
@@ -40,6 +40,9 @@ fn ended(whole_process: bool) -> u32 {
     let task = Task::current();
     // Absent unless the thread was killed inside a launch; then its number must not be inherited.
     let _ = IN_LAUNCH.remove(task.key());
+    // Its number will be another thread's.
+    let _ = LAUNCHERS.remove(task.tid);
+    let _ = SLEEPERS.remove(task.tid);
     if whole_process && task.is_watched() {
         // The next process of this number is nobody we know.
         let _ = WATCHED.remove(task.tgid);

@@ -1,6 +1,8 @@
 //! The agent's command line with bad input: one clear line, the right exit status, nothing
 //! half-written.
 
+mod traces;
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

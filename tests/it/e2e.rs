@@ -1,6 +1,8 @@
 //! The whole path on the simulator, judged against its ground truth.
 
 mod daemon;
+mod exhaustion;
+mod idle;
 mod namespaces;
 mod successor;
 

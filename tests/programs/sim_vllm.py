@@ -30,6 +30,9 @@ def parse(arguments):
     )
     parser.add_argument("--seed", type=int, default=None, help="default: a fresh one, printed")
     parser.add_argument("--streams", type=int, default=4, help="streams a GPU, at least 4")
+    parser.add_argument(
+        "--lull", type=float, default=0, help="seconds without requests, after each 1.5 of serving"
+    )
     parser.add_argument("--model", default="sim/Llama-3.3-70B-Instruct")
     parser.add_argument("--port", type=int, default=8000, help="shown only, nothing listens")
     options = parser.parse_args(arguments)
@@ -69,6 +72,8 @@ def main():
             str(seed),
             "--sim-streams",
             str(options.streams),
+            "--sim-lull",
+            str(options.lull),
         ],
     )
 

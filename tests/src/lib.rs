@@ -1,6 +1,7 @@
-//! What the integration tests share: the harness that starts programs, and the judge that compares
-//! a report with what the simulated GPUs really did.
+//! What the integration tests share: the harness that starts programs, the judge that compares
+//! a report with what the simulated GPUs really did, and large traces.
 #![forbid(unsafe_code)]
 
 pub mod harness;
 pub mod judge;
+pub mod traces;

@@ -10,6 +10,7 @@ pub mod event_kind {
     pub const CPU_SAMPLE: u32 = 2;
     pub const EXEC: u32 = 3;
     pub const EXIT: u32 = 4;
+    pub const WAIT: u32 = 5;
 }
 
 /// A user stack: of a launch at the shim's probe point, or of a thread on the CPU.
@@ -43,6 +44,52 @@ pub struct ProcessEvent {
     pub time_ns: u64,
 }
 
+/// A thread that slept: told when it runs again, and by the agent itself about a thread that
+/// sleeps still. Pieces of one sleep have the same `from_ns`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct WaitEvent {
+    pub kind: u32,
+    pub tgid: u32,
+    pub tid: u32,
+    /// 1: it sleeps still, and `to_ns` is when somebody looked.
+    pub open: u32,
+    /// `CLOCK_MONOTONIC` ns: it went to sleep.
+    pub from_ns: u64,
+    /// It ran again, or was looked at.
+    pub to_ns: u64,
+}
+
+/// Values of the map of watched processes: what is told of one.
+pub mod watched {
+    /// Everything.
+    pub const STACKS: u32 = 1;
+    /// Which threads sleep, and when the process ends.
+    pub const THREADS_ONLY: u32 = 2;
+}
+
+/// Shortest sleep that is told, ns. A gap of a few launch latencies needs no thread state to be
+/// explained, and a worker that polls with shorter sleeps would fill the buffer with them.
+pub const WAIT_MIN_NS: u64 = 200_000;
+
+/// A thread that sleeps, as the kernel programs keep it; the key is its thread id.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Sleeper {
+    /// `CLOCK_MONOTONIC` ns.
+    pub since_ns: u64,
+    pub tgid: u32,
+    pub reserved: u32,
+}
+
+/// What the programs on `sched_switch` need to know of this kernel's `task_struct`.
+pub mod task {
+    /// Name of the global that holds the offset of `pid`, bytes.
+    pub const PID_OFFSET: &str = "TASK_PID_OFFSET";
+}
+
 /// Indices of the per-CPU counter array.
 pub mod counter {
     /// Stack events that found the ring buffer full.
@@ -58,7 +105,13 @@ pub mod counter {
     /// Launches counted in verification mode although the table of threads was full: nested
     /// calls of these may be counted twice.
     pub const VERIFY_UNTRACKED: u32 = 5;
-    pub const COUNT: u32 = 6;
+    /// Sleeps told.
+    pub const WAITS: u32 = 6;
+    /// Sleeps that found the ring buffer full.
+    pub const WAITS_LOST: u32 = 7;
+    /// Threads that found no room among the sleepers, or among the threads whose sleep is told.
+    pub const SLEEPERS_FULL: u32 = 8;
+    pub const COUNT: u32 = 9;
 }
 
 /// What a verification probe sits on: the cookie it is attached with.

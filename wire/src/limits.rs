@@ -47,3 +47,7 @@ pub const RING_BYTES: u32 = 8 << 20;
 /// Threads that can be inside a launch call at one time in verification mode. A thread enters the
 /// table for the length of a call, so this is a bound on concurrency, far above any host's CPUs.
 pub const VERIFY_THREADS: u32 = 1 << 14;
+
+/// Threads that launch, beside the first thread of each process, whose sleep is told; and threads
+/// of either kind that can sleep at one time. A vLLM worker launches from two or three threads.
+pub const SLEEPERS: u32 = 4 * TARGETS;

@@ -14,6 +14,7 @@ mod baseline;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -21,6 +22,7 @@ use serde_json::Value;
 
 use crate::build;
 use crate::child;
+use crate::hta;
 use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -55,6 +57,9 @@ struct Figure {
     values: Vec<f64>,
 }
 
+/// The bench that needs `HolisticTraceAnalysis`.
+const PEER_BENCH: &str = "hta";
+
 /// One bench, with its first build.
 const LIMIT: Duration = Duration::from_mins(20);
 
@@ -72,6 +77,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
     if benches.is_empty() {
         bail!("no [[bench]] target in the workspace matches; cargo xtask bench --list names them");
     }
+    let peer = peer(workspace, &mut benches);
     let artefacts = build::everything(workspace)?;
     let mut figures: BTreeMap<String, Figure> = BTreeMap::new();
     for round in 1..=args.rounds {
@@ -80,6 +86,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             let mut command = workspace.cargo("bench");
             command.args(["--locked", "--quiet", "-p", &bench.package, "--bench", &bench.target]);
             artefacts.describe_to(&mut command, workspace);
+            if let Some(python) = &peer {
+                command.env(hta::PYTHON, python);
+            }
             let output = child::output(&mut command, &format!("bench {}", bench.target), LIMIT)?;
             if !output.status.success() {
                 bail!("bench {} failed ({})", bench.target, output.status);
@@ -95,6 +104,22 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         println!("{}", row(name, figure));
     }
     if args.check { check(workspace, &figures, args.tolerance) } else { Ok(()) }
+}
+
+/// The interpreter of the bench that compares with a peer from `PyPI`; without it the bench is left
+/// out, aloud.
+fn peer(workspace: &Workspace, benches: &mut Vec<Bench>) -> Option<PathBuf> {
+    if !benches.iter().any(|bench| bench.target == PEER_BENCH) {
+        return None;
+    }
+    match hta::with_traces(workspace) {
+        Ok(python) => Some(python),
+        Err(error) => {
+            println!("SKIP bench {PEER_BENCH}: {error:#}");
+            benches.retain(|bench| bench.target != PEER_BENCH);
+            None
+        }
+    }
 }
 
 /// Every bench target of the workspace, by name.

@@ -7,6 +7,7 @@ mod bench;
 mod build;
 mod child;
 mod demo;
+mod hta;
 mod load;
 mod nvidia;
 mod setup;
@@ -39,6 +40,8 @@ enum Task {
     Sim,
     /// Build the library that the CUDA driver loads into a worker (release)
     Shim,
+    /// Install `HolisticTraceAnalysis` for the comparison of traces, and print its Python
+    Hta,
     /// Build everything a user runs: kernel programs, shim, `warplens` (release)
     Build,
     /// Run the test tiers in order of cost; installs what is missing first
@@ -74,6 +77,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Ebpf => build::ebpf(&workspace).map(|object| println!("{}", object.display())),
         Task::Sim => build::simulator(&workspace).map(|folder| println!("{}", folder.display())),
         Task::Shim => build::shim(&workspace).map(|library| println!("{}", library.display())),
+        Task::Hta => hta::python(&workspace).map(|python| println!("{}", python.display())),
         Task::Build => build::release(&workspace),
         Task::Test(args) => test::run(&workspace, args),
         Task::Ci => test::run(&workspace.pristine(), &test::Args::everything()),

@@ -46,6 +46,15 @@ pub(crate) fn summary(session: &Session) -> Report {
     report
 }
 
+/// As [`summary`], with the totals of every kernel.
+pub(crate) fn kernel_summary(session: &Session) -> Report {
+    let mut report = summary(session);
+    for (position, index) in order(session).into_iter().enumerate() {
+        report.devices[position].totals = totals(&session.devices[index]);
+    }
+    report
+}
+
 /// Positions of the devices, by the index shown to users.
 fn order(session: &Session) -> Vec<usize> {
     let mut order: Vec<usize> = (0..session.devices.len()).collect();

@@ -4,7 +4,7 @@
 //! ring is written by a process that may be hostile, so no field is trusted to be in range;
 //! numbers without a range of their own (times, ids) pass through and are judged by the session.
 
-use wire::kernel::{ProcessEvent, StackEvent, event_kind};
+use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
 use wire::limits::STACK_FRAMES;
 use wire::shim::{
     CopyRecord, FAILED_CAPTURED, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::defect::Defect;
 use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
-use crate::ids::{Correlation, Ns, ProcessKey};
+use crate::ids::{Correlation, Ns, ProcessKey, Thread};
 
 /// One slot of `process`'s ring.
 ///
@@ -177,6 +177,13 @@ pub enum KernelEvent {
         tgid: u32,
         at: Ns,
     },
+    /// A thread slept from `from` until `to` at least.
+    Wait {
+        tgid: u32,
+        tid: Thread,
+        from: Ns,
+        to: Ns,
+    },
 }
 
 /// One record of the kernel programs' ring buffer. A stack event may be cut after its last
@@ -197,6 +204,15 @@ pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
                 KernelEvent::Exec { tgid, at }
             } else {
                 KernelEvent::Exit { tgid, at }
+            })
+        }
+        event_kind::WAIT => {
+            let (event, _) = WaitEvent::read_from_prefix(bytes).map_err(|_size| short)?;
+            Ok(KernelEvent::Wait {
+                tgid: event.tgid,
+                tid: Thread(event.tid),
+                from: Ns(event.from_ns),
+                to: Ns(event.to_ns),
             })
         }
         _ => Err(Defect::UnknownKernelEvent { kind, count: 1 }),
@@ -237,9 +253,9 @@ mod tests {
     use super::{KernelEvent, kernel_event, record};
     use crate::defect::Defect;
     use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
-    use crate::ids::{Correlation, Ns, ProcessKey};
+    use crate::ids::{Correlation, Ns, ProcessKey, Thread};
     use proptest::prelude::{any, prop, proptest};
-    use wire::kernel::{ProcessEvent, StackEvent, event_kind};
+    use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
     use wire::limits::STACK_FRAMES;
     use wire::shim::{
         CopyRecord, LAUNCH_GRAPH, LAUNCH_SAMPLED, LaunchRecord, MARK_LAST, MarkRecord, Payload,
@@ -457,6 +473,22 @@ mod tests {
         assert_eq!(kernel_event(exec.as_bytes()), Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) }));
     }
 
+    #[test]
+    fn a_wait_is_one_whether_it_is_over_or_not() {
+        for open in [0, 1] {
+            let event =
+                WaitEvent { kind: event_kind::WAIT, tgid: 7, tid: 8, open, from_ns: 9, to_ns: 11 };
+            let bytes = event.as_bytes();
+            let expected = KernelEvent::Wait { tgid: 7, tid: Thread(8), from: Ns(9), to: Ns(11) };
+            assert_eq!(kernel_event(bytes), Ok(expected));
+            let length = bytes.len() - 1;
+            assert_eq!(
+                kernel_event(&bytes[..length]),
+                Err(Defect::ShortKernelEvent { length, count: 1 })
+            );
+        }
+    }
+
     proptest! {
         #[test]
         fn any_payload_decodes_or_is_a_defect(words in any::<Payload>(), kind in 0_u16..9) {
@@ -472,7 +504,7 @@ mod tests {
 
         #[test]
         fn any_bytes_are_a_kernel_event_or_a_defect(
-            kind in 0_u32..6,
+            kind in 0_u32..7,
             rest in prop::collection::vec(any::<u8>(), 0..1200),
         ) {
             let mut bytes = kind.to_ne_bytes().to_vec();

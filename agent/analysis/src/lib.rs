@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod classify;
+pub mod compare;
 pub mod decode;
 pub mod defect;
 pub mod event;

@@ -148,6 +148,18 @@ impl IdleCause {
         Self::LaunchLatency,
         Self::Unknown,
     ];
+
+    /// The spelling in reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoRequests => "no_requests",
+            Self::HostBound => "host_bound",
+            Self::Sync => "sync",
+            Self::Dependency => "dependency",
+            Self::LaunchLatency => "launch_latency",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// A stretch in which nothing ran on the device.

@@ -229,6 +229,12 @@ impl Session {
         lowest.map(Ns)
     }
 
+    /// The instant up to which any device is final: a device whose processes ended stays behind.
+    pub fn furthest(&self) -> Option<Ns> {
+        let begun = self.devices.iter().filter(|device| device.start.is_some());
+        begun.map(|device| Ns(device.done)).max()
+    }
+
     /// Nothing more will be fed. In whole mode this is where the rest becomes final; in marked
     /// mode the windows stay where the last mark put them, and what is left over is counted.
     pub fn finish(&mut self) {
@@ -261,6 +267,11 @@ impl Session {
     /// classes needs, at a cost that does not grow with the number of kernels.
     pub fn summary(&self) -> Report {
         assemble::summary(self)
+    }
+
+    /// As [`Session::summary`] with every kernel's total: what is compared window by window.
+    pub fn kernel_summary(&self) -> Report {
+        assemble::kernel_summary(self)
     }
 
     fn process(&mut self, key: ProcessKey) -> Option<usize> {

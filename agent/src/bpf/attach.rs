@@ -12,10 +12,12 @@ use aya::programs::perf_event::{
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 use aya::util::online_cpus;
+use wire::kernel::watched;
 use wire::limits::TARGETS;
 use wire::shim::PROBE_SYMBOL;
 
 use crate::elf::{self, Site};
+use crate::observe::now;
 
 use super::error::BpfError;
 use super::host::KernelVersion;
@@ -39,7 +41,16 @@ pub struct ProbeSite {
 impl Bpf {
     /// Lets the programs look at this process. Its launches need [`Bpf::attach_probe`] beside.
     pub fn watch(&mut self, pid: u32) -> Result<(), BpfError> {
-        if let Err(source) = self.watched.insert(pid, 1, 0) {
+        self.watch_for(pid, watched::STACKS)
+    }
+
+    /// Lets the programs tell when threads of this process sleep, and no more.
+    pub fn watch_threads(&mut self, pid: u32) -> Result<(), BpfError> {
+        self.watch_for(pid, watched::THREADS_ONLY)
+    }
+
+    fn watch_for(&mut self, pid: u32, word: u32) -> Result<(), BpfError> {
+        if let Err(source) = self.watched.insert(pid, word, 0) {
             return Err(match system_error(&source) {
                 Some(libc::E2BIG) => BpfError::Full { pid, capacity: TARGETS },
                 _ => BpfError::map("WATCHED", source),
@@ -51,7 +62,7 @@ impl Bpf {
             return Err(BpfError::Gone { pid });
         }
         self.attached.entry(pid).or_default();
-        Ok(())
+        if self.tells_threads { self.adopt_sleeper(pid, now().0) } else { Ok(()) }
     }
 
     /// Detaches everything from this process and forgets its counts. Not an error when it has
@@ -155,7 +166,7 @@ impl Bpf {
 const LAUNCH_STACK: &str = "launch_stack";
 const CPU_SAMPLE: &str = "cpu_sample";
 
-fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
+pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
     match outcome {
         Err(MapError::KeyNotFound) => Ok(()),
         Err(error) if system_error(&error) == Some(libc::ENOENT) => Ok(()),

@@ -71,6 +71,18 @@ pub enum BpfError {
     Gone { pid: u32 },
     #[error("watch process {pid}: {capacity} processes are watched already; watch fewer at a time")]
     Full { pid: u32, capacity: u32 },
+    #[error(
+        "read the kernel's types from {path}: the states of threads are not seen; boot a kernel built with CONFIG_DEBUG_INFO_BTF"
+    )]
+    Types {
+        path: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "find `{field}` in {path}: the states of threads are not seen; please report the kernel's version"
+    )]
+    NoField { field: &'static str, path: &'static str },
     #[error("list the CPUs from {path}; is /sys mounted?")]
     Cpus {
         path: &'static str,

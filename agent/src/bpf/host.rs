@@ -12,6 +12,9 @@ const CAPABILITIES: [(u32, &str); 3] =
 /// `CAP_SYS_ADMIN` stands for all of them.
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// `sched_switch` tells the state in which a thread leaves the CPU.
+const THREAD_STATES_FROM: KernelVersion = KernelVersion::new(5, 18);
+
 /// Release of the running kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KernelVersion {
@@ -122,6 +125,14 @@ impl Host {
             feature("CPU samples", needs(KernelVersion::new(5, 8))),
             feature("process starts and ends", needs(KernelVersion::new(5, 8))),
             feature(
+                "thread states",
+                needs(THREAD_STATES_FROM).or_else(|| {
+                    (!self.btf).then(|| {
+                        "the kernel does not describe its types (/sys/kernel/btf/vmlinux); boot one built with CONFIG_DEBUG_INFO_BTF, or idle time is never called no_requests".to_owned()
+                    })
+                }),
+            ),
+            feature(
                 "independent launch count",
                 uprobes.or_else(|| needs(KernelVersion::new(5, 15))),
             ),
@@ -216,6 +227,7 @@ mod tests {
         let full = Host {
             kernel: KernelVersion::new(6, 18),
             built: true,
+            btf: true,
             uprobes: true,
             capabilities: u64::MAX,
             initial_pid_namespace: true,
@@ -224,18 +236,20 @@ mod tests {
         let obstacles = |host: &Host| -> Vec<bool> {
             host.features().iter().map(|feature| feature.obstacle.is_some()).collect()
         };
-        assert_eq!(obstacles(&full), [false, false, false, false]);
+        assert_eq!(obstacles(&full), [false, false, false, false, false]);
         let old = Host { kernel: KernelVersion::new(5, 10), ..full.clone() };
-        assert_eq!(obstacles(&old), [false, false, false, true]);
+        assert_eq!(obstacles(&old), [false, false, false, true, true]);
+        let untyped = Host { btf: false, ..full.clone() };
+        assert_eq!(obstacles(&untyped), [false, false, false, true, false]);
         let bare = Host { uprobes: false, ..full.clone() };
-        assert_eq!(obstacles(&bare), [true, false, false, true]);
+        assert_eq!(obstacles(&bare), [true, false, false, false, true]);
         for host in [
             Host { built: false, ..full.clone() },
             Host { capabilities: 0, ..full.clone() },
             Host { initial_pid_namespace: false, ..full.clone() },
             Host { lockdown: Some("confidentiality".into()), ..full },
         ] {
-            assert_eq!(obstacles(&host), [true, true, true, true]);
+            assert_eq!(obstacles(&host), [true, true, true, true, true]);
         }
     }
 }

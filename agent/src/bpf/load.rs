@@ -7,11 +7,13 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::perf_event::PerfEventLink;
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
+use wire::kernel::task;
 
 use super::attach::Attached;
 use super::error::BpfError;
 use super::host::in_initial_pid_namespace;
 use super::pod::Counts;
+use super::threads::{self, Sleepers, THREAD_SWITCH};
 
 /// The object `cargo xtask ebpf` built, or nothing where it has not been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -28,6 +30,8 @@ pub struct Bpf {
     pub(super) watched: HashMap<MapData, u32, u32>,
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
+    pub(super) sleepers: Sleepers,
+    pub(super) tells_threads: bool,
     /// What hangs in each watched process.
     pub(super) attached: BTreeMap<u32, Attached>,
     /// One link a CPU while sampling.
@@ -37,7 +41,7 @@ pub struct Bpf {
 }
 
 impl Bpf {
-    /// Loads every program and attaches the two that see processes start and end.
+    /// Loads every program and attaches those that see processes start and end, and threads sleep.
     pub fn load() -> Result<Self, BpfError> {
         Self::load_with_ring(wire::limits::RING_BYTES)
     }
@@ -50,8 +54,12 @@ impl Bpf {
         if !in_initial_pid_namespace() {
             return Err(BpfError::PidNamespace);
         }
+        let pid_offset = threads::pid_offset();
+        // Without the offset the program that reads it is not attached.
+        let offset = pid_offset.as_ref().copied().unwrap_or(0);
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("EVENTS", ring_bytes)
+            .override_global(task::PID_OFFSET, &offset, true)
             .load(OBJECT)
             .map_err(BpfError::load)?;
         let mut bpf = Self {
@@ -59,6 +67,8 @@ impl Bpf {
             watched: take(&mut ebpf, "WATCHED")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             verify: take(&mut ebpf, "VERIFY")?,
+            sleepers: take(&mut ebpf, "SLEEPERS")?,
+            tells_threads: false,
             attached: BTreeMap::new(),
             sampling: Vec::new(),
             missing: Vec::new(),
@@ -68,6 +78,10 @@ impl Bpf {
             [bpf.attach_tracepoint("process_exec", "sched_process_exec"), bpf.attach_exit()]
         {
             bpf.missing.extend(outcome.err());
+        }
+        match pid_offset.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
+            Ok(()) => bpf.tells_threads = true,
+            Err(error) => bpf.missing.push(error),
         }
         Ok(bpf)
     }

@@ -4,12 +4,14 @@
 //! nothing could work, [`Bpf::missing`] and every `attach_*` name what does not and why.
 
 mod attach;
+mod btf;
 mod error;
 pub mod host;
 mod load;
 #[expect(unsafe_code, reason = "aya's Pod is an unsafe trait; this is its one implementation")]
 mod pod;
 mod read;
+mod threads;
 mod verify;
 
 pub use attach::ProbeSite;

@@ -24,6 +24,12 @@ pub struct Counters {
     pub process_events_lost: u64,
     /// Launches counted without protection against counting nested calls twice.
     pub verify_untracked: u64,
+    /// Sleeps of threads handed over.
+    pub waits: u64,
+    /// Sleeps of threads that found the ring buffer full.
+    pub waits_lost: u64,
+    /// Threads whose sleeps are not told, for want of room.
+    pub sleepers_full: u64,
 }
 
 impl Bpf {
@@ -50,6 +56,9 @@ impl Bpf {
             stack_failed: self.counter(counter::STACK_FAILED)?,
             process_events_lost: self.counter(counter::PROCESS_EVENTS_LOST)?,
             verify_untracked: self.counter(counter::VERIFY_UNTRACKED)?,
+            waits: self.counter(counter::WAITS)?,
+            waits_lost: self.counter(counter::WAITS_LOST)?,
+            sleepers_full: self.counter(counter::SLEEPERS_FULL)?,
         })
     }
 

@@ -6,7 +6,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use wire::shim::Level;
 
-use super::{CommandError, Exit, screen, signals};
+use super::{CommandError, Exit, one_line, screen, signals};
+use crate::bpf::Bpf;
 use crate::bpf::host::Host;
 use crate::cli::AgentArgs;
 use crate::daemon::{self, Config, Watcher};
@@ -33,7 +34,8 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
     let address = listener.local_addr().unwrap_or(at);
     let settings = Settings {
         selection: Selection::Rings,
-        // Metrics need totals only: no stacks are taken, no programs loaded.
+        // Metrics need totals only: no stacks are taken. Of the kernel programs, only those that
+        // tell who sleeps have anything to do.
         level: if config.enabled { Level::Counting } else { Level::Dormant },
         stack_rate: 0,
         cpu_hz: 0,
@@ -42,8 +44,8 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
     };
     let signals = shutdown().map_err(|source| failed("register signal handlers", source))?;
     let start = Start { command: "agent".to_owned(), ..Start::default() };
-    let mut watcher =
-        Watcher::start(move || Observer::new(settings, start, None, None)).map_err(|source| {
+    let mut watcher = Watcher::start(move || Observer::new(settings, start, programs(), None))
+        .map_err(|source| {
             failed("start the watcher thread: check the limits on threads", source)
         })?;
     screen::say(&format!("warplens: serving http://{address}/metrics; Ctrl-C or SIGTERM ends it"));
@@ -67,6 +69,18 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
     watcher.stop()?;
     screen::say("warplens: stopped; every shim goes dormant within 3 s");
     Ok(Exit::Ok)
+}
+
+/// The kernel programs, or why idle time is explained without the states of threads.
+fn programs() -> Option<Bpf> {
+    Bpf::load()
+        .inspect_err(|error| {
+            screen::say(&format!(
+                "warplens: idle time is never called no_requests: {}",
+                one_line(error)
+            ));
+        })
+        .ok()
 }
 
 /// Completes on any of the signals that end an observation.

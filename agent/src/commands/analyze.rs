@@ -1,8 +1,11 @@
 //! `analyze`: recordings and foreign traces through the pipeline, to the screen or a folder.
 
 mod inputs;
+mod source;
 
 pub use inputs::InputsError;
+pub(super) use inputs::expand;
+pub(super) use source::Source;
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,14 +14,12 @@ use super::findings::{Severity, findings};
 use super::{CommandError, Exit, screen};
 use crate::capture::Capture;
 use crate::cli::AnalyzeArgs;
-use crate::foreign::{self, Format, nsys};
 use crate::output::perfetto::{Drawing, Extent, TraceFile};
 use crate::output::{self, OutputFolder, json, summary};
-use crate::pipeline::{Pipeline, merge};
-use crate::recording::Reader;
+use crate::pipeline::merge;
 
 pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
-    let files = inputs::expand(&args.files)?;
+    let files = expand(&args.files)?;
     // An unwritable folder is told before anything is read.
     let folder = args.out.as_deref().map(OutputFolder::create).transpose()?;
     let extent = Extent {
@@ -68,28 +69,18 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
 
 /// One file, whatever its format, as a finished capture, and drawn where a trace is wanted.
 pub fn read(path: &Path, trace: Option<TraceFile>) -> Result<Capture, CommandError> {
-    match foreign::detect(path)? {
-        Format::Recording => {
-            let mut reader = Reader::open(path)?;
-            let mut drawing = Drawing::new(Pipeline::marked(), trace);
-            while let Some(input) = reader.next_input()? {
-                drawing.feed(input);
-            }
-            Ok(drawing.finish()?)
-        }
-        Format::Sqlite => {
-            let mut drawing = Drawing::new(Pipeline::whole(), trace);
-            nsys::read(path, &mut |input| drawing.feed(input))?;
-            Ok(drawing.finish()?)
-        }
-    }
+    let source = Source::open(path)?;
+    let mut drawing = Drawing::new(source.pipeline(), trace);
+    source.feed(&mut |input| drawing.feed(input))?;
+    Ok(drawing.finish()?)
 }
 
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {
+/// What a command ends with whose gravest finding is `worst`.
+pub(super) fn exit(worst: Option<Severity>, fail_on: Option<Severity>) -> Exit {
     match (worst, fail_on) {
         (Some(worst), Some(least)) if worst >= least => Exit::Findings,
         _ => Exit::Ok,

@@ -1,6 +1,7 @@
 //! What a report says about its own trustworthiness, graded for `--fail-on` and the verdict.
 
-use analysis::report::{DeviceReport, Report};
+use analysis::classify::Kind;
+use analysis::report::{DeviceReport, KernelTotal, Report};
 
 use crate::capture::Capture;
 use crate::output::words;
@@ -70,15 +71,12 @@ fn of_device(report: &Report, device: &DeviceReport) -> Vec<Finding> {
             text: format!("{gpu}: {unobserved:.1} % of the window is unobserved"),
         });
     }
-    let all: u64 = device.totals.iter().map(|total| total.total).sum();
-    let unknown: Vec<_> = device
-        .totals
-        .iter()
-        .filter(|total| total.kind == analysis::classify::Kind::Other)
-        .collect();
-    let share = words::percent(unknown.iter().map(|total| total.total).sum(), all);
-    if device.records.unclassified > 0 && share >= UNCLASSIFIED_WARNING {
-        let name = unknown.first().map_or("", |total| words::kernel_name(report, total.name));
+    let share = words::percent(device.records.unclassified_ns, words::kernels_ns(device));
+    if share >= UNCLASSIFIED_WARNING {
+        // Kernels come longest first; what no rule knows is of this kind.
+        let unknown = |total: &&KernelTotal| total.kind == Kind::Other;
+        let longest = device.totals.iter().find(unknown);
+        let name = longest.map_or("", |total| words::kernel_name(report, total.name));
         found.push(Finding {
             severity: Severity::Warning,
             text: format!(

@@ -3,9 +3,12 @@
 pub mod agent;
 pub mod analyze;
 pub mod classify;
+pub mod diff;
 pub mod doctor;
 mod exit;
 pub mod findings;
+pub mod gaps;
+mod load;
 pub mod record;
 pub mod run;
 pub mod screen;
@@ -17,7 +20,8 @@ pub use exit::Exit;
 use std::io;
 
 use crate::foreign::FormatError;
-use crate::foreign::nsys::NsysError;
+use crate::foreign::chrome::ChromeError;
+use crate::foreign::nsys::{ExportError, NsysError};
 use crate::output::perfetto::TraceError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
@@ -32,7 +36,11 @@ pub enum CommandError {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
+    Chrome(#[from] ChromeError),
+    #[error(transparent)]
     Nsys(#[from] NsysError),
+    #[error(transparent)]
+    NsysExport(#[from] ExportError),
     #[error(transparent)]
     Output(#[from] OutputError),
     #[error(transparent)]
@@ -45,6 +53,8 @@ pub enum CommandError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Inputs(#[from] analyze::InputsError),
+    #[error(transparent)]
+    Report(#[from] crate::output::json::ReadReportError),
     #[error("write to standard output: check where it leads")]
     Stdout(#[source] io::Error),
     #[error("read standard input: check where it comes from")]
@@ -73,13 +83,16 @@ impl CommandError {
             Self::Format(_)
             | Self::Read(_)
             | Self::Write(_)
+            | Self::Chrome(_)
             | Self::Nsys(_)
+            | Self::NsysExport(_)
             | Self::Output(_)
             | Self::Trace(_)
             | Self::Config(_)
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)
+            | Self::Report(_)
             | Self::Stdout(_)
             | Self::Stdin(_)
             | Self::Failed { .. } => Exit::Failed,

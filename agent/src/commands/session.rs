@@ -92,8 +92,8 @@ impl Session {
         };
         let mut observer = Observer::new(settings, start, bpf, Some(writer))?;
         if let Some(problem) = problem {
-            screen::say(&format!("warplens: no stacks and no CPU samples: {problem}"));
-            observer.note(format!("No stacks and no CPU samples: {problem}."))?;
+            screen::say(&format!("warplens: no stacks, CPU samples and thread states: {problem}"));
+            observer.note(format!("No stacks, CPU samples and thread states, so idle time is never called no_requests: {problem}."))?;
         }
         Ok(Self { observer, folder, signals, started: Instant::now() })
     }

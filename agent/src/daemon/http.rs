@@ -63,6 +63,9 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
             (Dropped::Names, answer.drops.names),
             (Dropped::Graphs, answer.drops.graphs),
         ],
+        windows: answer.windows,
+        rearms: answer.guarded.rearms,
+        guard_fallbacks: answer.guarded.fallbacks,
         ..prometheus::Health::default()
     };
     match context.exporter.lock().await.render(&answer.capture, &health) {

@@ -11,10 +11,13 @@ use tokio::sync::oneshot;
 
 use crate::capture::Capture;
 use crate::commands::screen;
-use crate::observe::{Drops, ObserveError, Observer, Refused};
+use crate::observe::{Drops, Guarded, ObserveError, Observer, Refused, now};
+use crate::output::prometheus::{SlidingWindows, WindowShares};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
+/// Between two looks at how the devices spend their time.
+const LOOK: Duration = Duration::from_secs(1);
 /// A round takes milliseconds; a watcher silent for this long is stuck.
 const STUCK: Duration = Duration::from_secs(10);
 /// Questions waiting for an answer: more than any sensible number of scrapers.
@@ -26,6 +29,9 @@ pub struct Answer {
     /// What is final so far.
     pub capture: Capture,
     pub drops: Drops,
+    /// How each device spent its latest time.
+    pub windows: Vec<WindowShares>,
+    pub guarded: Guarded,
 }
 
 /// What the observing thread tells without being asked.
@@ -132,6 +138,8 @@ fn watch(
     stop: &AtomicBool,
 ) -> Result<(), ObserveError> {
     let mut told: Vec<Refused> = Vec::new();
+    let mut windows = SlidingWindows::default();
+    let mut looked: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         observer.turn()?;
         if told != observer.refused() {
@@ -144,10 +152,21 @@ fn watch(
         let elapsed = u64::try_from(health.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         health.beat.store(elapsed, Ordering::Relaxed);
         health.ready.store(true, Ordering::Relaxed);
+        if looked.is_none_or(|at| at.elapsed() >= LOOK) {
+            looked = Some(Instant::now());
+            windows.add(now().0, &observer.pipeline().summary().devices);
+        }
         if let Ok(question) = questions.recv_timeout(ROUND) {
+            let capture = observer.pipeline().capture();
+            windows.add(now().0, &capture.report.devices);
+            let shares = windows.latest(now().0);
             // Whoever asked may have gone away.
-            let _gone = question
-                .send(Answer { capture: observer.pipeline().capture(), drops: observer.drops() });
+            let _gone = question.send(Answer {
+                capture,
+                drops: observer.drops(),
+                windows: shares,
+                guarded: observer.guarded(),
+            });
         }
     }
     observer.finish().map(drop)

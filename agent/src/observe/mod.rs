@@ -3,12 +3,13 @@
 
 mod clock;
 mod devices;
+pub mod guard;
 mod observer;
 mod select;
 mod target;
 mod verify;
 
 pub use clock::now;
-pub use observer::{Drops, ObserveError, Observer, Refused, Settings};
+pub use observer::{Drops, Guarded, ObserveError, Observer, Refused, Settings};
 pub use select::Selection;
 pub use verify::Verification;

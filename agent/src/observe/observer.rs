@@ -1,5 +1,7 @@
 //! The observation's one thread of control.
 
+mod drain;
+mod guards;
 mod losses;
 mod meet;
 mod refused;
@@ -8,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use analysis::ids::Ns;
 use thiserror::Error;
-use wire::shim::{Level, OffReason, Payload};
+use wire::shim::{Level, OffReason};
 
 use super::devices::Devices;
 use super::select::Selection;
-use super::target::Target;
+use super::target::{Interest, Target};
 use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
@@ -20,12 +22,11 @@ use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::symbols::Symbols;
+pub use guards::Guarded;
 pub use losses::Drops;
 pub use refused::Refused;
 use refused::{Refusals, reason_text};
 
-/// Records taken from one ring in one turn: keeps a flood in one worker from starving the others.
-const DRAIN_LIMIT: usize = 1 << 16;
 /// Between heartbeats; the shim's limit is 3 s.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
 
@@ -69,7 +70,7 @@ pub struct Observer {
     verifications: Vec<Verification>,
     /// Of targets that ended.
     past_drops: Drops,
-    records: Vec<Payload>,
+    guarded: Guarded,
 }
 
 impl Observer {
@@ -95,9 +96,10 @@ impl Observer {
             ended: Vec::new(),
             verifications: Vec::new(),
             past_drops: Drops::default(),
-            records: Vec::new(),
+            guarded: Guarded::default(),
         };
         observer.feed(Input::Start(start))?;
+        observer.note_missing()?;
         observer.start_cpu_sampling()?;
         Ok(observer)
     }
@@ -117,10 +119,8 @@ impl Observer {
             self.last_beat = Some(Instant::now());
             self.rings().for_each(WorkerRing::beat);
         }
-        self.drain_kernel_events()?;
-        for index in 0..self.targets.len() {
-            self.drain_ring(index)?;
-        }
+        self.drain()?;
+        self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
     }
@@ -147,7 +147,10 @@ impl Observer {
     /// Rings whose shim is not at the level asked for, with the reason. Empty once all are armed.
     pub fn unarmed(&self) -> Vec<Refused> {
         let below = |ring: &&WorkerRing| ring.status().level < Some(self.settings.level);
-        self.rings()
+        // A guard's own doing has a note of its own.
+        let awake = self.targets.iter().filter(|target| !target.guard.rests());
+        awake
+            .filter_map(|target| target.ring.as_ref())
             .filter(below)
             .map(|ring| {
                 let status = ring.status();
@@ -176,9 +179,9 @@ impl Observer {
         self.bpf.is_some()
     }
 
-    /// Living targets.
+    /// Living targets of the selection.
     pub fn targets_left(&self) -> usize {
-        self.targets.len()
+        self.targets.iter().filter(|target| target.interest == Interest::Selected).count()
     }
 
     /// Rings held by this observation.
@@ -242,61 +245,6 @@ impl Observer {
             Ok(_cpus) => Ok(()),
             Err(error) => self.note(format!("The CPU was not sampled: {}.", chain(&error))),
         }
-    }
-
-    fn drain_kernel_events(&mut self) -> Result<(), ObserveError> {
-        let Some(bpf) = &mut self.bpf else {
-            return Ok(());
-        };
-        let mut events = Vec::new();
-        bpf.poll(|bytes| events.push(bytes.to_vec()));
-        events.into_iter().try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))
-    }
-
-    fn drain_ring(&mut self, index: usize) -> Result<(), ObserveError> {
-        self.introduce_devices(index)?;
-        let ready = self.targets.get(index).is_some_and(Target::ready);
-        if ready {
-            self.drain_by(index, |ring, to, names| ring.drain(DRAIN_LIMIT, to, names))
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Everything a process left behind that writes no more.
-    fn drain_rest(&mut self, index: usize) -> Result<(), ObserveError> {
-        if let Some(target) = self.targets.get_mut(index) {
-            target.ends = true;
-        }
-        self.introduce_devices(index)?;
-        self.drain_by(index, WorkerRing::drain_rest)
-    }
-
-    fn drain_by(
-        &mut self,
-        index: usize,
-        drain: impl FnOnce(&mut WorkerRing, &mut Vec<Payload>, &mut Vec<(u32, String)>),
-    ) -> Result<(), ObserveError> {
-        let Some(target) = self.targets.get_mut(index) else {
-            return Ok(());
-        };
-        let process = target.key;
-        let Some(ring) = target.ring.as_mut().filter(|ring| ring.memory().is_full()) else {
-            return Ok(());
-        };
-        let mut records = std::mem::take(&mut self.records);
-        let mut names = Vec::new();
-        records.clear();
-        drain(ring, &mut records, &mut names);
-        for (id, name) in names {
-            self.feed(Input::Name { process, id, name })?;
-        }
-        if !records.is_empty() {
-            let payloads = std::mem::take(&mut records);
-            self.feed(Input::Records { process, payloads })?;
-        }
-        self.records = records;
-        Ok(())
     }
 
     /// Tells the pipeline which device an ordinal of this worker is.

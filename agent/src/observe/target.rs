@@ -2,14 +2,29 @@
 
 use std::time::{Duration, Instant};
 
+use analysis::event::ProcessInfo;
 use analysis::ids::ProcessKey;
-use wire::shim::SIMULATOR_SYMBOL;
+use wire::shim::{Level, SIMULATOR_SYMBOL};
 
+use super::guard::{Guard, Tally};
 use crate::proc;
 use crate::shim::{WorkerRing, library_with};
 
 /// How long a ring's records wait for the UUIDs of its devices.
 const UUID_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a process may take until it calls itself by its final name: a worker does when its
+/// process groups are set up, which waits for every rank of its node to start.
+const TITLE_PATIENCE: Duration = Duration::from_mins(2);
+
+/// Why a process is observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interest {
+    /// The selection covers it.
+    Selected,
+    /// It is the engine core of a selected worker: whether it sleeps says why the worker does.
+    Engine,
+}
 
 /// A process under observation.
 #[derive(Debug)]
@@ -18,12 +33,22 @@ pub(super) struct Target {
     pub(super) pid: u32,
     /// Tells a reused PID.
     pub(super) start_time: u64,
+    pub(super) interest: Interest,
+    /// As it was last described.
+    pub(super) info: ProcessInfo,
     pub(super) ring: Option<WorkerRing>,
     pub(super) simulated: bool,
     /// Ordinals the pipeline knows.
     pub(super) ordinals: Vec<u32>,
     pub(super) since: Instant,
     pub(super) verified: bool,
+    pub(super) guard: Guard,
+    /// Came since the guard's last turn.
+    pub(super) came: Tally,
+    /// By CUPTI's count at that turn.
+    pub(super) cupti_dropped: u64,
+    /// How often the guard started over.
+    pub(super) rearms: u64,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
 }
@@ -31,10 +56,14 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn new(
         key: ProcessKey,
-        pid: u32,
+        info: ProcessInfo,
         start_time: u64,
+        interest: Interest,
         ring: Option<WorkerRing>,
+        level: Level,
     ) -> Self {
+        let pid = info.pid;
+        let cupti_dropped = ring.as_ref().map_or(0, |ring| ring.status().cupti_dropped);
         let simulated = ring.as_ref().is_some_and(|ring| ring.status().simulated)
             // The shim is in the process's hands; the driver's own marker is looked up, too.
             || (ring.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));
@@ -42,11 +71,17 @@ impl Target {
             key,
             pid,
             start_time,
+            interest,
+            info,
             ring,
             simulated,
             ordinals: Vec::new(),
             since: Instant::now(),
             verified: false,
+            guard: Guard::new(level),
+            came: Tally::default(),
+            cupti_dropped,
+            rearms: 0,
             ends: false,
         }
     }
@@ -54,6 +89,20 @@ impl Target {
     /// The process is there and is the one we met.
     pub(super) fn lives(&self) -> bool {
         proc::alive(self.pid) && proc::start_time(self.pid) == Some(self.start_time)
+    }
+
+    /// Its description where that differs from the last one.
+    pub(super) fn renamed(&mut self) -> Option<ProcessInfo> {
+        if self.since.elapsed() > TITLE_PATIENCE {
+            return None;
+        }
+        let info = proc::describe(self.pid);
+        // A process that is gone calls itself nothing.
+        if info == self.info || info.title.is_empty() {
+            return None;
+        }
+        self.info = info.clone();
+        Some(info)
     }
 
     /// Records may be fed: their devices are known, or will not be.

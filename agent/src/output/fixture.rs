@@ -1,5 +1,7 @@
 //! A small capture for tests of outputs: two GPUs, three workers, odd names, something missing.
 
+mod extra;
+
 use std::collections::{BTreeMap, HashMap};
 
 use analysis::classify::{Class, Kind};
@@ -7,8 +9,8 @@ use analysis::defect::Defect;
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{NameId, Ns, ProcessKey, StackId};
 use analysis::report::{
-    CaptureSite, DeviceReport, Exclusive, IdleCause, Inclusive, KernelTotal, RecordCounts, Report,
-    StackTime, UnobservedReason, Window, WorkerReport,
+    CaptureSite, DeviceReport, Exclusive, Inclusive, KernelTotal, RecordCounts, Report, StackTime,
+    UnobservedReason, Window, WorkerReport,
 };
 
 use crate::capture::{Capture, CaptureInfo, CpuStack, Frame, Stack};
@@ -42,9 +44,9 @@ pub(crate) fn capture() -> Capture {
                 time(1, 1, 0, Some(0), 0, 400),
                 time(1, 2, 3, Some(1), 0, 50),
             ],
-            idle_stacks: Vec::new(),
-            ranges: Vec::new(),
-            steps: Vec::new(),
+            idle_stacks: extra::idle_stacks(),
+            ranges: extra::ranges(),
+            steps: extra::steps(),
             names: NAMES.map(str::to_owned).to_vec(),
             defects: vec![Defect::InvalidRecord { pid: 10, count: 2 }],
         },
@@ -85,18 +87,29 @@ fn device(index: u32) -> DeviceReport {
             other: exclusive.other,
         },
         compute_communication_overlap: if index == 0 { 100 } else { 0 },
-        idle_cause: BTreeMap::from([(IdleCause::Unknown, exclusive.idle)]),
+        copies_exclusive: if index == 0 { 0 } else { 50 },
+        copies_inclusive: if index == 0 { 0 } else { 50 },
+        gaps: extra::gaps(index),
+        gap_count: if index == 0 { 2 } else { 3 },
+        streams: extra::streams(index),
+        idle_undecided: 0,
+        idle_cause: extra::idle_cause(index),
         kinds: BTreeMap::from([
             ((Class::Attention, Kind::Generic), exclusive.attention),
             ((Class::Gemm, Kind::Dense), exclusive.gemm),
         ]),
         unobserved: BTreeMap::from([(UnobservedReason::Arming, exclusive.unobserved)]),
-        records: RecordCounts { classified: 11, invalid: 2, ..RecordCounts::default() },
+        records: RecordCounts {
+            classified: 11,
+            unclassified: 1,
+            unclassified_ns: 8,
+            invalid: 2,
+            lost: 0,
+        },
         totals: match index {
             0 => vec![total(1, 4, 350), total(0, 3, 300), total(2, 2, 150)],
             _ => vec![total(0, 4, 400), total(3, 1, 50)],
         },
-        ..DeviceReport::default()
     }
 }
 

@@ -1,5 +1,7 @@
 //! `report.md`: the report for people, to read or to paste into an issue.
 
+mod sections;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
@@ -46,7 +48,9 @@ fn write(text: &mut String, capture: &Capture) -> std::fmt::Result {
     for (position, device) in report.devices.iter().enumerate() {
         write_device(text, capture, position, device)?;
     }
+    sections::steps(text, capture)?;
     write_stacks(text, capture)?;
+    sections::late(text, capture)?;
     writeln!(text, "## What was not seen\n")?;
     let grave = findings(capture);
     let mut lines: Vec<String> = grave
@@ -100,7 +104,6 @@ fn write_device(
     position: usize,
     device: &DeviceReport,
 ) -> std::fmt::Result {
-    let report = &capture.report;
     writeln!(text, "## {}\n", cell(&words::gpu_title(&device.info)))?;
     let records = &device.records;
     writeln!(
@@ -135,14 +138,21 @@ fn write_device(
         words::duration(inclusive.other),
         words::duration(device.compute_communication_overlap)
     )?;
-    let causes: Vec<String> = device
-        .idle_cause
-        .iter()
-        .filter(|&(_, &ns)| ns > 0)
-        .map(|(&cause, &ns)| format!("{} {}", words::idle_cause(cause), words::duration(ns)))
-        .collect();
-    if !causes.is_empty() {
-        writeln!(text, "- Idle by cause: {}", causes.join(", "))?;
+    if device.copies > 0 {
+        writeln!(
+            text,
+            "- Copies and sets: {} in all, {} of it while nothing else ran",
+            words::duration(device.copies_inclusive),
+            words::duration(device.copies_exclusive)
+        )?;
+    }
+    let kernels = words::kernels_ns(device);
+    if kernels > 0 {
+        writeln!(
+            text,
+            "- Coverage: rules know {:.2} % of summed kernel time",
+            100.0 - words::percent(records.unclassified_ns, kernels)
+        )?;
     }
     for (&reason, &ns) in device.unobserved.iter().filter(|&(_, &ns)| ns > 0) {
         writeln!(
@@ -162,12 +172,21 @@ fn write_device(
     if !kinds.is_empty() {
         writeln!(text, "- Each kind on its own: {}", kinds.join(", "))?;
     }
+    writeln!(text)?;
+    sections::idle(text, capture, device)?;
+    write_heaviest(text, capture, position)?;
+    sections::ranges(text, capture, position)
+}
+
+fn write_heaviest(text: &mut String, capture: &Capture, position: usize) -> std::fmt::Result {
+    let report = &capture.report;
     let heaviest = words::heaviest(report, position);
     if heaviest.is_empty() {
-        return writeln!(text);
+        return Ok(());
     }
     let all: u64 = heaviest.iter().map(|heavy| heavy.total).sum();
-    writeln!(text, "\n| kernel or copy | class | kind | count | total | share of summed time |")?;
+    writeln!(text, "### What ran longest\n")?;
+    writeln!(text, "| kernel or copy | class | kind | count | total | share of summed time |")?;
     writeln!(text, "|---|---|---|---:|---:|---:|")?;
     for total in heaviest.iter().take(KERNELS) {
         writeln!(
@@ -221,6 +240,17 @@ fn write_stacks(text: &mut String, capture: &Capture) -> std::fmt::Result {
 
 /// The host frames nearest the launch, then the kernel.
 fn stack_text(row: &Row<'_, '_>) -> String {
+    let mut text = host_text(row);
+    if let Some(kernel) = row.frames.last() {
+        let arrow = if text.is_empty() { "" } else { " > " };
+        let kernel = code(&words::shorten(kernel.text, 80));
+        text = format!("{text}{arrow}**{kernel}**");
+    }
+    text
+}
+
+/// The host frames nearest the launch.
+fn host_text(row: &Row<'_, '_>) -> String {
     let host: Vec<&str> =
         row.frames.iter().filter(|frame| frame.host.is_some()).map(|frame| frame.text).collect();
     let shown = host.get(host.len().saturating_sub(FRAMES)..).unwrap_or_default();
@@ -228,9 +258,6 @@ fn stack_text(row: &Row<'_, '_>) -> String {
         shown.iter().map(|frame| code(&words::shorten(frame, 60))).collect();
     if shown.len() < host.len() {
         parts.insert(0, "...".to_owned());
-    }
-    if let Some(kernel) = row.frames.last() {
-        parts.push(format!("**{}**", code(&words::shorten(kernel.text, 80))));
     }
     parts.join(" > ")
 }

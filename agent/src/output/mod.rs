@@ -5,6 +5,7 @@ pub(crate) mod fixture;
 pub mod flame;
 pub mod folded;
 pub mod folder;
+pub(crate) mod gaps;
 pub mod json;
 pub mod markdown;
 pub mod perfetto;

@@ -1,15 +1,19 @@
 //! The stacks every profile format shows, root first, with their time. Folded text, flame graphs
 //! and pprof all draw exactly these rows, so that they cannot disagree.
 
+use std::collections::BTreeMap;
+
 use analysis::classify::{Class, Kind};
 use analysis::ids::ProcessKey;
-use analysis::report::DeviceReport;
+use analysis::report::{DeviceReport, IdleCause, UnobservedReason};
 
 use super::words;
 use crate::capture::{Capture, Frame, Stack};
 
 /// Stands above the first frame of a stack whose root is missing.
 pub(crate) const CUT: &str = "[cut: no frame pointers]";
+/// Stands where the cause of the latest idle time is not decided yet.
+const UNDECIDED: &str = "[idle: not decided yet]";
 /// Stands where a kernel has no sampled launch.
 pub(crate) const NOT_SAMPLED: &str = "[stack not sampled]";
 
@@ -58,6 +62,8 @@ pub(crate) struct Row<'r, 'c> {
     /// Of the leaf.
     pub(crate) tint: Tint,
     pub(crate) kind: Option<Kind>,
+    /// Why it was idle or unobserved.
+    pub(crate) cause: Option<&'static str>,
     pub(crate) device: Option<&'c DeviceReport>,
     pub(crate) process: Option<ProcessKey>,
     pub(crate) graph: u32,
@@ -67,8 +73,8 @@ pub(crate) struct Row<'r, 'c> {
 #[derive(Debug)]
 pub(crate) struct Titles {
     gpus: Vec<String>,
-    idle: Vec<(usize, String, u64)>,
-    unobserved: Vec<(usize, String, u64)>,
+    idle: BTreeMap<(usize, IdleCause), (String, u64)>,
+    unobserved: Vec<(usize, UnobservedReason, String, u64)>,
     processes: std::collections::HashMap<ProcessKey, String>,
     graphs: std::collections::HashMap<u32, String>,
 }
@@ -81,18 +87,16 @@ impl Titles {
             idle: devices()
                 .flat_map(|(position, device)| {
                     device.idle_cause.iter().map(move |(&cause, &ns)| {
-                        (position, format!("[idle: {}]", words::idle_cause(cause)), ns)
+                        let text = format!("[idle: {}]", words::idle_cause(cause));
+                        ((position, cause), (text, ns))
                     })
                 })
                 .collect(),
             unobserved: devices()
                 .flat_map(|(position, device)| {
                     device.unobserved.iter().map(move |(&reason, &ns)| {
-                        (
-                            position,
-                            format!("[unobserved: {}]", words::unobserved_reason(reason)),
-                            ns,
-                        )
+                        let text = format!("[unobserved: {}]", words::unobserved_reason(reason));
+                        (position, reason, text, ns)
                     })
                 })
                 .collect(),
@@ -116,7 +120,8 @@ impl Titles {
     }
 }
 
-/// GPU time: GPU, worker, launch stack, graph, kernel; idle and unobserved under the GPU.
+/// GPU time: GPU, worker, launch stack, graph, kernel; idle under the GPU, its cause and the stack
+/// that was late; unobserved under the GPU and its reason.
 pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl FnMut(Row<'_, 'c>)) {
     let report = &capture.report;
     let mut frames: Vec<RowFrame<'c>> = Vec::new();
@@ -138,19 +143,83 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             value: time.total,
             tint,
             kind: Some(time.kind),
+            cause: None,
             device: report.devices.get(time.device),
             process: Some(time.process),
             graph: time.graph,
         });
     }
-    for (list, tint) in [(&titles.idle, Tint::Idle), (&titles.unobserved, Tint::Unobserved)] {
-        for (position, text, ns) in list.iter().filter(|(_, _, ns)| *ns > 0) {
+    idle(capture, titles, &mut each);
+    for (position, reason, text, ns) in titles.unobserved.iter().filter(|row| row.3 > 0) {
+        let tint = Tint::Unobserved;
+        each(Row {
+            frames: &[plain(gpu_title(titles, *position), Tint::Gpu), plain(text, tint)],
+            value: *ns,
+            tint,
+            kind: None,
+            cause: Some(words::unobserved_reason(*reason)),
+            device: report.devices.get(*position),
+            process: None,
+            graph: 0,
+        });
+    }
+}
+
+/// Idle time: GPU, cause, the worker whose launch came late, the stack of that launch. What no
+/// stack of the report accounts for hangs under the cause itself, so that each cause is as wide
+/// as its time.
+fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<'_, 'c>)) {
+    let report = &capture.report;
+    let mut rest: BTreeMap<(usize, IdleCause), u64> =
+        titles.idle.iter().map(|(&key, &(_, ns))| (key, ns)).collect();
+    let mut frames: Vec<RowFrame<'c>> = Vec::new();
+    let mut tell = |key: (usize, IdleCause), from: Option<ProcessKey>, stack, value| {
+        let Some((text, _)) = titles.idle.get(&key) else {
+            return;
+        };
+        frames.clear();
+        frames.push(plain(gpu_title(titles, key.0), Tint::Gpu));
+        frames.push(plain(text, Tint::Idle));
+        if let Some(process) = from {
+            frames.push(plain(titles.process(process), Tint::Process));
+            match stack {
+                Some(stack) => push_host(&mut frames, stack),
+                None => frames.push(plain(NOT_SAMPLED, Tint::Marker)),
+            }
+        }
+        each(Row {
+            frames: &frames,
+            value,
+            tint: Tint::Idle,
+            kind: None,
+            cause: Some(words::idle_cause(key.1)),
+            device: report.devices.get(key.0),
+            process: from,
+            graph: 0,
+        });
+    };
+    for time in &report.idle_stacks {
+        let key = (time.device, time.cause);
+        // Never more than the cause has: it is the exact figure.
+        let value = rest.get(&key).map_or(0, |&left| left.min(time.total));
+        if value > 0 {
+            rest.entry(key).and_modify(|left| *left -= value);
+            tell(key, time.process, time.stack.and_then(|id| capture.stacks.get(&id)), value);
+        }
+    }
+    for (key, left) in rest.into_iter().filter(|&(_, left)| left > 0) {
+        tell(key, None, None, left);
+    }
+    for (position, device) in report.devices.iter().enumerate() {
+        if device.idle_undecided > 0 {
+            let gpu = plain(gpu_title(titles, position), Tint::Gpu);
             each(Row {
-                frames: &[plain(gpu_title(titles, *position), Tint::Gpu), plain(text, tint)],
-                value: *ns,
-                tint,
+                frames: &[gpu, plain(UNDECIDED, Tint::Idle)],
+                value: device.idle_undecided,
+                tint: Tint::Idle,
                 kind: None,
-                device: report.devices.get(*position),
+                cause: None,
+                device: Some(device),
                 process: None,
                 graph: 0,
             });
@@ -172,6 +241,7 @@ pub(crate) fn cpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             value: sampled.samples,
             tint: Tint::Host,
             kind: None,
+            cause: None,
             device: None,
             process: Some(sampled.process),
             graph: 0,

@@ -80,6 +80,7 @@ fn write_device(
         words::count(device.copies, "copy record"),
     )?;
     write_bars(text, &device.exclusive, window)?;
+    write_causes(text, device, window)?;
     let workers: Vec<&WorkerReport> =
         capture.report.workers.iter().filter(|worker| worker.device == position).collect();
     for worker in &workers {
@@ -96,6 +97,7 @@ fn write_device(
             write_bars(text, &worker.exclusive, window)?;
         }
     }
+    write_steps(text, capture, position)?;
     let heaviest = words::heaviest(&capture.report, position);
     if !heaviest.is_empty() {
         writeln!(text, "  Most time in (total, count, class, name):")?;
@@ -111,6 +113,58 @@ fn write_device(
         )?;
     }
     writeln!(text)
+}
+
+/// Idle causes, the longest gap, and copies, each on a line of its own where there are any.
+fn write_causes(text: &mut String, device: &DeviceReport, window: u64) -> std::fmt::Result {
+    let causes: Vec<String> = words::causes(device)
+        .iter()
+        // What would read 0.0 % stands in the report.
+        .filter(|(_, ns)| words::percent(*ns, window) >= 0.05)
+        .map(|(cause, ns)| format!("{cause} {:.1} %", words::percent(*ns, window)))
+        .collect();
+    if !causes.is_empty() {
+        write!(text, "  Idle by cause: {}", causes.join(", "))?;
+        if let Some(gap) = device.gaps.first() {
+            let longest = words::duration(gap.end.since(gap.start).unwrap_or(0));
+            write!(text, "; {}, longest {longest}", words::count(device.gap_count, "gap"))?;
+        }
+        writeln!(text)?;
+    }
+    if device.copies_inclusive > 0 {
+        writeln!(
+            text,
+            "  Copies: {} in all, {} of it while nothing else ran",
+            words::duration(device.copies_inclusive),
+            words::duration(device.copies_exclusive)
+        )?;
+    }
+    Ok(())
+}
+
+fn write_steps(text: &mut String, capture: &Capture, position: usize) -> std::fmt::Result {
+    for steps in capture.report.steps.iter().filter(|steps| steps.device == position) {
+        let phases: Vec<String> = steps
+            .phases
+            .iter()
+            .filter(|(_, stats)| stats.count > 0)
+            .map(|(phase, stats)| {
+                let mean = words::duration(stats.total.checked_div(stats.count).unwrap_or(0));
+                let batch = match stats.batch.count() {
+                    0 => String::new(),
+                    _ => format!(", batch {} on average", words::batch_mean(&stats.batch)),
+                };
+                format!("{} {} of {mean}{batch}", words::grouped(stats.count), phase.as_str())
+            })
+            .collect();
+        if phases.is_empty() {
+            continue;
+        }
+        let info = capture.processes.get(&steps.process);
+        let title = info.map_or_else(|| "process".to_owned(), words::process_title);
+        writeln!(text, "  Steps of {title}: {}", phases.join("; "))?;
+    }
+    Ok(())
 }
 
 fn write_bars(text: &mut String, time: &Exclusive, window: u64) -> std::fmt::Result {
@@ -147,8 +201,17 @@ pub fn verdict(capture: &Capture, findings: &[Finding]) -> String {
     let window: u64 = report.devices.iter().map(words::window_ns).sum();
     let idle: u64 = report.devices.iter().map(|device| device.exclusive.idle).sum();
     let kernels: u64 = report.devices.iter().map(|device| device.kernels).sum();
+    let mut causes = std::collections::BTreeMap::<&str, u64>::new();
+    for (cause, ns) in report.devices.iter().flat_map(words::causes) {
+        let sum = causes.entry(cause).or_default();
+        *sum = sum.saturating_add(ns);
+    }
+    let mostly = match causes.iter().max_by_key(|&(_, &ns)| ns) {
+        Some((cause, _)) => format!(" (mostly {cause})"),
+        None => String::new(),
+    };
     format!(
-        "{simulated}{} on {}, idle {:.1} % of the time, nothing lost",
+        "{simulated}{} on {}, idle {:.1} % of the time{mostly}, nothing lost",
         words::count(kernels, "kernel"),
         words::count(report.devices.len() as u64, "GPU"),
         words::percent(idle, window)

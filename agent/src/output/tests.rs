@@ -78,9 +78,18 @@ fn every_kernel_is_as_wide_in_the_flame_graph_as_its_total() {
         };
         assert_eq!(widths.get(shown), Some(&total), "{name} in {widths:?}");
     }
-    assert_eq!(widths.get("[idle: unknown]"), Some(&750));
+    for (cause, ns) in [
+        ("host_bound", 120),
+        ("sync", 30),
+        ("launch_latency", 50),
+        ("no_requests", 400),
+        ("dependency", 60),
+        ("unknown", 90),
+    ] {
+        assert_eq!(widths.get(format!("[idle: {cause}]").as_str()), Some(&ns), "{cause}");
+    }
     assert_eq!(widths.get("[unobserved: arming]"), Some(&100));
-    assert_eq!(widths.get("[stack not sampled]"), Some(&150));
+    assert_eq!(widths.get("[stack not sampled]"), Some(&(150 + 20 + 50)));
     assert_eq!(widths.get("GPU 0 SIMULATED"), Some(&(800 + 200 + 100)));
     assert!(svg.contains("(SIMULATED)</text>"), "the title says so");
 }
@@ -95,7 +104,76 @@ fn folded_flame_graph_and_report_agree() {
         let expected = kernels + device.exclusive.idle + device.exclusive.unobserved;
         assert_eq!(folded_sum(&text, &title), expected, "{title}");
     }
-    assert_eq!(folded_sum(&text, "[cut: no frame pointers]"), 250 + 50);
+    assert_eq!(folded_sum(&text, "[cut: no frame pointers]"), 250 + 50 + 30 + 60);
+}
+
+#[test]
+fn each_idle_cause_is_as_wide_as_its_time_whatever_the_stacks_say() {
+    let mut capture = capture();
+    let check = |capture: &Capture, what: &str| {
+        let text = folded::gpu(capture);
+        for device in &capture.report.devices {
+            for (&cause, &ns) in &device.idle_cause {
+                let under = format!(
+                    "{};[idle: {}]",
+                    words::gpu_title(&device.info),
+                    words::idle_cause(cause)
+                );
+                assert_eq!(folded_sum(&text, &under), ns, "{what}: {under} in\n{text}");
+            }
+        }
+    };
+    check(&capture, "stacks for all of it");
+    capture.report.idle_stacks.truncate(3);
+    capture.report.idle_stacks[0].total -= 60;
+    check(&capture, "stacks for a part of it");
+    capture.report.idle_stacks[0].total += 1_000;
+    check(&capture, "stacks for more than there is");
+    capture.report.idle_stacks.clear();
+    check(&capture, "no stacks");
+    capture.report.devices[0].idle_cause.clear();
+    capture.report.devices[0].idle_undecided = capture.report.devices[0].exclusive.idle;
+    assert_eq!(folded_sum(&folded::gpu(&capture), "[idle: not decided yet]"), 200);
+}
+
+#[test]
+fn a_report_reads_back_as_it_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(REPORT_JSON);
+    std::fs::write(&path, json::render(&capture()).unwrap()).unwrap();
+    assert!(json::looks_like_report(&path).unwrap());
+    assert_eq!(json::read(&path).unwrap(), json::Document::of(&capture()));
+}
+
+#[test]
+fn an_older_report_reads_with_what_it_has() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(REPORT_JSON);
+    let text = r#"{"schema": "warplens.report/v1", "devices": [{"device": 3, "window_ns": 7,
+        "later_field": {}}]}"#;
+    std::fs::write(&path, text).unwrap();
+    let document = json::read(&path).unwrap();
+    assert_eq!((document.devices[0].index, document.devices[0].window_ns), (3, 7));
+    assert!(document.devices[0].idle_gaps.is_empty());
+}
+
+#[test]
+fn a_report_that_is_none_is_told_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text, expected) in [
+        ("cut", r#"{"schema": "warplens.report/v1", "devices": ["#, "not a whole"),
+        ("other", r#"{"schema": "warplens.report/v2"}"#, "schema `warplens.report/v2`"),
+        ("kind", r#"{"schema": "warplens.report/v1", "devices": 7}"#, "not a whole"),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        assert!(json::looks_like_report(&path).unwrap(), "{name}");
+        let error = json::read(&path).unwrap_err().to_string();
+        assert!(error.contains(expected), "{name}: {error}");
+    }
+    let path = folder.path().join("trace");
+    std::fs::write(&path, r#"{"schemaVersion": 1, "traceEvents": []}"#).unwrap();
+    assert!(!json::looks_like_report(&path).unwrap(), "a trace is none");
 }
 
 #[test]

@@ -6,19 +6,10 @@ use std::collections::BTreeMap;
 use analysis::classify::{Class, Kind};
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::NameId;
-use analysis::report::{DeviceReport, Exclusive, IdleCause, Report, UnobservedReason};
+use analysis::report::{DeviceReport, Exclusive, Histogram, IdleCause, Report, UnobservedReason};
 
 /// Stands where a name's id leads nowhere.
 pub(crate) const NAME_UNKNOWN: &str = "[name unknown]";
-
-pub(crate) const IDLE_CAUSES: [IdleCause; 6] = [
-    IdleCause::NoRequests,
-    IdleCause::HostBound,
-    IdleCause::Sync,
-    IdleCause::Dependency,
-    IdleCause::LaunchLatency,
-    IdleCause::Unknown,
-];
 
 pub(crate) fn idle_cause(cause: IdleCause) -> &'static str {
     match cause {
@@ -28,6 +19,30 @@ pub(crate) fn idle_cause(cause: IdleCause) -> &'static str {
         IdleCause::Dependency => "dependency",
         IdleCause::LaunchLatency => "launch_latency",
         IdleCause::Unknown => "unknown",
+    }
+}
+
+/// Idle time of a device by cause, most first.
+pub(crate) fn causes(device: &DeviceReport) -> Vec<(&'static str, u64)> {
+    let mut list: Vec<_> = device
+        .idle_cause
+        .iter()
+        .filter(|&(_, &ns)| ns > 0)
+        .map(|(&cause, &ns)| (idle_cause(cause), ns))
+        .collect();
+    list.sort_by_key(|&(_, ns)| std::cmp::Reverse(ns));
+    list
+}
+
+/// What a cause means, by its spelling, for people.
+pub(crate) fn idle_meaning(cause: &str) -> &'static str {
+    match cause {
+        "no_requests" => "the server had nothing to do",
+        "host_bound" => "the next launch came late",
+        "sync" => "the launching thread waited for the device that had run dry",
+        "dependency" => "work was queued and waited for another stream or a peer",
+        "launch_latency" => "work was queued and on its way",
+        _ => "nothing tells why",
     }
 }
 
@@ -54,6 +69,38 @@ pub(crate) fn unobserved_meaning(reason: UnobservedReason) -> &'static str {
 
 pub(crate) fn window_ns(device: &DeviceReport) -> u64 {
     device.window.end.since(device.window.start).unwrap_or(0)
+}
+
+/// Summed durations of a device's kernels, ns.
+pub(crate) fn kernels_ns(device: &DeviceReport) -> u64 {
+    device.totals.iter().map(|total| total.total).fold(0, u64::saturating_add)
+}
+
+/// The bound below which at least half of a histogram of step durations lies, as `<= 20.0 ms`.
+pub(crate) fn step_median(histogram: &Histogram) -> String {
+    let half = histogram.count().div_ceil(2);
+    let mut below = 0u64;
+    let place = histogram.counts.iter().position(|&count| {
+        below = below.saturating_add(count);
+        below >= half && below > 0
+    });
+    match place.map(|place| Histogram::DURATION_NS.get(place)) {
+        Some(Some(&bound)) => format!("<= {}", duration(bound)),
+        Some(None) => {
+            let last = Histogram::DURATION_NS.last().copied().unwrap_or(0);
+            format!("> {}", duration(last))
+        }
+        None => "-".to_owned(),
+    }
+}
+
+/// The mean batch size, `-` where nothing tells.
+#[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+pub(crate) fn batch_mean(histogram: &Histogram) -> String {
+    match histogram.count() {
+        0 => "-".to_owned(),
+        count => format!("{:.1}", histogram.sum as f64 / count as f64),
+    }
 }
 
 /// The parts of a window in the order every output shows them.
@@ -212,6 +259,21 @@ mod tests {
         ] {
             assert_eq!(duration(ns), expected);
         }
+    }
+
+    #[test]
+    fn medians_are_bounds() {
+        let check = |values: &[u64], expected: &str| {
+            let mut histogram = Histogram::default();
+            for &value in values {
+                histogram.add(Histogram::DURATION_NS, value);
+            }
+            assert_eq!(step_median(&histogram), expected, "{values:?}");
+        };
+        check(&[], "-");
+        check(&[1], "<= 500.0 us");
+        check(&[1, 1_600_000, 3_000_000], "<= 2.0 ms");
+        check(&[20_000_000_000], "> 10.000 s");
     }
 
     #[test]

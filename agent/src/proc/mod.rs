@@ -3,8 +3,10 @@
 
 mod maps;
 mod role;
+mod server;
 mod tree;
 
 pub use maps::{Mapping, maps, parse_maps};
 pub use role::{describe, parse_title};
+pub use server::{engine_cores_above, server};
 pub use tree::{alive, descendants, has_leader, pids, process_of, start_time};

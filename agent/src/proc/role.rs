@@ -5,11 +5,19 @@ use std::fs;
 
 use analysis::event::ProcessInfo;
 
+use super::server::server;
+
 /// Longest title kept, bytes: what a line of a report can carry.
 const TITLE_MAX: usize = 80;
 
 /// The process as reports show it. A process that is gone is described by its PID alone.
 pub fn describe(pid: u32) -> ProcessInfo {
+    let (title, role, rank) = titles(pid);
+    ProcessInfo { pid, title, role, rank, server: server(pid) }
+}
+
+/// `(title, role, rank)` of a process as it calls itself at this moment.
+pub(super) fn titles(pid: u32) -> (String, String, String) {
     let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let arguments: Vec<_> = command
@@ -18,8 +26,7 @@ pub fn describe(pid: u32) -> ProcessInfo {
         .filter(|argument| !argument.is_empty())
         .collect();
     let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
-    let (title, role, rank) = parse_title(&arguments, comm.trim());
-    ProcessInfo { pid, title, role, rank, server: 0 }
+    parse_title(&arguments, comm.trim())
 }
 
 /// `(title, role, rank)` from the words of `cmdline` and `comm`. Arguments never become part of the

@@ -15,4 +15,5 @@ mod cpu;
 mod launches;
 mod process;
 mod support;
+mod threads;
 mod verify;

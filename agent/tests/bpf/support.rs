@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use warplens::bpf::Bpf;
 use warplens::bpf::host::Host;
-use wire::kernel::{ProcessEvent, StackEvent, event_kind};
+use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
 use zerocopy::FromBytes;
 
 /// Long enough for any scheduler; a test that waits this long has failed.
@@ -36,6 +36,7 @@ pub(crate) fn load_with_ring(ring_bytes: u32) -> Option<Bpf> {
 pub(crate) enum Event {
     Stack(Box<StackEvent>),
     Process(ProcessEvent),
+    Wait(WaitEvent),
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Event {
@@ -46,6 +47,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Event {
         )),
         event_kind::EXEC | event_kind::EXIT => {
             Event::Process(ProcessEvent::read_from_bytes(bytes).expect("a process event's length"))
+        }
+        event_kind::WAIT => {
+            Event::Wait(WaitEvent::read_from_bytes(bytes).expect("a wait event's length"))
         }
         other => panic!("unknown event kind {other}"),
     }
@@ -63,7 +67,7 @@ pub(crate) fn stacks(events: &[Event], kind: u32) -> Vec<&StackEvent> {
         .iter()
         .filter_map(|event| match event {
             Event::Stack(stack) if stack.kind == kind => Some(&**stack),
-            Event::Stack(_) | Event::Process(_) => None,
+            Event::Stack(_) | Event::Process(_) | Event::Wait(_) => None,
         })
         .collect()
 }

@@ -17,7 +17,7 @@ use wire::shim::Level;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The status line's code and the body.
-fn get(address: &str, path: &str) -> Option<(u16, String)> {
+pub(super) fn get(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
@@ -36,20 +36,25 @@ fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
         .sum()
 }
 
-#[test]
-fn the_daemon_counts_a_worker_and_its_parts_sum_to_wall_time() {
-    require!(E2e);
-    let run = Run::new(1).unwrap().with_shim().unwrap();
+/// Starts the daemon; its address.
+pub(super) fn start(run: &Run) -> (Child, String) {
     let config = run.folder().join("warplens.toml");
     fs::write(&config, "listen = \"127.0.0.1:0\"\nscan_seconds = 1\n").unwrap();
     let mut command = warplens(&["agent", "--config", config.to_str().unwrap()]).unwrap();
-    let mut agent = Child::start(&mut command, run.folder(), "agent").unwrap();
+    let agent = Child::start(&mut command, run.folder(), "agent").unwrap();
     let address = wait::until(LIMIT, || {
         let said = agent.stderr();
         let (_, rest) = said.split_once("http://")?;
         Some(rest.split_once("/metrics")?.0.to_owned())
-    })
-    .unwrap();
+    });
+    (agent, address.unwrap())
+}
+
+#[test]
+fn the_daemon_counts_a_worker_and_its_parts_sum_to_wall_time() {
+    require!(E2e);
+    let run = Run::new(1).unwrap().with_shim().unwrap();
+    let (mut agent, address) = start(&run);
     let mut worker = run.work(&["--seconds", "0", "--rate", "2000", "--graphs", "20"]).unwrap();
     let pid = worker.pid();
     let armed = || ring::look(pid).filter(|view| view.level() == Level::Counting as u32);

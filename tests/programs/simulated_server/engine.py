@@ -11,6 +11,8 @@ from .worker import Worker
 
 # A stalled worker is caught up with over several steps, at most this much faster than asked.
 CATCH_UP = 1.25
+# Serving between two lulls, where there are any.
+SERVE_SECONDS = 1.5
 START_SECONDS = 120
 STOP_SECONDS = 10
 
@@ -55,6 +57,8 @@ class EngineCore:
         self._options = options
         self._workers = []
         self._stop = StopRequest()
+        # When there was nothing to schedule, since the latest lull.
+        self._unasked = []
         self.scheduler = Scheduler(options)
 
     def main(self):
@@ -92,6 +96,7 @@ class EngineCore:
     def run_busy_loop(self):
         started = time.monotonic()
         next_step = started
+        next_lull = started + SERVE_SECONDS
         while not self._stop.requested:
             elapsed = time.monotonic() - started
             if self._options.seconds and elapsed >= self._options.seconds:
@@ -101,7 +106,20 @@ class EngineCore:
                 return failure
             next_step = max(next_step + self._options.period, time.monotonic() - 1.0)
             self._sleep_until(next_step + self.scheduler.pause())
+            if self._options.lull and time.monotonic() >= next_lull:
+                self._lull()
+                # What was not asked for is not caught up with.
+                started += self._options.lull
+                next_step = time.monotonic()
+                next_lull = next_step + SERVE_SECONDS
         return None
+
+    def _lull(self):
+        """The queue of requests is empty; the workers wait for a step."""
+        begin = time.monotonic_ns()
+        self._sleep_until(time.monotonic() + self._options.lull)
+        say(event="lull", pid=os.getpid(), lull=(begin, time.monotonic_ns()), unasked=self._unasked)
+        self._unasked = []
 
     def step(self, elapsed):
         """Schedules one step on all workers and waits for it; a sentence when one failed."""
@@ -134,14 +152,20 @@ class EngineCore:
         return None
 
     def _sleep_until(self, moment):
+        """Nothing to schedule until then."""
         left = moment - time.monotonic()
         if left > 0:
+            begin = time.monotonic_ns()
             select.select([self._stop.read_end], [], [], left)
+            if self._options.lull:
+                self._unasked.append((begin, time.monotonic_ns()))
 
     def _shut_down(self, failure):
         for _, commands, _ in self._workers:
             os.close(commands)
         statuses = wait_all([pid for pid, _, _ in self._workers], STOP_SECONDS)
+        if self._options.lull:
+            say(event="lull", pid=os.getpid(), lull=(0, 0), unasked=self._unasked)
         say(
             event="end",
             process="VLLM::EngineCore",

@@ -26,6 +26,7 @@ def parse(arguments):
     serve.add_argument("--sim-seconds", dest="seconds", type=float, default=0)
     serve.add_argument("--sim-seed", dest="seed", type=int, required=True)
     serve.add_argument("--sim-streams", dest="streams", type=int, default=4)
+    serve.add_argument("--sim-lull", dest="lull", type=float, default=0)
     options = parser.parse_args(arguments)
     options.period = PERIOD_SECONDS
     return options

@@ -5,6 +5,7 @@
 //! before it was armed) is taken from its report and checked to be sound.
 
 pub mod compare;
+pub mod idle;
 pub mod invalid;
 pub mod kernels;
 pub mod report;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::artefacts::{Artefacts, TESTS_PACKAGE};
 use crate::build;
 use crate::child::{self, Stream};
+use crate::hta;
 use crate::nvidia;
 use crate::setup::is_root;
 use crate::test::tally::{Counts, Tally};
@@ -82,6 +83,12 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier { name: "cli", about: "commands, bad input, exit codes", optional: false, run: cli },
     Tier { name: "bpf", about: "kernel programs in this kernel (root)", optional: false, run: bpf },
     Tier { name: "e2e", about: "record against ground truth (root)", optional: false, run: e2e },
+    Tier {
+        name: "hta",
+        about: "traces against HolisticTraceAnalysis (from PyPI)",
+        optional: true,
+        run: hta_tier,
+    },
     Tier { name: "gpu", about: "a real NVIDIA GPU", optional: true, run: gpu },
     Tier { name: "vllm", about: "a real vLLM server", optional: true, run: vllm },
 ];
@@ -215,6 +222,22 @@ fn real(workspace: &Workspace) -> Result<Outcome> {
         Err(error) => {
             Ok(Outcome::CannotRun(format!("NVIDIA's libraries could not be fetched: {error:#}")))
         }
+    }
+}
+
+/// The agent's tests of traces that ask the peer.
+fn hta_tier(workspace: &Workspace) -> Result<Outcome> {
+    match hta::with_traces(workspace) {
+        Ok(python) => {
+            let mut command = workspace.cargo("test");
+            command.args(["-p", "warplens", "--locked", "--test", "traces", "--", "hta::"]);
+            command.args(["--test-threads", "1", "--show-output"]);
+            command.env("REQUIRE", "hta").env(hta::PYTHON, python);
+            run_all(vec![command], "hta", Skips::Fail)
+        }
+        Err(error) => Ok(Outcome::CannotRun(format!(
+            "HolisticTraceAnalysis could not be installed: {error:#}"
+        ))),
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn check_metrics(texts: &[Text]) -> Vec<Finding> {
 
 /// The exporter adds these to a family's name; documents name what is scraped.
 fn family(name: &str) -> String {
-    ["_total", "_info"]
+    ["_total", "_info", "_bucket", "_count", "_sum"]
         .iter()
         .find_map(|suffix| name.strip_suffix(suffix))
         .unwrap_or(name)

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::recording;
+use crate::{foreign, recording};
 
 #[derive(Debug, thiserror::Error)]
 pub enum InputsError {
@@ -14,14 +14,14 @@ pub enum InputsError {
         source: io::Error,
     },
     #[error(
-        "{path}: no {}, *.warplens or *.sqlite in this folder or one below: name a file",
+        "{path}: no {}, *.warplens, *.sqlite or PyTorch trace (*.json, *.json.gz) in this folder or one below: name a file",
         recording::FILE_NAME
     )]
     Nothing { path: PathBuf },
 }
 
 /// Every file to read, in the order given, those of a folder by name.
-pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
+pub(in crate::commands) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
     let mut files = Vec::new();
     for path in paths {
         let metadata = std::fs::metadata(path)
@@ -30,10 +30,10 @@ pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
             files.push(path.clone());
             continue;
         }
-        let mut found = recordings_in(path)?;
+        let mut found = inputs_in(path)?;
         if found.is_empty() {
             for below in entries(path)?.into_iter().filter(|entry| entry.is_dir()) {
-                found.extend(recordings_in(&below)?);
+                found.extend(inputs_in(&below)?);
             }
         }
         if found.is_empty() {
@@ -44,16 +44,20 @@ pub(super) fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>, InputsError> {
     Ok(files)
 }
 
-fn recordings_in(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
-    Ok(entries(folder)?
-        .into_iter()
-        .filter(|entry| {
-            let hidden =
-                entry.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            let extension = entry.extension().and_then(|extension| extension.to_str());
-            !hidden && matches!(extension, Some("warplens" | "sqlite")) && entry.is_file()
-        })
-        .collect())
+fn inputs_in(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {
+    Ok(entries(folder)?.into_iter().filter(|entry| is_input(entry)).collect())
+}
+
+/// Whether a file found in a folder is one to read: by its name, and a JSON file, which may be
+/// anything, by its content, too. Our own reports hold no trace events.
+fn is_input(entry: &Path) -> bool {
+    let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name.starts_with('.') {
+        return false;
+    }
+    let named = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    (named(&[".warplens", ".sqlite"]) && entry.is_file())
+        || (named(&[".json", ".json.gz"]) && foreign::holds_trace_events(entry))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>, InputsError> {

@@ -1,6 +1,6 @@
 //! What was lost on the way: counted for metrics, told as notes at the end.
 
-use super::{ObserveError, Observer};
+use super::{ObserveError, Observer, chain};
 use crate::shim::WorkerRing;
 
 /// What was lost on the way, over all workers since the observation began. Only grows.
@@ -36,19 +36,50 @@ impl Drops {
 
 impl Observer {
     /// What the ring of a worker that is let go lost, as notes.
-    pub(super) fn note_ring_losses(&mut self, ring: &WorkerRing) -> Result<(), ObserveError> {
-        losses(ring).into_iter().try_for_each(|note| self.note(note))
+    pub(super) fn note_ring_losses(
+        &mut self,
+        ring: &WorkerRing,
+        rearms: u64,
+    ) -> Result<(), ObserveError> {
+        losses(ring, rearms).into_iter().try_for_each(|note| self.note(note))
+    }
+
+    /// What the kernel programs cannot do on this host, as notes.
+    pub(super) fn note_missing(&mut self) -> Result<(), ObserveError> {
+        let Some(bpf) = &self.bpf else {
+            return Ok(());
+        };
+        let mut notes: Vec<String> =
+            bpf.missing().iter().map(|error| format!("Not seen: {}.", chain(error))).collect();
+        if !bpf.tells_threads() {
+            notes.push(
+                "Which threads slept is not known: idle time is never called no_requests."
+                    .to_owned(),
+            );
+        }
+        notes.into_iter().try_for_each(|note| self.note(note))
     }
 
     /// What rings, shims and kernel programs lost, as notes.
     pub(super) fn note_losses(&mut self) -> Result<(), ObserveError> {
-        let mut notes: Vec<String> = self.rings().flat_map(losses).collect();
+        let rings =
+            self.targets.iter().filter_map(|target| Some((target.ring.as_ref()?, target.rearms)));
+        let mut notes: Vec<String> =
+            rings.flat_map(|(ring, rearms)| losses(ring, rearms)).collect();
         if let Some(bpf) = &self.bpf
             && let Ok(counters) = bpf.counters()
         {
             for (count, what) in [
                 (counters.ring_full, "stacks found the kernel's ring buffer full"),
                 (counters.stack_failed, "stacks could not be walked"),
+                (
+                    counters.waits_lost,
+                    "sleeps of threads found the kernel's ring buffer full: idle time behind them may be called host_bound",
+                ),
+                (
+                    counters.sleepers_full,
+                    "times a thread found no room among the sleeping ones: idle time behind it may be called host_bound",
+                ),
             ] {
                 if count > 0 {
                     notes.push(format!("{count} {what}."));
@@ -72,7 +103,7 @@ impl Observer {
 }
 
 /// What one worker's ring and shim lost, a sentence each.
-fn losses(ring: &WorkerRing) -> Vec<String> {
+fn losses(ring: &WorkerRing, rearms: u64) -> Vec<String> {
     let (pid, status) = (ring.pid(), ring.status());
     [
         (status.lost, "records found the ring full"),
@@ -81,6 +112,8 @@ fn losses(ring: &WorkerRing) -> Vec<String> {
         (ring.abandoned(), "records were never completed by their thread"),
         (status.names_full, "kernels have no name: the name area is full"),
         (status.graphs_full, "graph nodes found the graph table full"),
+        // The first is told when it happens.
+        (rearms.saturating_sub(1), "more times its observation was started over"),
         (status.panics, "panics were caught in the shim, which turned itself off"),
     ]
     .into_iter()

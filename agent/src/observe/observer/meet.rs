@@ -1,12 +1,15 @@
 //! Which processes are targets: found, taken over, let go. A PID says little about identity: it can
 //! be given to another process, and the same process can become another program.
 
+use std::collections::BTreeSet;
+
 use wire::shim::Level;
 
 use super::refused::{Refused, reason_text};
 use super::{Drops, ObserveError, Observer, chain};
+use crate::bpf::Bpf;
 use crate::observe::clock::now;
-use crate::observe::target::Target;
+use crate::observe::target::{Interest, Target};
 use crate::pipeline::Input;
 use crate::proc;
 use crate::shim::{self, Location, WorkerRing};
@@ -31,7 +34,66 @@ impl Observer {
                 self.meet(pid, start_time)?;
             }
         }
+        self.rename()?;
+        self.meet_engines()
+    }
+
+    /// Processes are met before they have set their title, most of all under `warplens run`.
+    fn rename(&mut self) -> Result<(), ObserveError> {
+        for index in 0..self.targets.len() {
+            let Some(target) = self.targets.get_mut(index) else {
+                continue;
+            };
+            let process = target.key;
+            if let Some(info) = target.renamed() {
+                self.feed(Input::Process { process, info })?;
+            }
+        }
         Ok(())
+    }
+
+    /// Meets the engine cores of workers that the selection covers without them: after the others,
+    /// so that a selected one is met for its own sake.
+    fn meet_engines(&mut self) -> Result<(), ObserveError> {
+        if !self.bpf.as_ref().is_some_and(Bpf::tells_threads) {
+            return Ok(());
+        }
+        let workers = self.targets.iter().filter(|target| target.ring.is_some());
+        let engines: BTreeSet<u32> =
+            workers.flat_map(|worker| proc::engine_cores_above(worker.pid)).collect();
+        for pid in engines {
+            if self.targets.iter().any(|target| target.pid == pid) {
+                continue;
+            }
+            let Some(start_time) = proc::start_time(pid) else {
+                continue;
+            };
+            let key = self.fresh_key();
+            let info = proc::describe(pid);
+            self.feed(Input::Process { process: key, info: info.clone() })?;
+            if let Some(bpf) = &mut self.bpf
+                && let Err(error) = bpf.watch_threads(pid)
+            {
+                self.note(format!(
+                    "Whether the engine core, process {pid}, slept is not known: {}.",
+                    chain(&error)
+                ))?;
+            }
+            self.targets.push(Target::new(
+                key,
+                info,
+                start_time,
+                Interest::Engine,
+                None,
+                Level::Dormant,
+            ));
+        }
+        Ok(())
+    }
+
+    fn fresh_key(&mut self) -> ProcessKey {
+        self.next_key += 1;
+        ProcessKey(self.next_key - 1)
     }
 
     /// Lets go of rings whose process has become another program by `exec`: its shim is gone, and
@@ -64,14 +126,15 @@ impl Observer {
             // Met without a ring: the same process goes on under the same key.
             self.targets.remove(index).key
         } else {
-            self.next_key += 1;
-            ProcessKey(self.next_key - 1)
+            self.fresh_key()
         };
-        self.feed(Input::Process { process: key, info: proc::describe(pid) })?;
+        let info = proc::describe(pid);
+        self.feed(Input::Process { process: key, info: info.clone() })?;
         if ring.is_some() {
             self.feed(Input::Attached { process: key, at: now() })?;
         }
-        let mut target = Target::new(key, pid, start_time, ring);
+        let mut target =
+            Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
         self.attach_programs(&mut target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
@@ -119,7 +182,7 @@ impl Observer {
         if let Err(error) = bpf.watch(pid) {
             problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
         }
-        if target.ring.is_some() {
+        if target.ring.is_some() && self.settings.level >= Level::Stacks {
             let library = shim::library_with(pid, wire::shim::PROBE_SYMBOL, "warplens");
             match library {
                 Ok(Some(library)) => {
@@ -132,18 +195,19 @@ impl Observer {
                     "No launch stacks of process {pid}: no library with the probe point is mapped."
                 )),
             }
-            if self.settings.verify {
-                let driver = shim::library_with(pid, "cuLaunchKernel", "libcuda.so");
-                match driver {
-                    Ok(Some(driver)) => match bpf.attach_verify(pid, &driver) {
-                        Ok(_probes) => target.verified = true,
-                        Err(error) => problems
-                            .push(format!("Process {pid} is not verified: {}.", chain(&error))),
-                    },
-                    _ => problems.push(format!(
-                        "Process {pid} is not verified: no driver library is mapped."
-                    )),
-                }
+        }
+        if target.ring.is_some() && self.settings.verify {
+            let driver = shim::library_with(pid, "cuLaunchKernel", "libcuda.so");
+            match driver {
+                Ok(Some(driver)) => match bpf.attach_verify(pid, &driver) {
+                    Ok(_probes) => target.verified = true,
+                    Err(error) => {
+                        let error = chain(&error);
+                        problems.push(format!("Process {pid} is not verified: {error}."));
+                    }
+                },
+                _ => problems
+                    .push(format!("Process {pid} is not verified: no driver library is mapped.")),
             }
         }
         problems.into_iter().try_for_each(|problem| self.note(problem))
@@ -151,7 +215,8 @@ impl Observer {
 
     pub(super) fn bury_the_dead(&mut self) -> Result<(), ObserveError> {
         while let Some(index) = self.targets.iter().position(|target| !target.lives()) {
-            let pid = self.targets.get(index).map(|target| target.pid);
+            let selected = |target: &&Target| target.interest == Interest::Selected;
+            let pid = self.targets.get(index).filter(selected).map(|target| target.pid);
             self.release(index)?;
             if self.ended.len() < ENDED_MAX {
                 self.ended.extend(pid);
@@ -172,7 +237,7 @@ impl Observer {
         self.verifications.extend(self.verification(&target));
         if let Some(ring) = &target.ring {
             ring.ask(Level::Dormant, 0);
-            self.note_ring_losses(ring)?;
+            self.note_ring_losses(ring, target.rearms)?;
             self.past_drops = self.past_drops.plus(Drops::of(ring));
         }
         if let Some(bpf) = &mut self.bpf

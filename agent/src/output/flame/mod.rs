@@ -15,21 +15,27 @@ use super::rows::{self, Row, Tint, Titles};
 use super::words;
 use crate::capture::Capture;
 
-/// `gpu.svg`: as wide as all kernels' exact totals, idle and unobserved time of all GPUs.
+/// `gpu.svg`: as wide as the windows of all GPUs, and as much wider as kernels ran at once.
 pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
     let titles = Titles::of(capture);
     let source = Rows::new(capture, &titles, Which::Gpu);
     let report = &capture.report;
-    let window = report.devices.iter().map(words::window_ns).max().unwrap_or(0);
+    let wall = report.devices.iter().map(words::window_ns).fold(0, u64::saturating_add);
+    let mut drawn = 0u64;
+    rows::gpu(capture, &titles, |row| drawn = drawn.saturating_add(row.value));
+    let at_once = match drawn.saturating_sub(wall) {
+        0 => String::new(),
+        ns => format!(" and {} of kernels that ran at once, side by side", words::duration(ns)),
+    };
     render(
         &source,
         &Picture {
             title: title(capture, "GPU time"),
             subtitle: format!(
-                "{}, {} observed. Width is time in ns: a kernel is as wide as its exact total; \
-                 kernels that ran at once stand side by side",
+                "Width: {} of wall time of {}{at_once}; idle stands under its cause and the stack \
+                 that was late",
+                words::duration(wall),
                 words::count(report.devices.len() as u64, "GPU"),
-                words::duration(window)
             ),
             unit: "ns".to_owned(),
             empty: "no GPU time was observed".to_owned(),

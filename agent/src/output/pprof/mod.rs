@@ -12,7 +12,8 @@ use prost::Message;
 use super::rows::{self, Row, RowFrame, Titles};
 use crate::capture::Capture;
 
-/// GPU time in ns. Labels: `gpu`, `class`, `kind`, `process`, `graph`.
+/// GPU time in ns. Labels: `gpu`, `UUID`, `class`, `kind`, `cause` (of idle and unobserved time),
+/// `process`, `graph`.
 pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
     let titles = Titles::of(capture);
     let mut builder = Builder::new(capture, &[("gpu_time", "nanoseconds")]);
@@ -75,6 +76,9 @@ impl Builder {
         let mut label = vec![self.text_label("class", row.tint.as_str())];
         if let Some(kind) = row.kind {
             label.push(self.text_label("kind", kind.as_str()));
+        }
+        if let Some(cause) = row.cause {
+            label.push(self.text_label("cause", cause));
         }
         if let Some(device) = row.device {
             label.push(self.text_label("gpu", &device.info.index.to_string()));

@@ -91,6 +91,28 @@ fn gpu_profile_has_the_rows_of_the_report() {
 }
 
 #[test]
+fn idle_time_is_labelled_with_its_cause_and_hangs_under_the_late_stack() {
+    let capture = fixture::capture();
+    let profile = decode(&gpu(&capture).unwrap());
+    let of = |cause: &str| {
+        let idle = profile.sample.iter().filter(|sample| {
+            labels(&profile, sample).get("cause").is_some_and(|label| label == cause)
+        });
+        idle.map(|sample| (path(&profile, sample), sample.value[0])).collect::<Vec<_>>()
+    };
+    let worker = "GPU 0 SIMULATED;[idle: host_bound];VLLM::Worker_TP0 (pid 10)";
+    assert_eq!(
+        of("host_bound"),
+        [
+            (format!("{worker};_start;main;attention(Tensor&)"), 100),
+            (format!("{worker};[stack not sampled]"), 20),
+        ]
+    );
+    assert_eq!(of("unknown"), [("GPU 1 SIMULATED;[idle: unknown]".to_owned(), 90)]);
+    assert_eq!(of("arming"), [("GPU 0 SIMULATED;[unobserved: arming]".to_owned(), 100)]);
+}
+
+#[test]
 fn cpu_profile_counts_samples_and_their_time() {
     let profile = decode(&cpu(&fixture::capture()).unwrap());
     let period = 1_000_000_000 / 99;

@@ -1,18 +1,24 @@
 //! Which metrics there are and where their values come from. `docs/metrics.md` explains each.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use analysis::report::DeviceReport;
 
-use super::{Dropped, Family, FamilyKind, Health, Labels, WorkerLabels};
+use super::{
+    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, WorkerLabels, steps,
+};
 use crate::capture::Capture;
 use crate::output::words;
 
-pub(super) fn of(
-    capture: &Capture,
-    health: &Health,
-    ratios: &HashMap<usize, [f64; 6]>,
-) -> Vec<Family> {
+pub(super) fn of(capture: &Capture, health: &Health) -> Vec<Family> {
+    let mut families = gpu(capture, health);
+    families.extend(steps::of(capture));
+    families.extend(agent(capture, health));
+    families
+}
+
+/// Where each GPU's time went.
+fn gpu(capture: &Capture, health: &Health) -> Vec<Family> {
     let report = &capture.report;
     let devices = || report.devices.iter();
     vec![
@@ -29,18 +35,15 @@ pub(super) fn of(
         },
         Family {
             name: "warplens_gpu_time_ratio",
-            help: "Share of each class in the time since the previous scrape.",
+            help: "Share of each class in the last 10 s that are final.",
             kind: FamilyKind::Gauge,
-            series: devices()
-                .enumerate()
-                .filter_map(|(position, device)| Some((device, ratios.get(&position)?)))
-                .flat_map(|(device, shares)| {
-                    words::parts(&device.exclusive)
-                        .into_iter()
-                        .zip(shares)
-                        .map(|((class, _), &share)| (gpu_labels(device, [("class", class)]), share))
-                })
-                .collect(),
+            series: ratios(capture, health, |window| (window == WINDOWS[0].0).then(Vec::new)),
+        },
+        Family {
+            name: "warplens_gpu_time_window_ratio",
+            help: "Share of each class in the last 10 s, 1 min and 5 min that are final.",
+            kind: FamilyKind::Gauge,
+            series: ratios(capture, health, |window| Some(vec![("window", window.to_owned())])),
         },
         Family {
             name: "warplens_gpu_idle_seconds",
@@ -48,7 +51,7 @@ pub(super) fn of(
             kind: FamilyKind::Counter,
             series: devices()
                 .flat_map(|device| {
-                    words::IDLE_CAUSES.map(|cause| {
+                    analysis::report::IdleCause::ALL.map(|cause| {
                         let ns = device.idle_cause.get(&cause).copied().unwrap_or(0);
                         (gpu_labels(device, [("cause", words::idle_cause(cause))]), seconds(ns))
                     })
@@ -68,6 +71,42 @@ pub(super) fn of(
                 })
                 .collect(),
         },
+        per_device(
+            capture,
+            "warplens_gpu_idle_gaps",
+            "Stretches in which nothing ran.",
+            |device| number(device.gap_count),
+        ),
+        per_device(
+            capture,
+            "warplens_gpu_compute_communication_overlap_seconds",
+            "Time in which some compute class and communication ran at once.",
+            |device| seconds(device.compute_communication_overlap),
+        ),
+        per_device(
+            capture,
+            "warplens_gpu_copy_inclusive_seconds",
+            "Time in which at least one copy or set ran.",
+            |device| seconds(device.copies_inclusive),
+        ),
+        per_device(
+            capture,
+            "warplens_gpu_copy_exclusive_seconds",
+            "Time in which copies and sets ran and nothing else; part of class other.",
+            |device| seconds(device.copies_exclusive),
+        ),
+        per_device(
+            capture,
+            "warplens_gpu_unclassified_seconds",
+            "Summed time of kernels no rule knows; part of class other.",
+            |device| seconds(device.records.unclassified_ns),
+        ),
+    ]
+}
+
+/// Workers, records, and the agent itself.
+fn agent(capture: &Capture, health: &Health) -> Vec<Family> {
+    vec![
         worker_seconds(capture),
         records(capture),
         Family {
@@ -95,6 +134,18 @@ pub(super) fn of(
                 .collect(),
         },
         Family {
+            name: "warplens_rearms",
+            help: "Workers switched off and on again because their records came without timestamps.",
+            kind: FamilyKind::Counter,
+            series: vec![(Vec::new(), number(health.rearms))],
+        },
+        Family {
+            name: "warplens_guard_fallbacks",
+            help: "Workers left unobserved for ten minutes because switching off and on did not help.",
+            kind: FamilyKind::Counter,
+            series: vec![(Vec::new(), number(health.guard_fallbacks))],
+        },
+        Family {
             name: "warplens_collector_success",
             help: "Whether the last turn of a source of data succeeded.",
             kind: FamilyKind::Gauge,
@@ -102,7 +153,10 @@ pub(super) fn of(
                 .collectors
                 .iter()
                 .map(|&(collector, succeeded)| {
-                    (vec![("collector", collector.to_owned())], f64::from(u8::from(succeeded)))
+                    (
+                        vec![("collector", collector.to_owned())],
+                        Value::Number(f64::from(u8::from(succeeded))),
+                    )
                 })
                 .collect(),
         },
@@ -121,10 +175,43 @@ pub(super) fn of(
                     ("version", env!("CARGO_PKG_VERSION").to_owned()),
                     ("wire_version", wire::WIRE_VERSION.to_string()),
                 ],
-                1.0,
+                Value::Number(1.0),
             )],
         },
     ]
+}
+
+/// A counter with one series a device.
+fn per_device(
+    capture: &Capture,
+    name: &'static str,
+    help: &'static str,
+    value: impl Fn(&DeviceReport) -> Value,
+) -> Family {
+    let devices = capture.report.devices.iter();
+    let series = devices.map(|device| (gpu_labels(device, []), value(device))).collect();
+    Family { name, help, kind: FamilyKind::Counter, series }
+}
+
+/// Shares of the windows for which `more` has labels.
+fn ratios(
+    capture: &Capture,
+    health: &Health,
+    more: impl Fn(&'static str) -> Option<Labels>,
+) -> Vec<(Labels, Value)> {
+    let mut series = Vec::new();
+    for WindowShares { device: index, window, shares } in &health.windows {
+        let device = capture.report.devices.iter().find(|device| device.info.index == *index);
+        let (Some(device), Some(more)) = (device, more(window)) else {
+            continue;
+        };
+        for ((class, _), &share) in words::parts(&device.exclusive).into_iter().zip(shares) {
+            let mut labels = gpu_labels(device, [("class", class)]);
+            labels.extend(more.iter().cloned());
+            series.push((labels, Value::Number(share)));
+        }
+    }
+    series
 }
 
 fn worker_seconds(capture: &Capture) -> Family {
@@ -170,7 +257,7 @@ fn records(capture: &Capture) -> Family {
     }
 }
 
-fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, f64)> {
+fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, Value)> {
     let unknown = WorkerLabels::default();
     let mut series: Vec<Labels> = capture
         .report
@@ -193,10 +280,13 @@ fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, f64)> {
         .collect();
     series.sort();
     series.dedup();
-    series.into_iter().map(|labels| (labels, 1.0)).collect()
+    series.into_iter().map(|labels| (labels, Value::Number(1.0))).collect()
 }
 
-fn gpu_labels<const N: usize>(device: &DeviceReport, more: [(&'static str, &str); N]) -> Labels {
+pub(super) fn gpu_labels<const N: usize>(
+    device: &DeviceReport,
+    more: [(&'static str, &str); N],
+) -> Labels {
     let mut labels = vec![("gpu", device.info.index.to_string()), ("UUID", uuid(Some(device)))];
     labels.extend(more.map(|(key, value)| (key, value.to_owned())));
     labels
@@ -217,11 +307,11 @@ fn place_name(place: Dropped) -> &'static str {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 ns, 104 days; then to the us")]
-fn seconds(ns: u64) -> f64 {
-    ns as f64 / 1e9
+pub(super) fn seconds(ns: u64) -> Value {
+    Value::Number(ns as f64 / 1e9)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn number(count: u64) -> f64 {
-    count as f64
+fn number(count: u64) -> Value {
+    Value::Number(count as f64)
 }

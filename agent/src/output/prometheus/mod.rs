@@ -4,12 +4,14 @@
 //! GPU labels are dcgm-exporter's: `gpu` (index) and `UUID`.
 
 mod families;
+mod steps;
+mod windows;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use analysis::ids::ProcessKey;
-use analysis::report::Exclusive;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -18,6 +20,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::capture::Capture;
+pub use windows::{Shares, SlidingWindows, WINDOWS};
 
 /// `Content-Type` of [`Exporter::render`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -29,8 +32,24 @@ pub struct Health {
     pub collectors: Vec<(&'static str, bool)>,
     /// What was dropped so far, by where. Only grows.
     pub dropped: Vec<(Dropped, u64)>,
+    /// Workers switched off and on again because their records came without timestamps. Only grows.
+    pub rearms: u64,
+    /// Workers left alone because that did not help. Only grows.
+    pub guard_fallbacks: u64,
     /// What is known of a worker beside its process.
     pub workers: HashMap<ProcessKey, WorkerLabels>,
+    /// Shares of the last seconds and minutes.
+    pub windows: Vec<WindowShares>,
+}
+
+/// How one device spent its latest time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct WindowShares {
+    /// Index of the device.
+    pub device: u32,
+    /// Of [`WINDOWS`].
+    pub window: &'static str,
+    pub shares: Shares,
 }
 
 /// Places that drop when they are full.
@@ -61,12 +80,8 @@ pub struct WorkerLabels {
 /// Renders captures of one session, one after the other.
 #[derive(Debug, Default)]
 pub struct Exporter {
-    /// Highest value told of each counter.
-    told: HashMap<(&'static str, Labels), f64>,
-    /// Split and its time at the last turn that saw time pass, by device position.
-    before: HashMap<usize, Exclusive>,
-    /// Shares of that turn.
-    ratios: HashMap<usize, [f64; 6]>,
+    /// Highest value told of each counter and histogram.
+    told: HashMap<(&'static str, Labels), Value>,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -77,6 +92,38 @@ enum FamilyKind {
     Gauge,
     /// A gauge that is always 1: its labels are the value.
     Info,
+    Histogram,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Value {
+    Number(f64),
+    /// Counts by upper bound, not cumulative; the last bound is infinite.
+    Histogram {
+        sum: f64,
+        buckets: Vec<(f64, u64)>,
+    },
+}
+
+impl Value {
+    /// A lower value would read as a restart and be counted again: what was told once stays.
+    fn raise(&mut self, lowest: &Self) {
+        match (self, lowest) {
+            (Self::Number(value), Self::Number(told)) => *value = value.max(*told),
+            (
+                Self::Histogram { sum, buckets },
+                Self::Histogram { sum: sum_told, buckets: told },
+            ) => {
+                *sum = sum.max(*sum_told);
+                for ((_, count), (_, count_told)) in buckets.iter_mut().zip(told) {
+                    *count = (*count).max(*count_told);
+                }
+            }
+            // A family's kind never changes.
+            (Self::Number(_), Self::Histogram { .. })
+            | (Self::Histogram { .. }, Self::Number(_)) => {}
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -85,7 +132,7 @@ struct Family {
     name: &'static str,
     help: &'static str,
     kind: FamilyKind,
-    series: Vec<(Labels, f64)>,
+    series: Vec<(Labels, Value)>,
 }
 
 impl Exporter {
@@ -95,14 +142,19 @@ impl Exporter {
 
     /// The text of one scrape.
     pub fn render(&mut self, capture: &Capture, health: &Health) -> Result<String, fmt::Error> {
-        self.update_ratios(capture);
-        let mut families = families::of(capture, health, &self.ratios);
-        for family in families.iter_mut().filter(|family| family.kind == FamilyKind::Counter) {
+        let mut families = families::of(capture, health);
+        let grows = |kind| matches!(kind, FamilyKind::Counter | FamilyKind::Histogram);
+        for family in families.iter_mut().filter(|family| grows(family.kind)) {
             for (labels, value) in &mut family.series {
-                let told = self.told.entry((family.name, labels.clone())).or_default();
-                // A lower value would read as a restart and be counted again.
-                *told = told.max(*value);
-                *value = *told;
+                match self.told.entry((family.name, labels.clone())) {
+                    Entry::Occupied(mut told) => {
+                        value.raise(told.get());
+                        told.insert(value.clone());
+                    }
+                    Entry::Vacant(told) => {
+                        told.insert(value.clone());
+                    }
+                }
             }
         }
         let mut registry = Registry::default();
@@ -110,25 +162,6 @@ impl Exporter {
         let mut text = String::new();
         text::encode(&mut text, &registry)?;
         Ok(text)
-    }
-
-    /// Shares of the time since the last turn; kept while no time passes.
-    fn update_ratios(&mut self, capture: &Capture) {
-        for (position, device) in capture.report.devices.iter().enumerate() {
-            let parts = super::words::parts(&device.exclusive).map(|(_, ns)| ns);
-            let before = self.before.entry(position).or_default();
-            let parts_before = super::words::parts(before).map(|(_, ns)| ns);
-            let mut passed = [0; 6];
-            for ((passed, ns), ns_before) in passed.iter_mut().zip(parts).zip(parts_before) {
-                *passed = ns.saturating_sub(ns_before);
-            }
-            let whole: u64 = passed.iter().sum();
-            if whole > 0 {
-                let shares = passed.map(|ns| super::words::percent(ns, whole) / 100.0);
-                self.ratios.insert(position, shares);
-                *before = device.exclusive;
-            }
-        }
     }
 }
 
@@ -141,22 +174,30 @@ impl Collector for Snapshot {
             let kind = match family.kind {
                 FamilyKind::Counter => MetricType::Counter,
                 FamilyKind::Gauge => MetricType::Gauge,
+                FamilyKind::Histogram => MetricType::Histogram,
                 FamilyKind::Info => MetricType::Info,
             };
             let mut metric = encoder.encode_descriptor(family.name, family.help, None, kind)?;
             for (labels, value) in &family.series {
-                match family.kind {
+                match (family.kind, value) {
                     // Without labels there is no brace either.
-                    FamilyKind::Counter if labels.is_empty() => {
+                    (FamilyKind::Counter, Value::Number(value)) if labels.is_empty() => {
                         metric.encode_counter::<NoLabelSet, f64, u64>(value, None)?;
                     }
-                    FamilyKind::Counter => {
+                    (FamilyKind::Counter, Value::Number(value)) => {
                         ConstCounter::new(*value).encode(metric.encode_family(labels)?)?;
                     }
-                    FamilyKind::Gauge => {
+                    (FamilyKind::Gauge, Value::Number(value)) => {
                         ConstGauge::new(*value).encode(metric.encode_family(labels)?)?;
                     }
-                    FamilyKind::Info => metric.encode_info(labels)?,
+                    (FamilyKind::Info, _) => metric.encode_info(labels)?,
+                    (_, Value::Histogram { sum, buckets }) => {
+                        let count = buckets.iter().map(|(_, count)| count).sum();
+                        metric
+                            .encode_family(labels)?
+                            .encode_histogram::<NoLabelSet>(*sum, count, buckets, None)?;
+                    }
+                    (FamilyKind::Histogram, Value::Number(_)) => {}
                 }
             }
         }

@@ -7,10 +7,16 @@ fn health() -> Health {
     Health {
         collectors: vec![("bpf", true), ("shim", false)],
         dropped: vec![(Dropped::BpfRing, 3), (Dropped::ShimRing, 0), (Dropped::Cupti, 4)],
+        rearms: 2,
+        guard_fallbacks: 1,
         workers: HashMap::from([(
             ProcessKey(0),
             WorkerLabels { model_name: "a \"model\"\\".to_owned(), ..WorkerLabels::default() },
         )]),
+        windows: vec![
+            WindowShares { device: 0, window: "10s", shares: [0.25, 0.5, 0.0, 0.0, 0.25, 0.0] },
+            WindowShares { device: 0, window: "5m", shares: [0.5, 0.25, 0.0, 0.0, 0.25, 0.0] },
+        ],
     }
 }
 
@@ -41,26 +47,77 @@ fn counters_never_run_backwards() {
     assert_eq!(ns, ["200", "200", "600"]);
 }
 
+/// Every counter and every count of a histogram in `text`.
+fn counters(text: &str) -> HashMap<String, f64> {
+    let grows = |series: &str| {
+        ["_total{", "_total ", "_bucket{", "_count{", "_sum{"]
+            .iter()
+            .any(|part| series.contains(part))
+    };
+    text.lines()
+        .filter(|line| !line.starts_with('#') && grows(line))
+        .map(|line| line.rsplit_once(' ').unwrap())
+        .map(|(series, value)| (series.to_owned(), value.parse().unwrap()))
+        .collect()
+}
+
+proptest::proptest! {
+    /// Whatever a session says, each series is at least what it was when it was last told.
+    #[test]
+    fn no_series_ever_falls(turns in proptest::collection::vec((0u64..1_000, 0u64..4, 0u64..50), 1..12)) {
+        let mut exporter = Exporter::new();
+        let mut told: HashMap<String, f64> = HashMap::new();
+        for (ns, times, gaps) in turns {
+            let mut capture = fixture::capture();
+            let device = &mut capture.report.devices[0];
+            (device.exclusive.idle, device.exclusive.gemm) = (ns, 1_000 - ns);
+            (device.copies_inclusive, device.gap_count) = (ns, gaps);
+            device.records.unclassified_ns = gaps;
+            device.idle_cause.values_mut().for_each(|cause| *cause = cause.wrapping_mul(times));
+            let steps = &mut capture.report.steps[0].phases;
+            for stats in steps.values_mut() {
+                let grown = |count: &mut u64| *count *= times;
+                stats.durations.counts.iter_mut().for_each(grown);
+                stats.durations.sum *= times;
+            }
+            for (series, value) in counters(&exporter.render(&capture, &health()).unwrap()) {
+                let last = told.entry(series).or_insert(value);
+                proptest::prop_assert!(value >= *last);
+                *last = value;
+            }
+        }
+        proptest::prop_assert!(told.len() > 50);
+    }
+}
+
 #[test]
-fn the_ratio_is_of_the_time_since_the_last_scrape() {
+fn the_ratio_is_that_of_the_shortest_window() {
+    let text = Exporter::new().render(&fixture::capture(), &health()).unwrap();
+    let ratio = |metric: &str, labels: &str| {
+        value(&text, &format!("warplens_gpu_{metric}{{gpu=\"0\",UUID=\"SIM-0\",{labels}}}"))
+    };
+    assert!((ratio("time_ratio", "class=\"gemm\"") - 0.5).abs() < 1e-12);
+    let window = "class=\"gemm\",window=\"5m\"";
+    assert!((ratio("time_window_ratio", window) - 0.25).abs() < 1e-12);
+    assert!(!text.contains("time_ratio{gpu=\"1\""), "no data, no share");
+}
+
+#[test]
+fn histograms_never_run_backwards_and_sum_over_the_processes_of_a_gpu() {
     let mut exporter = Exporter::new();
     let mut capture = fixture::capture();
-    exporter.render(&capture, &health()).unwrap();
-    capture.report.devices[0].exclusive.gemm += 750;
-    capture.report.devices[0].exclusive.idle += 250;
-    let text = exporter.render(&capture, &health()).unwrap();
-    let ratio = |class| {
-        value(
-            &text,
-            &format!("warplens_gpu_time_ratio{{gpu=\"0\",UUID=\"SIM-0\",class=\"{class}\"}}"),
-        )
-    };
-    assert!((ratio("gemm") - 0.75).abs() < 1e-12);
-    assert!((ratio("idle") - 0.25).abs() < 1e-12);
-    let again = exporter.render(&capture, &health()).unwrap();
-    assert!(
-        (value(&again, "warplens_gpu_time_ratio{gpu=\"0\",UUID=\"SIM-0\",class=\"gemm\"}") - 0.75)
-            .abs()
-            < 1e-12
-    );
+    let series = "warplens_step_duration_seconds_bucket{le=\"0.0005\",gpu=\"0\",UUID=\"SIM-0\",phase=\"decode\"}";
+    let count = "warplens_step_duration_seconds_count{gpu=\"0\",UUID=\"SIM-0\",phase=\"decode\"}";
+    let both =
+        |text: &str| [value(text, series), value(text, count)].map(|value| format!("{value:.0}"));
+    let first = both(&exporter.render(&capture, &health()).unwrap());
+    let steps = capture.report.steps.clone();
+    capture.report.steps.clear();
+    let second = exporter.render(&capture, &health()).unwrap();
+    assert!(!second.contains(series), "a process that is gone is not told from memory");
+    capture.report.steps = steps.iter().chain(&steps).cloned().collect();
+    let third = both(&exporter.render(&capture, &health()).unwrap());
+    capture.report.steps = steps;
+    let fourth = both(&exporter.render(&capture, &health()).unwrap());
+    assert_eq!([first, third, fourth], [["4", "4"], ["8", "8"], ["8", "8"]]);
 }

@@ -18,6 +18,8 @@ const SHARDS: usize = 16;
 pub(crate) enum Fate {
     Plain,
     Drop,
+    /// No timestamps: the device had no room for them.
+    Exhausted,
     /// No timestamps, if the stream's previous launch ended only after this one's call had returned.
     ZeroAfter {
         previous_end: u64,
@@ -58,6 +60,8 @@ struct Shard {
 
 static QUEUES: [Mutex<Option<Shard>>; SHARDS] = [const { Mutex::new(None) }; SHARDS];
 static WAITING: AtomicU64 = AtomicU64::new(0);
+/// Graph nodes launched since the device's room for timestamps was made.
+static NODES: AtomicU64 = AtomicU64::new(0);
 /// Calls with a record that may lose its timestamps, and when they returned.
 static EXITS: Mutex<Option<HashMap<u64, Option<u64>>>> = Mutex::new(None);
 
@@ -96,10 +100,26 @@ pub(crate) fn call_exit(sequence: u64, time: u64) {
     }
 }
 
+/// Kernel records are switched on: the device makes room for timestamps.
+pub(crate) fn make_room() {
+    if config::get().exhaust.is_some_and(|exhaust| !exhaust.forever) {
+        NODES.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Whether this is a graph node for whose timestamps the device has no room.
+fn exhausted(work: &Work) -> bool {
+    config::get().exhaust.is_some_and(|exhaust| {
+        work.graph_node != 0 && NODES.fetch_add(1, Ordering::Relaxed) >= exhaust.nodes
+    })
+}
+
 /// Whether a record keeps its timestamps: decided once the work has ended or nobody waits any more.
 pub(crate) fn keeps_times(queued: &Queued) -> bool {
-    let Fate::ZeroAfter { previous_end } = queued.fate else {
-        return true;
+    let previous_end = match queued.fate {
+        Fate::ZeroAfter { previous_end } => previous_end,
+        Fate::Exhausted => return false,
+        Fate::Plain | Fate::Drop => return true,
     };
     let exit = lock(&EXITS).as_mut().and_then(|exits| exits.remove(&queued.work.call)).flatten();
     // Without an exit the call is still open although the work, and so the previous launch, is over.
@@ -148,6 +168,9 @@ impl Stream {
         let previous = self.before.filter(|before| before.sound && before.end > work.launched);
         if random.chance(config.drop_permille) {
             queued.fate = Fate::Drop;
+            last.sound = false;
+        } else if exhausted(work) {
+            queued.fate = Fate::Exhausted;
             last.sound = false;
         } else if random.chance(config.zero_permille)
             && !one_already

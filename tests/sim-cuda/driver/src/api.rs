@@ -30,6 +30,8 @@ struct Thread {
     correlation: Cell<u32>,
     sequence: Cell<u64>,
     enter_ns: Cell<u64>,
+    entered_ns: Cell<u64>,
+    leaving_ns: Cell<u64>,
     /// The profiler wants to hear when the outermost call returns.
     exit_wanted: Cell<bool>,
     /// The call added graph nodes instead of launching.
@@ -45,6 +47,8 @@ thread_local! {
             correlation: Cell::new(0),
             sequence: Cell::new(0),
             enter_ns: Cell::new(0),
+            entered_ns: Cell::new(0),
+            leaving_ns: Cell::new(0),
             exit_wanted: Cell::new(false),
             captured: Cell::new(false),
             id: Cell::new(0),
@@ -92,6 +96,7 @@ pub(crate) fn enter(frame: &mut Frame) -> Cu {
         frame.record_enter = clock::now();
     }
     deliver(frame, SITE_ENTER);
+    THREAD.with(|thread| thread.note_outermost(&thread.entered_ns));
     Ok(())
 }
 
@@ -99,6 +104,7 @@ pub(crate) fn enter(frame: &mut Frame) -> Cu {
 pub(crate) fn exit(frame: &mut Frame, result: i32) {
     let site = frame.site();
     frame.result = result;
+    THREAD.with(|thread| thread.note_outermost(&thread.leaving_ns));
     deliver(frame, SITE_EXIT);
     if frame.record_enter != 0
         && let Some(profiler) = CHANNEL.profiler()
@@ -121,6 +127,15 @@ pub(crate) fn exit(frame: &mut Frame, result: i32) {
             finish(thread, site, frame.correlation, result);
         }
     });
+}
+
+impl Thread {
+    /// Reads the clock, if this is an outermost call that the truth is about.
+    fn note_outermost(&self, time: &Cell<u64>) {
+        if self.depth.get() == 1 && self.enter_ns.get() != 0 {
+            time.set(clock::now());
+        }
+    }
 }
 
 /// Says that the open call went into a graph that is being captured.
@@ -185,6 +200,8 @@ fn finish(thread: &Thread, site: &Site, correlation: u32, result: i32) {
     writer.append(&Entry::Call(TruthCall {
         sequence: thread.sequence.get(),
         enter_ns: thread.enter_ns.get(),
+        entered_ns: thread.entered_ns.get(),
+        leaving_ns: thread.leaving_ns.get(),
         exit_ns,
         correlation,
         thread: thread_id(),

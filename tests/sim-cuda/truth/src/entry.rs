@@ -90,7 +90,11 @@ pub struct Call {
     pub sequence: u64,
     /// Read just before the first ENTER callback.
     pub enter_ns: u64,
-    /// Read just after the last EXIT callback.
+    /// Read just after it: what a profiler takes for the entry lies between the two.
+    pub entered_ns: u64,
+    /// Read just before the last EXIT callback.
+    pub leaving_ns: u64,
+    /// Read just after it.
     pub exit_ns: u64,
     pub correlation: u32,
     /// Kernel's thread id of the caller.
@@ -214,7 +218,9 @@ impl Entry {
                 TAG_SETTLED
             }
             Self::Call(call) => {
-                put_longs(out, &[call.sequence, call.enter_ns, call.exit_ns]);
+                let times = [call.enter_ns, call.entered_ns, call.leaving_ns, call.exit_ns];
+                put_longs(out, &[call.sequence]);
+                put_longs(out, &times);
                 put_words(out, &[call.correlation, call.thread, call.domain, call.callback]);
                 out.extend_from_slice(&call.result.to_le_bytes());
                 out.push(call.effect as u8);
@@ -272,6 +278,8 @@ impl Entry {
             TAG_CALL => Self::Call(Call {
                 sequence: take.long()?,
                 enter_ns: take.long()?,
+                entered_ns: take.long()?,
+                leaving_ns: take.long()?,
                 exit_ns: take.long()?,
                 correlation: take.word()?,
                 thread: take.word()?,

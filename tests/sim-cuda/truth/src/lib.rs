@@ -19,7 +19,7 @@ pub use writer::Writer;
 pub const MAGIC: [u8; 8] = *b"SIMTRUTH";
 
 /// Version of the format; a reader refuses any other.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Length of the header: magic, version (u32), pid (u32), clock (u32, 1 = `CLOCK_MONOTONIC`), zeros.
 pub const HEADER_BYTES: usize = 32;

@@ -196,6 +196,8 @@ mod tests {
             Entry::Call(Call {
                 sequence: 9,
                 enter_ns: 1,
+                entered_ns: 2,
+                leaving_ns: 4,
                 exit_ns: 5,
                 correlation: u32::MAX,
                 thread: 4,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use sim_channel::callback::{DRIVER, RUNTIME};
 use sim_channel::raw::Out;
+use sim_channel::work::kind::CONCURRENT_KERNEL;
 
 use crate::buffers::{self, Complete, Owner, Request};
 use crate::clock::{self, TimestampCallback};
@@ -15,7 +16,7 @@ use crate::result::{
     Cupti, CuptiError, INVALID_CONTEXT, INVALID_KIND, INVALID_PARAMETER, NOT_SUPPORTED, code,
     loaded, ready,
 };
-use crate::{config, external, profiler, settings, subscriber, version, worker};
+use crate::{config, external, pending, profiler, settings, subscriber, version, worker};
 
 #[unsafe(no_mangle)]
 extern "C" fn cuptiActivityRegisterCallbacks(
@@ -75,7 +76,10 @@ pub(super) fn switch(kind: u32, on: bool) -> Cupti {
     layout::stride(version::current(), kind).ok_or(INVALID_KIND)?;
     if on {
         worker::start();
-        channel.kinds.fetch_or(1 << kind, Ordering::AcqRel);
+        let before = channel.kinds.fetch_or(1 << kind, Ordering::AcqRel);
+        if kind == CONCURRENT_KERNEL && before & 1 << kind == 0 {
+            pending::make_room();
+        }
     } else {
         channel.kinds.fetch_and(!(1 << kind), Ordering::AcqRel);
     }

@@ -1,0 +1,98 @@
+//! The order in which rings, sleeping threads and kernel events are read and fed.
+//!
+//! A mark in a ring makes time final, so what explains that time must be fed before it. Therefore:
+//! 1. records are taken from the rings: no mark among them is later than this instant;
+//! 2. then the threads that sleep are looked at;
+//! 3. then the kernel events are read: a sleep that ended before 2 is among them, because the
+//!    kernel programs tell a sleep before they forget it;
+//! 4. then 3 and 2 are fed, and the records last.
+
+use wire::kernel::WaitEvent;
+use wire::shim::Payload;
+use zerocopy::IntoBytes;
+
+use super::guards::tally;
+use super::{ObserveError, Observer, chain};
+use crate::observe::clock::now;
+use crate::observe::target::Target;
+use crate::pipeline::Input;
+use crate::shim::WorkerRing;
+use analysis::ids::ProcessKey;
+
+/// Records taken from one ring in one turn: keeps a flood in one worker from starving the others.
+const DRAIN_LIMIT: usize = 1 << 16;
+
+/// What one ring gave.
+struct Taken {
+    process: ProcessKey,
+    names: Vec<(u32, String)>,
+    payloads: Vec<Payload>,
+}
+
+impl Observer {
+    /// One round over everything that can be read.
+    pub(super) fn drain(&mut self) -> Result<(), ObserveError> {
+        let mut taken = Vec::new();
+        for index in 0..self.targets.len() {
+            self.introduce_devices(index)?;
+            if self.targets.get(index).is_some_and(Target::ready) {
+                taken.extend(self.take(index, |ring, to, names| {
+                    ring.drain(DRAIN_LIMIT, to, names);
+                }));
+            }
+        }
+        self.feed_after_kernel_events(taken)
+    }
+
+    /// Everything a process left behind that writes no more.
+    pub(super) fn drain_rest(&mut self, index: usize) -> Result<(), ObserveError> {
+        if let Some(target) = self.targets.get_mut(index) {
+            target.ends = true;
+        }
+        self.introduce_devices(index)?;
+        let taken = self.take(index, WorkerRing::drain_rest).into_iter().collect();
+        self.feed_after_kernel_events(taken)
+    }
+
+    fn take(
+        &mut self,
+        index: usize,
+        drain: impl FnOnce(&mut WorkerRing, &mut Vec<Payload>, &mut Vec<(u32, String)>),
+    ) -> Option<Taken> {
+        let target = self.targets.get_mut(index)?;
+        let process = target.key;
+        let ring = target.ring.as_mut().filter(|ring| ring.memory().is_full())?;
+        let (mut payloads, mut names) = (Vec::new(), Vec::new());
+        drain(ring, &mut payloads, &mut names);
+        target.came.add(tally(&payloads));
+        Some(Taken { process, names, payloads })
+    }
+
+    fn feed_after_kernel_events(&mut self, taken: Vec<Taken>) -> Result<(), ObserveError> {
+        self.feed_kernel_events()?;
+        for Taken { process, names, payloads } in taken {
+            for (id, name) in names {
+                self.feed(Input::Name { process, id, name })?;
+            }
+            if !payloads.is_empty() {
+                self.feed(Input::Records { process, payloads })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn feed_kernel_events(&mut self) -> Result<(), ObserveError> {
+        let Some(bpf) = &mut self.bpf else {
+            return Ok(());
+        };
+        let mut sleeping: Vec<WaitEvent> = Vec::new();
+        let looked = bpf.sleepers(now().0, |wait| sleeping.push(wait));
+        let mut events = Vec::new();
+        bpf.poll(|bytes| events.push(bytes.to_vec()));
+        events.extend(sleeping.iter().map(|wait| wait.as_bytes().to_vec()));
+        events.into_iter().try_for_each(|bytes| self.feed(Input::KernelEvent(bytes)))?;
+        looked.or_else(|error| {
+            self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
+        })
+    }
+}

@@ -1,0 +1,21 @@
+//! `report.json` and `analyze --json`: schema `warplens.report/v1`, written and read.
+
+mod document;
+mod make;
+mod read;
+
+pub use document::{
+    Coverage, Device, Document, Exclusive, Gap, GapLaunch, GapPart, Histogram, Inclusive, Kernel,
+    PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch, Worker,
+};
+pub(crate) use make::gap;
+pub use read::{ReadReportError, looks_like_report, read};
+
+use crate::capture::Capture;
+
+/// The document, pretty-printed, with a line feed at its end.
+pub fn render(capture: &Capture) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec_pretty(&Document::of(capture))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

@@ -1,0 +1,83 @@
+//! Hook: raw tracepoint `sched_switch`. Rate: every context switch of the host. Cost: one look-up
+//! for the thread that leaves, if it goes to sleep, and one for the thread that comes; a record when
+//! a thread that is told of slept for long.
+//!
+//! Told are the first thread of a watched process and threads seen launching: an engine waits in
+//! the former, and only the latter decide when the device gets its next work.
+//!
+//! A thread that leaves is the running one, so the helpers name it. The thread that comes is known
+//! only as a `task_struct`, whose layout the agent looks up in the kernel's BTF.
+
+use core::ffi::c_void;
+
+use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::macros::raw_tracepoint;
+use aya_ebpf::programs::RawTracePointContext;
+use wire::kernel::{Sleeper, WAIT_MIN_NS, counter};
+
+use crate::emit;
+use crate::filter::Task;
+use crate::maps::{LAUNCHERS, SLEEPERS};
+
+/// Offset of `task_struct.pid`; the agent stores it before loading (`wire::kernel::task`).
+#[unsafe(no_mangle)]
+static TASK_PID_OFFSET: u32 = 0;
+
+/// `TASK_INTERRUPTIBLE` and `TASK_UNINTERRUPTIBLE`, as `/proc/PID/stat` and tracefs show them. A
+/// thread that leaves in another state was preempted, gave way, was stopped or died.
+const SLEEPING: u64 = 0x3;
+
+/// Arguments: whether the thread that leaves was preempted; it; the one that comes; the former's
+/// state (from 5.18 on; before that the kernel refuses to attach a program that reads it).
+#[raw_tracepoint(tracepoint = "sched_switch")]
+pub fn thread_switch(ctx: RawTracePointContext) -> u32 {
+    // A C `bool` in a 64-bit slot: only the low byte is defined.
+    let preempted = ctx.arg::<u64>(0) & 0xff != 0;
+    let next: u64 = ctx.arg(2);
+    let state: u64 = ctx.arg(3);
+    if !preempted && state & SLEEPING != 0 {
+        leaves(Task::current());
+    }
+    comes(next);
+    0
+}
+
+#[inline(always)]
+fn leaves(task: Task) {
+    let told = if task.tid == task.tgid {
+        task.is_watched()
+    } else {
+        LAUNCHERS.get_ptr(task.tid).is_some()
+    };
+    if !told {
+        return;
+    }
+    let sleeper = Sleeper { since_ns: emit::now(), tgid: task.tgid, reserved: 0 };
+    if SLEEPERS.insert(task.tid, sleeper, 0).is_err() {
+        emit::count(counter::SLEEPERS_FULL);
+    }
+}
+
+#[inline(always)]
+fn comes(next: u64) {
+    // SAFETY: a static of this program that the loader filled; volatile, or the compiler would
+    // take the value it sees here.
+    let offset = unsafe { core::ptr::read_volatile(&raw const TASK_PID_OFFSET) };
+    let address = (next + u64::from(offset)) as *const c_void;
+    // SAFETY: the helper checks the address and answers with an error where it is not readable.
+    let Ok(tid) = (unsafe { bpf_probe_read_kernel(address.cast::<u32>()) }) else {
+        return;
+    };
+    let Some(sleeper) = SLEEPERS.get_ptr(tid) else {
+        return;
+    };
+    // SAFETY: an element of a preallocated map. A thread is switched in by one CPU at a time.
+    let sleeper = unsafe { *sleeper };
+    let now = emit::now();
+    if now.wrapping_sub(sleeper.since_ns) >= WAIT_MIN_NS {
+        // Told before it is forgotten, so that whoever looks at the sleepers and then reads the
+        // buffer misses no sleep.
+        emit::wait(tid, sleeper, now);
+    }
+    let _ = SLEEPERS.remove(tid);
+}
