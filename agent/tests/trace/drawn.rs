@@ -9,6 +9,7 @@ use analysis::ids::{DeviceKey, NameId, Ns, ProcessKey, StackId, Thread};
 use analysis::report::{CaptureSite, IdleCause, StepPhase, UnobservedReason};
 use analysis::slice::{LaunchSlice, Slice, WorkSlice};
 
+use proptest::prelude::*;
 use warplens::capture::{CaptureInfo, Frame, Stack};
 use warplens::output::perfetto::{Directory, Extent, Trace};
 use warplens::pipeline::{CpuSample, Pieces};
@@ -425,7 +426,7 @@ fn full_tables_are_said() {
     assert_eq!(
         notes,
         [
-            "trace.pftrace shows the part from 0 ns to 11 ns of the timeline, as asked for",
+            "trace.pftrace shows the part from 0 ns to 10 ns of the timeline, as asked for",
             "trace.pftrace: 2 pieces are not in it: the table of tracks was full",
             "trace.pftrace: 3 CPU samples are not in it: the table of those that wait for names was full",
         ]
@@ -449,4 +450,43 @@ fn an_error_of_the_file_is_told_at_the_end() {
     trace.add(Pieces { slices: kernels, samples: Vec::new() }, &known);
     let error = trace.finish(&known).err().expect("a disk that is full");
     assert_eq!(error.to_string(), "no space");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// In whatever order and portions: slices of a track never overlap (the viewer sees to that),
+    /// none is lost, and none changes its length.
+    #[test]
+    fn any_order_is_drawn_whole(
+        batches in prop::collection::vec(
+            prop::collection::vec((0_u64..40, 0_u64..6, 0_u8..4), 0..30), 0..5),
+        shift in prop::sample::select(vec![0, 1 << 40, u64::MAX - 100]),
+    ) {
+        let slice = |&(start, length, kind): &(u64, u64, u8)| {
+            let (start, end) = (shift + start, shift + start + length);
+            match kind {
+                0 => Slice::Launch(launch(1, start, Some(end))),
+                1 => Slice::Launch(launch(2, start, None)),
+                2 => idle(start, end, IdleCause::Sync),
+                _ => Slice::Work(work(1, 1, start, end)),
+            }
+        };
+        let drawn = batches.iter().map(|batch| batch.iter().map(slice).collect()).collect();
+        let (view, notes) = draw(drawn, Vec::new());
+        prop_assert_eq!(notes, Vec::<String>::new());
+        let pieces = || batches.iter().flatten();
+        let of = |wanted: u8| pieces().filter(move |(.., kind)| *kind == wanted);
+        prop_assert_eq!(view.on(STREAM).count(), of(3).count());
+        let sum = |wanted: u8| of(wanted).map(|(_, length, _)| length).sum::<u64>();
+        let shown = |track: &str| {
+            let slices = view.slices.iter().filter(|slice| slice.track.starts_with(track));
+            slices.map(Shown::length).sum::<u64>()
+        };
+        prop_assert_eq!(shown(STREAM), sum(3));
+        prop_assert_eq!(shown(IDLE), sum(2));
+        prop_assert_eq!(shown(THREAD), sum(0));
+        let launches = view.slices.iter().filter(|slice| slice.track.starts_with(THREAD)).count();
+        prop_assert_eq!(launches, of(0).count() + of(1).count());
+    }
 }

@@ -1,6 +1,6 @@
 //! Traces of whole recordings and foreign files, against the report of the same input.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -353,8 +353,17 @@ fn corpus(name: &str) -> Option<PathBuf> {
 }
 
 #[test]
-fn a_foreign_trace_is_drawn_whole() {
-    let Some(trace) = corpus("nsys-ai-h100_2gpu_1s.sqlite") else {
+fn an_nsight_export_is_drawn_whole() {
+    drawn_whole("nsys-ai-h100_2gpu_1s.sqlite");
+}
+
+#[test]
+fn a_kineto_trace_is_drawn_whole() {
+    drawn_whole("hta-a100-graphs-rank0.json.gz");
+}
+
+fn drawn_whole(name: &str) {
+    let Some(trace) = corpus(name) else {
         return;
     };
     let place = tempfile::tempdir().unwrap();
@@ -370,6 +379,14 @@ fn a_foreign_trace_is_drawn_whole() {
             .filter(|slice| slice.track.starts_with(&format!("{title}/stream ")))
             .collect();
         assert_eq!(work.len() as u64, number("kernels") + number("copies"), "{title}");
+        let launches: HashSet<u64> = view
+            .slices
+            .iter()
+            .filter(|slice| slice.category == "launch")
+            .flat_map(|slice| slice.flows.iter().copied())
+            .collect();
+        assert!(!launches.is_empty(), "{title}");
+        assert!(work.iter().flat_map(|slice| &slice.flows).all(|flow| launches.contains(flow)));
         let busy: u64 = ["attention", "gemm", "communication", "other"]
             .iter()
             .map(|class| device["exclusive_ns"][class].as_u64().unwrap())

@@ -183,20 +183,21 @@ impl<W: Write> Trace<W> {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         let name = &self.name;
-        let (from, seen) = (self.from(), self.seen);
+        let origin = self.origin.unwrap_or(0);
         if let Some(cut) = self.cut.filter(|_| self.overflowed) {
             notes.push(format!(
                 "{name} ends {} into the timeline, with {} pieces: a viewer does not take more; \
                  `warplens analyze RECORDING -o DIR --trace-from TIME` draws a later part",
-                words::duration(cut.saturating_sub(self.origin.unwrap_or(cut))),
+                words::duration(cut.saturating_sub(origin)),
                 words::grouped(self.drawn),
             ));
         }
         if self.extent.from > 0 || self.extent.length.is_some() {
+            let until = self.cut.map_or(self.seen, |cut| cut.min(self.seen));
             notes.push(format!(
                 "{name} shows the part from {} to {} of the timeline, as asked for",
                 words::duration(self.extent.from),
-                words::duration(self.cut.unwrap_or(seen).saturating_sub(from) + self.extent.from),
+                words::duration(until.saturating_sub(origin)),
             ));
         }
         for (count, text) in [
@@ -213,7 +214,11 @@ impl<W: Write> Trace<W> {
         notes
     }
 
+    /// Nothing that ends before is drawn. A piece may lie before the first one that was told.
     fn from(&self) -> u64 {
+        if self.extent.from == 0 {
+            return 0;
+        }
         self.origin.unwrap_or(0).saturating_add(self.extent.from)
     }
 
@@ -254,7 +259,8 @@ impl<W: Write> Trace<W> {
             return;
         }
         self.origin = Some(origin);
-        self.cut = self.extent.length.map(|length| self.from().saturating_add(length));
+        let from = origin.saturating_add(self.extent.from);
+        self.cut = self.extent.length.map(|length| from.saturating_add(length));
         let info = who.info();
         let hz = u64::from(info.cpu_hz);
         let timebase = proto::Timebase {
