@@ -27,7 +27,7 @@ const BLIND_NS: u64 = 100_000_000;
 /// Sleeps the kernel side does not tell, ns.
 const SHORT_SLEEP_NS: u64 = 200_000;
 
-/// A thread that runs for no longer between two sleeps only looks for something to do, ns.
+/// Runs up to this between two sleeps are looks for something to do, ns.
 const LOOK_NS: u64 = 100_000;
 
 /// The causes, in order of their names.
