@@ -101,7 +101,9 @@ fn bad_files_are_one_line_each() {
         1,
         &format!("warplens: {text}: byte 0: named .sqlite but not a SQLite database"),
     );
-    let cut = file("cut.warplens", b"WARPREC\n\x01\0\0\0\x01\0\0\0\x28\xb5");
+    let version = wire::WIRE_VERSION.to_le_bytes();
+    let head: [&[u8]; 3] = [b"WARPREC\n\x01\0\0\0", &version, b"\x28\xb5"];
+    let cut = file("cut.warplens", &head.concat());
     check_error(&["analyze", &cut], 1, &format!("warplens: {cut}: byte 18: truncated"));
     let damaged = file("damaged.sqlite", &[b"SQLite format 3\0".as_slice(), &[7; 4000]].concat());
     check_error(

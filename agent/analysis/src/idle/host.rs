@@ -33,7 +33,8 @@ pub(super) fn split(
         session.processes.iter().filter(|other| same_server(process, other)).collect();
     let watched = server.iter().any(|process| process.threads.watched);
     let (asleep, otherwise) = if watched {
-        (nothing_to_do(process, who, &server, late), IdleCause::HostBound)
+        let tid = process.threads.tid(who.thread, process.info.pid);
+        (nothing_to_do(process, tid, &server, late), IdleCause::HostBound)
     } else if age > IDLE_COMMIT_NS {
         (Vec::new(), IdleCause::Unknown)
     } else {
@@ -47,19 +48,43 @@ pub(super) fn split(
     parts
 }
 
+/// Splits `late`, a stretch in which nothing was queued on the device and nobody is known to have
+/// launched anything since it is observed. Any worker of the device may be the next, so all of them
+/// have to sleep; and that is all that can be said.
+pub(super) fn split_before_launches(
+    session: &Session,
+    device: usize,
+    late: Span,
+) -> Vec<(Span, IdleCause)> {
+    let workers = session.devices[device].workers.iter();
+    let mut processes =
+        workers.filter_map(|worker| session.processes.get(worker.process)).peekable();
+    let nobody = processes.peek().is_none();
+    let asleep = processes.fold(vec![late], |asleep, process| {
+        let server: Vec<&Process> =
+            session.processes.iter().filter(|other| same_server(process, other)).collect();
+        both(&asleep, &nothing_to_do(process, Thread(process.info.pid), &server, late))
+    });
+    let asleep = if nobody { Vec::new() } else { asleep };
+    let mut parts: Vec<(Span, IdleCause)> =
+        asleep.iter().map(|&span| (span, IdleCause::NoRequests)).collect();
+    parts.extend(without(&[late], &asleep).iter().map(|&span| (span, IdleCause::Unknown)));
+    parts.sort_unstable_by_key(|(span, _)| span.from);
+    parts
+}
+
 fn same_server(process: &Process, other: &Process) -> bool {
     let known = process.info.server != 0 && process.info.server == other.info.server;
     known || process.key == other.key
 }
 
 /// When the launching thread and every engine core's main thread slept.
-fn nothing_to_do(process: &Process, who: Waited, server: &[&Process], late: Span) -> Vec<Span> {
+fn nothing_to_do(process: &Process, tid: Thread, server: &[&Process], late: Span) -> Vec<Span> {
     let mut cores = server.iter().filter(|process| process.info.role == ENGINE_CORE).peekable();
     // A program that hands out no requests is late, awake or not.
     if cores.peek().is_none() {
         return Vec::new();
     }
-    let tid = process.threads.tid(who.thread, process.info.pid);
     let launching = process.threads.asleep(tid, late.from, late.to);
     cores.fold(launching, |asleep, core| {
         let main = core.threads.asleep(Thread(core.info.pid), late.from, late.to);

@@ -14,7 +14,9 @@
 //!
 //! Everything launched before the watermark has its record, so what is queued is known when time
 //! becomes final. Who launches next may not be: such time is decided [`IDLE_COMMIT_NS`] later, as if
-//! the thread that launched last were the next.
+//! the thread that launched last were the next. Where none has launched yet, it is
+//! [`IdleCause::NoRequests`] while the main threads of all the device's workers and of their engine
+//! cores sleep, else [`IdleCause::Unknown`].
 //!
 //! [`gap`] keeps the evidence, [`host`] splits the time in which the host was late.
 
@@ -172,7 +174,10 @@ fn leave(session: &mut Session, index: usize, mut open: OpenGap, end: u64) {
     let late = Span { from: open.decided, to: end };
     if late.from < late.to {
         let who = session.devices[index].idle.last;
-        let split = host::split(session, index, who, late, late.to - open.start);
+        let split = match who {
+            Some(_) => host::split(session, index, who, late, late.to - open.start),
+            None => host::split_before_launches(session, index, late),
+        };
         for (span, cause) in split {
             decide(session, index, &mut open, span, cause, who);
         }
@@ -234,7 +239,11 @@ fn one(
             // How long the host takes, as far as that is known.
             let reach = waited.map_or(if known { late.to } else { span.to }, |w| w.enter);
             let age = reach.max(late.to).saturating_sub(open.start);
-            let split = host::split(session, index, who, late, age);
+            let split = if who.is_none() && !(launch_unknown && known) {
+                host::split_before_launches(session, index, late)
+            } else {
+                host::split(session, index, who, late, age)
+            };
             for (span, cause) in split {
                 decide(session, index, &mut open, span, cause, who);
             }

@@ -207,6 +207,32 @@ fn a_gap_that_lasts_is_explained_while_it_lasts() {
     assert_eq!(only(&session.report()).idle_undecided, 0);
 }
 
+#[test]
+fn a_server_that_never_launched_has_no_requests_while_all_of_it_sleeps() {
+    let at = |us: u64| ARMED + us * US;
+    let mut session = Session::new(Options::MARKED);
+    for event in server(true) {
+        session.ingest(event);
+    }
+    for tick in 1..=50 {
+        let now = at(tick * 100_000);
+        session.ingest(asleep(CORE, at(0), now));
+        // Half a second in, the worker does something for as long.
+        let worker = if tick <= 5 { (0, tick) } else { (10, tick.max(10)) };
+        session.ingest(asleep(WORKER, at(worker.0 * 100_000), at(worker.1 * 100_000)));
+        session.ingest(mark(WORKER, ARMED, now));
+        check_sums(&session.report());
+    }
+    session.finish();
+    let report = session.report();
+    check_sums(&report);
+    assert_eq!(
+        causes(&report),
+        [(IdleCause::NoRequests, 4_500_000), (IdleCause::Unknown, 500_000)]
+    );
+    assert_eq!(only(&report).gaps[0].launch, None);
+}
+
 /// One step of a host thread: it thinks, may wait for the device, and launches.
 #[derive(Clone, Copy, Debug)]
 struct Draw {
