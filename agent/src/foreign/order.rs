@@ -6,7 +6,8 @@
 //!
 //! Rows are sorted stably by time; at one instant, what explains comes before what is explained:
 //! graphs, ranges (the outer first), launches, synchronisations, then work. Texts are told at their
-//! first use. Every [`MARK_EVENTS`] rows each process gets a mark, so that the session can let go.
+//! first use. Every [`MARK_EVENTS`] rows, and every [`MARK_NS`] of the trace, each process gets
+//! a mark, so that the session can let go and windows can be cut.
 
 mod row;
 mod spill;
@@ -30,6 +31,9 @@ const BUDGET_BYTES: usize = 32 << 20;
 
 /// Rows between two marks: some ms of work for the session, a few MB of events.
 pub const MARK_EVENTS: u64 = 50_000;
+
+/// Trace time between two marks at most, ns: windows that `diff` cuts a trace into end at marks.
+pub const MARK_NS: u64 = 20_000_000;
 
 /// The events of one trace, on their way into order.
 #[derive(Debug)]
@@ -123,6 +127,7 @@ impl Order {
             labels: std::mem::take(&mut self.labels).into_teller(),
             processes,
             since_mark: 0,
+            marked: None,
             sink,
         };
         if self.spill.is_some() {
@@ -170,13 +175,18 @@ struct Feeder<'s, S> {
     labels: texts::Teller,
     processes: Vec<ProcessKey>,
     since_mark: u64,
+    /// Time of the latest mark.
+    marked: Option<Ns>,
     sink: &'s mut S,
 }
 
 impl<S: FnMut(Input)> Feeder<'_, S> {
     fn row(&mut self, row: &Row) {
-        if self.since_mark >= MARK_EVENTS {
+        let marked = *self.marked.get_or_insert(row.time());
+        let far = row.time().since(marked).is_some_and(|passed| passed >= MARK_NS);
+        if self.since_mark >= MARK_EVENTS || far {
             self.since_mark = 0;
+            self.marked = Some(row.time());
             for &process in &self.processes {
                 let flush = row.time();
                 let mark = Mark { process, flush, armed: Ns(0), lost: 0, last: false };

@@ -42,7 +42,7 @@ pub enum NotTested {
     FewWindows,
     /// It is known in all and not by window: ranges, and kernels beyond those that windows hold.
     NotWindowed,
-    /// It appears in too few windows of one side.
+    /// It appears in too few windows: of both sides, or, as far as its mean goes, of one.
     Rare,
     /// It takes next to no time on either side.
     Negligible,
@@ -195,9 +195,16 @@ fn change(
         (false, true) => Presence::Gone,
         _ => Presence::Both,
     };
-    let windowed = [before, after].into_iter().zip(windows).all(|(amount, windows)| {
-        amount == nothing || windows.iter().any(|window| window.amounts.contains_key(subject))
+    // In how many windows of each side it appears.
+    let appears = [0, 1].map(|side: usize| {
+        let windows = windows[side].iter();
+        windows.filter(|window| window.amounts.contains_key(subject)).count()
     });
+    let windowed = [before, after]
+        .into_iter()
+        .zip(appears)
+        .all(|(amount, appears)| amount == nothing || appears > 0);
+    let rare = appears.iter().all(|&appears| appears < rank::LEAST);
     let verdict = |of: &dyn Fn(&Figures) -> Option<f64>| {
         if !tested {
             return Verdict::Not(NotTested::FewWindows);
@@ -207,6 +214,9 @@ fn change(
         }
         if !windowed {
             return Verdict::Not(NotTested::NotWindowed);
+        }
+        if rare {
+            return Verdict::Not(NotTested::Rare);
         }
         // A window in which it did not run has a share of 0 and no mean.
         let [before, after] = [0, 1].map(|side: usize| -> Vec<f64> {

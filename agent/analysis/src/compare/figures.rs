@@ -122,8 +122,8 @@ impl Figures {
             }
         }
         for range in &report.ranges {
-            let (name, shapes) = (range.name.as_deref(), range.shapes.as_deref());
-            let subject = Self::range(range.kind.as_str(), name, shapes, range.class.as_str());
+            let name = range.name.as_deref();
+            let subject = Self::range(range.kind.as_str(), name, range.class.as_str());
             figures.add(subject, Amount { count: range.kernels, time: range.total });
         }
         for steps in &report.steps {
@@ -134,11 +134,10 @@ impl Figures {
         figures
     }
 
-    /// The subject of one row of a range table.
-    pub fn range(range: &str, name: Option<&str>, shapes: Option<&str>, class: &str) -> Subject {
+    /// The subject of rows of a range table, whatever the shapes: they differ with every batch.
+    pub fn range(range: &str, name: Option<&str>, class: &str) -> Subject {
         let name = name.unwrap_or("(outside)");
-        let shapes = shapes.map_or_else(String::new, |shapes| format!(" {shapes}"));
-        Subject::new(Level::Range, format!("{range} {name}{shapes}: {class}"))
+        Subject::new(Level::Range, format!("{range} {name}: {class}"))
     }
 
     pub fn add_wall(&mut self, wall: u64, unobserved: u64) {

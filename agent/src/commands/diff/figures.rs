@@ -44,8 +44,7 @@ fn add(figures: &mut Figures, device: &Device) {
         figures.add(subject, Amount { count: kernel.count, time: kernel.total_ns });
     }
     for range in &device.ranges {
-        let (name, shapes) = (range.name.as_deref(), range.shapes.as_deref());
-        let subject = Figures::range(&range.range, name, shapes, &range.class);
+        let subject = Figures::range(&range.range, range.name.as_deref(), &range.class);
         figures.add(subject, Amount { count: range.kernels, time: range.total_ns });
     }
 }

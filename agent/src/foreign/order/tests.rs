@@ -212,6 +212,30 @@ fn texts_are_told_once_before_their_first_use_and_marks_promise_what_holds() {
 }
 
 #[test]
+fn a_sparse_trace_has_marks_too() {
+    let mut order = Order::within(BUDGET_BYTES);
+    let name = order.names.number("gemm");
+    let mut expected = Vec::new();
+    for step in 0..100 {
+        // 7 ms apart: every third event is 20 ms behind the latest mark.
+        let time = 1_000 + step * 7_000_000;
+        order.push(&kernel(time, name)).unwrap();
+        if step > 0 && step % 3 == 0 {
+            expected.push(Ns(time));
+        }
+    }
+    let mut marks = Vec::new();
+    order
+        .feed(&mut |input| {
+            if let Input::Foreign(Event::Mark(mark)) = input {
+                marks.push(mark.flush);
+            }
+        })
+        .unwrap();
+    assert_eq!(marks, expected);
+}
+
+#[test]
 fn what_has_no_time_comes_first_and_stacks_at_the_time_they_are_given() {
     let thread = Event::Thread { process: PROCESS, thread: 1, tid: Thread(9) };
     let correlation = Correlation(1);

@@ -151,6 +151,24 @@ fn what_windows_do_not_hold_is_not_judged() {
 }
 
 #[test]
+fn what_ran_in_few_windows_is_not_judged() {
+    let (mut before, mut after) = (side(1, 64, 1.0), side(2, 64, 2.0));
+    for window in before.windows.iter_mut().chain(&mut after.windows).skip(4) {
+        window.amounts.remove(&kernel(7));
+    }
+    let comparison = compare(&before, &after);
+    let change = comparison.changes.iter().find(|change| *change.subject.name == *"kernel_7");
+    assert!(!change.unwrap().significant());
+    // `after` lost it from every window and still has it in its sum.
+    assert_eq!(change.unwrap().share.verdict, Verdict::Not(NotTested::NotWindowed));
+    let amount = after.whole.amount(&kernel(7));
+    after.windows[9].add(kernel(7), amount);
+    let comparison = compare(&before, &after);
+    let change = comparison.changes.iter().find(|change| *change.subject.name == *"kernel_7");
+    assert_eq!(change.unwrap().share.verdict, Verdict::Not(NotTested::Rare));
+}
+
+#[test]
 fn windows_that_were_not_observed_are_left_out() {
     let (mut before, after) = (side(1, 64, 1.0), side(2, 64, 1.0));
     for window in before.windows.iter_mut().take(10) {
