@@ -84,7 +84,7 @@ fn make(path: &Path) -> Result<Made> {
 }
 
 fn analyzed(path: &Path, made: Made) -> Result<()> {
-    let capture = analyze::read(path)?;
+    let capture = analyze::read(path, None)?;
     let report = json::render(&capture)?;
     ensure!(!report.is_empty(), "the report is empty");
     let kernels: u64 = capture.report.devices.iter().map(|device| device.kernels).sum();
