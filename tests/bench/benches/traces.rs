@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use analysis::classify::Classifier;
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
@@ -84,7 +85,7 @@ fn make(path: &Path) -> Result<Made> {
 }
 
 fn analyzed(path: &Path, made: Made) -> Result<()> {
-    let capture = analyze::read(path, None)?;
+    let capture = analyze::read(path, &Classifier::default(), None)?;
     let report = json::render(&capture)?;
     ensure!(!report.is_empty(), "the report is empty");
     let kernels: u64 = capture.report.devices.iter().map(|device| device.kernels).sum();
