@@ -63,7 +63,7 @@ impl Turns {
         let (begin, cpu) = (Instant::now(), cpu()?);
         work()?;
         self.elapsed.push(begin.elapsed().as_secs_f64() * 1e3);
-        self.cpu.push((self::cpu()? - cpu).as_secs_f64() * 1e3);
+        self.cpu.push((self::cpu()?.as_secs_f64() - cpu.as_secs_f64()) * 1e3);
         Ok(())
     }
 }
