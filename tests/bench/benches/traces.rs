@@ -9,6 +9,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use analysis::classify::Classifier;
 use anyhow::{Context, Result, ensure};
 use flate2::Compression;
 use flate2::bufread::MultiGzDecoder;
@@ -62,7 +63,7 @@ impl Turns {
         let (begin, cpu) = (Instant::now(), cpu()?);
         work()?;
         self.elapsed.push(begin.elapsed().as_secs_f64() * 1e3);
-        self.cpu.push((self::cpu()? - cpu).as_secs_f64() * 1e3);
+        self.cpu.push((self::cpu()?.as_secs_f64() - cpu.as_secs_f64()) * 1e3);
         Ok(())
     }
 }
@@ -84,7 +85,7 @@ fn make(path: &Path) -> Result<Made> {
 }
 
 fn analyzed(path: &Path, made: Made) -> Result<()> {
-    let capture = analyze::read(path)?;
+    let capture = analyze::read(path, &Classifier::default(), None)?;
     let report = json::render(&capture)?;
     ensure!(!report.is_empty(), "the report is empty");
     let kernels: u64 = capture.report.devices.iter().map(|device| device.kernels).sum();
