@@ -7,28 +7,27 @@ pub(crate) struct Span {
     pub(crate) to: u64,
 }
 
-/// Disjoint stretches, ordered. Stretches closer than `slack` are one.
+impl Span {
+    pub(crate) fn clipped(self, from: u64, to: u64) -> Self {
+        Self { from: self.from.max(from), to: self.to.min(to) }
+    }
+}
+
+/// Disjoint stretches, ordered. Stretches that touch are one.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spans {
     list: Vec<Span>,
-    slack: u64,
 }
 
 impl Spans {
-    pub(crate) fn new(slack: u64) -> Self {
-        Self { list: Vec::new(), slack }
-    }
-
     /// Adds a stretch; nearly always at the end. `false`: there are `capacity` already and it
     /// touches none of them.
     pub(crate) fn add(&mut self, span: Span, capacity: usize) -> bool {
         if span.from >= span.to {
             return true;
         }
-        let near = |kept: &Span| kept.to.saturating_add(self.slack) < span.from;
-        let first = self.list.partition_point(near);
-        let reach = span.to.saturating_add(self.slack);
-        let touched = self.list[first..].iter().take_while(|kept| kept.from <= reach).count();
+        let first = self.list.partition_point(|kept| kept.to < span.from);
+        let touched = self.list[first..].iter().take_while(|kept| kept.from <= span.to).count();
         if touched == 0 {
             if self.list.len() >= capacity {
                 return false;
@@ -44,11 +43,29 @@ impl Spans {
         true
     }
 
+    /// The stretches that overlap `[from, to)`, whole.
+    pub(crate) fn around(&self, from: u64, to: u64) -> impl Iterator<Item = Span> {
+        let first = self.list.partition_point(move |kept| kept.to <= from);
+        self.list[first..].iter().copied().take_while(move |kept| kept.from < to)
+    }
+
     /// The stretches that overlap `[from, to)`, clipped to it.
     pub(crate) fn within(&self, from: u64, to: u64) -> impl Iterator<Item = Span> {
-        let first = self.list.partition_point(move |kept| kept.to <= from);
-        let inside = self.list[first..].iter().take_while(move |kept| kept.from < to);
-        inside.map(move |kept| Span { from: kept.from.max(from), to: kept.to.min(to) })
+        self.around(from, to).map(move |kept| kept.clipped(from, to))
+    }
+
+    /// As [`Spans::within`], with stretches at most `slack` apart taken for one.
+    pub(crate) fn joined_within(&self, from: u64, to: u64, slack: u64) -> Vec<Span> {
+        let mut joined: Vec<Span> = Vec::new();
+        let wide = self.around(from.saturating_sub(slack), to.saturating_add(slack));
+        for span in wide {
+            match joined.last_mut() {
+                Some(last) if span.from <= last.to.saturating_add(slack) => last.to = span.to,
+                _ => joined.push(span),
+            }
+        }
+        joined.retain(|span| span.from < to && from < span.to);
+        joined.iter().map(|span| span.clipped(from, to)).collect()
     }
 
     /// The stretch that covers `at`.
@@ -116,8 +133,8 @@ mod tests {
         prop::collection::vec((0_u64..60, 0_u64..8), 0..12)
     }
 
-    fn build(list: &[(u64, u64)], slack: u64) -> Spans {
-        let mut spans = Spans::new(slack);
+    fn build(list: &[(u64, u64)]) -> Spans {
+        let mut spans = Spans::default();
         for &(from, length) in list {
             assert!(spans.add(Span { from, to: from + length }, 1000));
         }
@@ -131,7 +148,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_instant_is_kept_and_only_slack_is_added(list in spans()) {
-            let kept: Vec<Span> = build(&list, SLACK).within(0, 100).collect();
+            let kept = build(&list).joined_within(0, 100, SLACK);
             for pair in kept.windows(2) {
                 prop_assert!(pair[0].to + SLACK < pair[1].from);
             }
@@ -149,8 +166,8 @@ mod tests {
 
         #[test]
         fn set_operations_agree_instant_by_instant(a in spans(), b in spans()) {
-            let a: Vec<Span> = build(&a, 0).within(0, 100).collect();
-            let b: Vec<Span> = build(&b, 0).within(0, 100).collect();
+            let a: Vec<Span> = build(&a).within(0, 100).collect();
+            let b: Vec<Span> = build(&b).within(0, 100).collect();
             let (difference, shared) = (without(&a, &b), both(&a, &b));
             for t in 0..100 {
                 prop_assert_eq!(covers(&difference, t), covers(&a, t) && !covers(&b, t));
@@ -161,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_full_list_still_grows_what_it_has() {
-        let mut spans = Spans::new(0);
+        let mut spans = Spans::default();
         assert!(spans.add(Span { from: 0, to: 5 }, 1));
         assert!(!spans.add(Span { from: 7, to: 9 }, 1));
         assert!(spans.add(Span { from: 5, to: 6 }, 1));

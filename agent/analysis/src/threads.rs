@@ -27,13 +27,13 @@ pub(crate) struct Threads {
 impl Threads {
     pub(crate) fn synced(&mut self, sync: &Sync) {
         let span = Span { from: sync.enter.0, to: sync.exit.0 };
-        self.refused += u64::from(!add(&mut self.syncs, sync.thread, span, 0));
+        self.refused += u64::from(!add(&mut self.syncs, sync.thread, span));
     }
 
     pub(crate) fn blocked(&mut self, blocked: &Blocked) {
         self.watched = true;
         let span = Span { from: blocked.from.0, to: blocked.to.0 };
-        self.refused += u64::from(!add(&mut self.asleep, blocked.tid, span, POLL_NS));
+        self.refused += u64::from(!add(&mut self.asleep, blocked.tid, span));
     }
 
     pub(crate) fn numbered(&mut self, thread: u32, tid: Thread) {
@@ -60,9 +60,15 @@ impl Threads {
         Some(Window { start: Ns(span.from), end: Ns(span.to) })
     }
 
-    /// When `tid` slept, within `[from, to)`.
+    /// When `tid` slept or only looked for something to do, within `[from, to)`.
     pub(crate) fn asleep(&self, tid: Thread, from: u64, to: u64) -> Vec<Span> {
-        self.asleep.get(&tid).map(|spans| spans.within(from, to).collect()).unwrap_or_default()
+        let spans = self.asleep.get(&tid);
+        spans.map(|spans| spans.joined_within(from, to, POLL_NS)).unwrap_or_default()
+    }
+
+    /// The sleeps of `tid` that overlap `[from, to)`, whole.
+    pub(crate) fn sleeps(&self, tid: Thread, from: u64, to: u64) -> Vec<Span> {
+        self.asleep.get(&tid).map(|spans| spans.around(from, to).collect()).unwrap_or_default()
     }
 
     /// Drops what ended before `done`.
@@ -80,14 +86,9 @@ impl Threads {
     }
 }
 
-fn add<K: std::hash::Hash + Eq>(
-    table: &mut HashMap<K, Spans>,
-    key: K,
-    span: Span,
-    slack: u64,
-) -> bool {
+fn add<K: std::hash::Hash + Eq>(table: &mut HashMap<K, Spans>, key: K, span: Span) -> bool {
     if table.len() >= THREADS && !table.contains_key(&key) {
         return false;
     }
-    table.entry(key).or_insert_with(|| Spans::new(slack)).add(span, THREAD_SPANS)
+    table.entry(key).or_default().add(span, THREAD_SPANS)
 }

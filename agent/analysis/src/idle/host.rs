@@ -12,13 +12,14 @@ use super::Waited;
 /// Role of the process that hands out a server's work.
 const ENGINE_CORE: &str = "engine_core";
 
-/// Splits `late`, a stretch in which nothing was queued on the device and `who` comes next. `age`:
-/// how long the device had been idle at its end, ns.
+/// Splits `late`, a stretch in which nothing was queued on the device and `who` comes next, at
+/// `launched` if that is known. `age`: how long the device had been idle at its end, ns.
 pub(super) fn split(
     session: &Session,
     device: usize,
     who: Option<Waited>,
     late: Span,
+    launched: Option<u64>,
     age: u64,
 ) -> Vec<(Span, IdleCause)> {
     let process = who
@@ -34,7 +35,7 @@ pub(super) fn split(
     let watched = server.iter().any(|process| process.threads.watched);
     let (asleep, otherwise) = if watched {
         let tid = process.threads.tid(who.thread, process.info.pid);
-        (nothing_to_do(process, tid, &server, late), IdleCause::HostBound)
+        (nothing_to_do(process, tid, &server, late, launched), IdleCause::HostBound)
     } else if age > IDLE_COMMIT_NS {
         (Vec::new(), IdleCause::Unknown)
     } else {
@@ -63,7 +64,7 @@ pub(super) fn split_before_launches(
     let asleep = processes.fold(vec![late], |asleep, process| {
         let server: Vec<&Process> =
             session.processes.iter().filter(|other| same_server(process, other)).collect();
-        both(&asleep, &nothing_to_do(process, Thread(process.info.pid), &server, late))
+        both(&asleep, &nothing_to_do(process, Thread(process.info.pid), &server, late, None))
     });
     let asleep = if nobody { Vec::new() } else { asleep };
     let mut parts: Vec<(Span, IdleCause)> =
@@ -79,7 +80,16 @@ fn same_server(process: &Process, other: &Process) -> bool {
 }
 
 /// When the launching thread and every engine core's main thread slept.
-fn nothing_to_do(process: &Process, tid: Thread, server: &[&Process], late: Span) -> Vec<Span> {
+///
+/// A core that sleeps on until the launch waited for its worker, in the middle of a step: a request
+/// would have woken it first.
+fn nothing_to_do(
+    process: &Process,
+    tid: Thread,
+    server: &[&Process],
+    late: Span,
+    launched: Option<u64>,
+) -> Vec<Span> {
     let mut cores = server.iter().filter(|process| process.info.role == ENGINE_CORE).peekable();
     // A program that hands out no requests is late, awake or not.
     if cores.peek().is_none() {
@@ -87,7 +97,9 @@ fn nothing_to_do(process: &Process, tid: Thread, server: &[&Process], late: Span
     }
     let launching = process.threads.asleep(tid, late.from, late.to);
     cores.fold(launching, |asleep, core| {
-        let main = core.threads.asleep(Thread(core.info.pid), late.from, late.to);
+        let mut main = core.threads.sleeps(Thread(core.info.pid), late.from, late.to);
+        main.retain(|sleep| launched.is_none_or(|launched| sleep.to <= launched));
+        let main: Vec<Span> = main.iter().map(|s| s.clipped(late.from, late.to)).collect();
         both(&asleep, &main)
     })
 }

@@ -7,7 +7,8 @@
 //!    that is [`IdleCause::LaunchLatency`], longer waits are [`IdleCause::Dependency`] as a whole.
 //! 2. Nothing is queued: the host is late with the launch that comes next. While its thread is in a
 //!    synchronisation call that is [`IdleCause::Sync`]; while the thread and the main threads of
-//!    the server's engine cores all sleep, [`IdleCause::NoRequests`]; else
+//!    the server's engine cores all sleep, [`IdleCause::NoRequests`], unless a core sleeps on until
+//!    the launch: then it waited for its worker; else
 //!    [`IdleCause::HostBound`], or [`IdleCause::Unknown`] in a stretch longer than
 //!    [`IDLE_COMMIT_NS`] of a server whose threads' states nobody told.
 //! 3. The work that ends the gap has no known launch: [`IdleCause::Unknown`].
@@ -175,7 +176,7 @@ fn leave(session: &mut Session, index: usize, mut open: OpenGap, end: u64) {
     if late.from < late.to {
         let who = session.devices[index].idle.last;
         let split = match who {
-            Some(_) => host::split(session, index, who, late, late.to - open.start),
+            Some(_) => host::split(session, index, who, late, None, late.to - open.start),
             None => host::split_before_launches(session, index, late),
         };
         for (span, cause) in split {
@@ -242,7 +243,8 @@ fn one(
             let split = if who.is_none() && !(launch_unknown && known) {
                 host::split_before_launches(session, index, late)
             } else {
-                host::split(session, index, who, late, age)
+                let launched = waited.filter(|_| known).map(|waited| waited.enter);
+                host::split(session, index, who, late, launched, age)
             };
             for (span, cause) in split {
                 decide(session, index, &mut open, span, cause, who);

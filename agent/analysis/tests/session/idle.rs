@@ -143,6 +143,16 @@ fn a_server_whose_threads_all_sleep_has_no_requests() {
 }
 
 #[test]
+fn a_core_that_sleeps_on_until_the_launch_waits_for_its_worker() {
+    let at = |us: u64| ARMED + us * US;
+    let mut events = [work(1, 7, 0, 2, 10), work(2, 7, 5_000, 5_004, 5_010)].concat();
+    events.push(asleep(CORE, at(30), at(5_100)));
+    events.push(asleep(WORKER, at(500), at(4_000)));
+    let report = report(true, events, 5_010);
+    assert_eq!(causes(&report), [(IdleCause::HostBound, 4_990), (IdleCause::LaunchLatency, 6)]);
+}
+
+#[test]
 fn a_long_gap_of_threads_that_nobody_watched_is_of_unknown_cause() {
     let events = [work(1, 7, 0, 2, 10), work(2, 7, 150_000, 150_003, 150_010)].concat();
     let report = report(false, events, 150_010);
@@ -325,6 +335,16 @@ impl Truth {
         within || matches!((before, after), (Some(b), Some(a)) if b <= t && a - b <= 100)
     }
 
+    /// Until when a thread sleeps that sleeps at `t`.
+    fn sleeps_until(list: &[(u64, u64)], t: u64) -> Option<u64> {
+        let within = |t: u64| list.iter().find(move |s| s.0 <= t && t < s.1).map(|s| s.1);
+        let mut until = within(t)?;
+        while let Some(later) = within(until) {
+            until = later;
+        }
+        Some(until)
+    }
+
     /// The rules, at one instant; `None` while something runs.
     fn cause(&self, t: u64, watched: bool) -> Option<IdleCause> {
         if self.ran.iter().any(|ran| ran.start <= t && t < ran.end) {
@@ -342,7 +362,8 @@ impl Truth {
             return Some(IdleCause::Sync);
         }
         if watched {
-            let all = Self::asleep(&self.worker, t) && Self::asleep(&self.core, t);
+            let core = Self::sleeps_until(&self.core, t).is_some_and(|until| until <= enter);
+            let all = Self::asleep(&self.worker, t) && core;
             return Some(if all { IdleCause::NoRequests } else { IdleCause::HostBound });
         }
         Some(if enter - gap > 100_000 { IdleCause::Unknown } else { IdleCause::HostBound })
