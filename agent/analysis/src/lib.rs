@@ -29,5 +29,7 @@ mod samples;
 mod settle;
 mod spans;
 mod steps;
+mod tell;
 mod threads;
 mod timeline;
+mod watermark;

@@ -5,8 +5,8 @@
 //! (foreign traces): events come by their start, a mark says how far they are, and the window of a
 //! device runs from its first start to its last end.
 //!
-//! What happens at a mark is in [`crate::settle`], what becomes final in
-//! [`crate::timeline::device`], the report in [`crate::assemble`].
+//! What happens at a mark is in [`crate::settle`], how far time is final in [`crate::watermark`],
+//! what becomes final in [`crate::timeline::device`], the report in [`crate::assemble`].
 
 use std::collections::HashMap;
 
@@ -17,15 +17,14 @@ use crate::graphs::Place;
 use crate::ids::{DeviceKey, NameId, Ns, ProcessKey};
 use crate::limits::{Capacities, NAME_IDS, ORDINALS, WORKERS};
 use crate::names::{Named, Names, SET_NAME, copy_name};
-use crate::process::{Attachment, Drain, Hold, Phase, Process, RawWork};
+use crate::process::{Attachment, Drain, Phase, Process, RawWork};
 use crate::ranges::Ranges;
 use crate::report::Report;
-use crate::slice::{Slice, WorkSlice};
-use crate::spans::Span;
+use crate::slice::Slice;
 use crate::steps::Named as NamedStep;
-use crate::timeline::device::{Device, Edge, Spent};
+use crate::timeline::device::{Device, Spent};
 use crate::timeline::sweep::Gap;
-use crate::{assemble, idle, intake, settle};
+use crate::{assemble, idle, settle};
 
 /// When time becomes final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,15 +64,15 @@ impl Options {
 pub struct Session {
     pub(crate) options: Options,
     pub(crate) devices: Vec<Device>,
-    device_keys: Vec<DeviceKey>,
+    pub(crate) device_keys: Vec<DeviceKey>,
     device_index: HashMap<DeviceKey, usize>,
     pub(crate) processes: Vec<Process>,
     process_index: HashMap<ProcessKey, usize>,
     pub(crate) names: Names,
     pub(crate) defects: DefectLog,
     pub(crate) limit: Option<u64>,
-    gaps: Vec<Gap>,
-    spent: Vec<Spent>,
+    pub(crate) gaps: Vec<Gap>,
+    pub(crate) spent: Vec<Spent>,
     /// `Some`: pieces of the timeline are told.
     pub(crate) slices: Option<Vec<Slice>>,
     pub(crate) ranges: Ranges,
@@ -418,183 +417,5 @@ impl Session {
             grid_x: work.grid_x,
         };
         self.batch(work.process, |process| process.batch.works.push(raw));
-    }
-
-    fn advance_devices_of(&mut self, process: usize) {
-        let mut devices: Vec<usize> = self.processes[process]
-            .attachments
-            .iter()
-            .map(|attachment| attachment.device)
-            .collect();
-        devices.sort_unstable();
-        devices.dedup();
-        for &device in &devices {
-            self.advance(device);
-        }
-        let done = devices.iter().map(|&device| {
-            let device = &self.devices[device];
-            if device.start.is_some() { device.done } else { 0 }
-        });
-        let done = done.min().unwrap_or(0);
-        self.processes[process].forget_before(done);
-        let begun = self.devices.iter().filter(|device| device.start.is_some());
-        let needed = begun.map(|device| device.idle.undecided(device.done)).min();
-        for process in &mut self.processes {
-            process.threads.forget_before(needed.unwrap_or(0));
-        }
-    }
-
-    /// Where each attached process stands with `device`.
-    pub(crate) fn holds(&self, device: usize) -> impl Iterator<Item = (usize, Hold, Attachment)> {
-        let workers = self.devices[device].workers.iter();
-        workers.filter_map(move |worker| {
-            let process = self.processes.get(worker.process)?;
-            let attachment = process.attachments.iter().find(|known| known.device == device)?;
-            Some((worker.process, process.hold(attachment), *attachment))
-        })
-    }
-
-    /// Moves the watermark of a device as far as its processes allow.
-    fn advance(&mut self, index: usize) {
-        let (mut live, mut gone) = (None::<u64>, None::<u64>);
-        for (_, hold, _) in self.holds(index) {
-            match hold {
-                Hold::Live(until) => live = Some(live.map_or(until, |live| live.min(until))),
-                Hold::Gone(until) => gone = gone.max(Some(until)),
-                Hold::Absent | Hold::Awaited(_) => {}
-            }
-        }
-        let Some(mut to) = live.or(gone) else {
-            return;
-        };
-        if self.options.mode == Mode::Whole {
-            // What follows the latest start is known once more work was fed, or at the end.
-            to = to.min(self.devices[index].latest);
-            let awaited = |(_, hold, _)| matches!(hold, Hold::Awaited(_));
-            if self.holds(index).any(awaited) {
-                return;
-            }
-        } else if settle::awaits(self, index, to) {
-            return;
-        }
-        if self.devices[index].start.is_none() && self.options.mode == Mode::Whole {
-            let first = self.devices[index].pending.iter().map(|work| work.start).min();
-            let Some(first) = first else {
-                return;
-            };
-            let start = self.options.start.map_or(first, |start| start.0);
-            self.devices[index].start = Some(start);
-            self.devices[index].done = start;
-        } else if self.devices[index].start.is_none() {
-            let marked = self
-                .holds(index)
-                .filter(|(_, hold, _)| matches!(hold, Hold::Live(_) | Hold::Gone(_)));
-            let armed = marked.map(|(process, ..)| self.processes[process].armed).max();
-            let start = self.options.start.map_or(armed.unwrap_or(0), |start| start.0);
-            if to <= start {
-                return;
-            }
-            self.devices[index].start = Some(start);
-            self.devices[index].done = start;
-        }
-        to = to.min(self.limit.unwrap_or(u64::MAX));
-        if to > self.devices[index].done {
-            self.make_final(index, to, Edge::Exclusive);
-        }
-    }
-
-    fn make_final(&mut self, index: usize, to: u64, edge: Edge) {
-        let mut gaps = std::mem::take(&mut self.gaps);
-        let mut spent = std::mem::take(&mut self.spent);
-        gaps.clear();
-        spent.clear();
-        if self.options.mode == Mode::Marked {
-            for (process, _, attachment) in self.holds(index) {
-                self.processes[process].gaps(&attachment, &mut gaps);
-            }
-        }
-        let from = self.devices[index].done;
-        self.devices[index].advance(to, edge, &gaps, &mut spent);
-        idle::explain(self, index, from, edge == Edge::Inclusive);
-        if self.slices.is_some() {
-            self.tell(index);
-        }
-        self.devices[index].retire(&mut spent);
-        if self.limit.is_some_and(|limit| self.devices[index].done >= limit) {
-            self.devices[index].forget_from(to);
-        }
-        intake::attribute(self, index, &spent);
-        self.gaps = gaps;
-        self.spent = spent;
-    }
-
-    /// Tells what became final of a device's timeline.
-    fn tell(&mut self, index: usize) {
-        let (Some(slices), Some(&device)) = (&mut self.slices, self.device_keys.get(index)) else {
-            return;
-        };
-        let known = &mut self.devices[index];
-        let process = |worker: u16| {
-            let process = known.workers.get(usize::from(worker))?.process;
-            self.processes.get(process)
-        };
-        let over = known.pending.iter().filter(|work| work.end <= known.done && work.counted);
-        slices.extend(over.filter_map(|work| {
-            let stream = known.streams.get(work.stream as usize)?;
-            let cell = known.cells.get(work.cell)?;
-            let process = process(work.worker)?;
-            Some(Slice::Work(WorkSlice {
-                device,
-                process: process.key,
-                context: stream.context,
-                stream: stream.id,
-                name: cell.name,
-                kind: cell.kind,
-                graph: cell.source.graph,
-                capture: process.graphs.site(cell.source.origin),
-                correlation: work.correlation,
-                start: Ns(work.start),
-                end: Ns(work.end),
-            }))
-        }));
-        for (worker, stepper) in (0..).zip(&mut known.steppers) {
-            let steps = std::mem::take(&mut stepper.over);
-            let process = known.workers.get(worker).and_then(|w| self.processes.get(w.process));
-            let Some(process) = process.map(|process| process.key) else {
-                continue;
-            };
-            slices.extend(steps.into_iter().map(|step| Slice::Step {
-                process,
-                start: Ns(step.start),
-                end: Ns(step.end),
-                phase: step.phase,
-                batch: step.batch,
-            }));
-        }
-        let span = |span: Span| (Ns(span.from), Ns(span.to));
-        slices.extend(known.idle.told.drain(..).map(|(part, cause)| {
-            let (start, end) = span(part);
-            Slice::Idle { device, start, end, cause }
-        }));
-        slices.extend(known.empty.unobserved.drain(..).map(|(part, reason)| {
-            let (start, end) = span(part);
-            Slice::Unobserved { device, start, end, reason }
-        }));
-    }
-
-    fn finish_whole(&mut self, index: usize) {
-        let device = &mut self.devices[index];
-        let last = device.pending.iter().map(|work| work.end).max();
-        if device.start.is_none() {
-            let Some(first) = device.pending.iter().map(|work| work.start).min() else {
-                return;
-            };
-            let start = self.options.start.map_or(first, |start| start.0);
-            device.start = Some(start);
-            device.done = start;
-        }
-        // A device whose only work has no length gets a window of no length, and still counts it.
-        let end = last.unwrap_or(0).min(self.limit.unwrap_or(u64::MAX)).max(device.done);
-        self.make_final(index, end, Edge::Inclusive);
     }
 }
