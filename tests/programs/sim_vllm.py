@@ -31,6 +31,9 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, default=None, help="default: a fresh one, printed")
     parser.add_argument("--streams", type=int, default=4, help="streams a GPU, at least 4")
     parser.add_argument(
+        "--tell-steps", action="store_true", help="say at the end when which steps began"
+    )
+    parser.add_argument(
         "--lull", type=float, default=0, help="seconds without requests, after each 1.5 of serving"
     )
     parser.add_argument("--model", default="sim/Llama-3.3-70B-Instruct")
@@ -74,6 +77,7 @@ def main():
             str(options.streams),
             "--sim-lull",
             str(options.lull),
+            *(["--sim-tell-steps"] if options.tell_steps else []),
         ],
     )
 

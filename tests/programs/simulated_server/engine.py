@@ -5,6 +5,7 @@ import os
 import random
 import select
 import time
+from collections import deque
 
 from .process import StopRequest, cpu_seconds, fork, say, set_title, wait_all
 from .worker import Worker
@@ -13,6 +14,8 @@ from .worker import Worker
 CATCH_UP = 1.25
 # Serving between two lulls, where there are any.
 SERVE_SECONDS = 1.5
+# Steps whose time, phase and batch are kept.
+STEPS_TOLD = 4096
 START_SECONDS = 120
 STOP_SECONDS = 10
 
@@ -26,6 +29,8 @@ class Scheduler:
         # Seconds of serving whose work has been scheduled.
         self._reached = 0.0
         self.number = 0
+        # When which steps began, for who asks.
+        self.scheduled = deque(maxlen=STEPS_TOLD)
 
     def schedule(self, elapsed):
         """The step to run `elapsed` seconds after serving began."""
@@ -43,6 +48,7 @@ class Scheduler:
             "graph_kernels": round(nodes * self._reached),
         }
         self.number += 1
+        self.scheduled.append((time.monotonic_ns(), phase, step["batch"]))
         return step
 
     def pause(self):
@@ -166,6 +172,8 @@ class EngineCore:
         statuses = wait_all([pid for pid, _, _ in self._workers], STOP_SECONDS)
         if self._options.lull:
             say(event="lull", pid=os.getpid(), lull=(0, 0), unasked=self._unasked)
+        if self._options.tell_steps:
+            say(event="steps", steps=list(self.scheduler.scheduled))
         say(
             event="end",
             process="VLLM::EngineCore",

@@ -27,6 +27,7 @@ def parse(arguments):
     serve.add_argument("--sim-seed", dest="seed", type=int, required=True)
     serve.add_argument("--sim-streams", dest="streams", type=int, default=4)
     serve.add_argument("--sim-lull", dest="lull", type=float, default=0)
+    serve.add_argument("--sim-tell-steps", dest="tell_steps", action="store_true")
     options = parser.parse_args(arguments)
     options.period = PERIOD_SECONDS
     return options

@@ -11,6 +11,9 @@ from .cudart import CudaError
 KERNELS = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "kernels.tsv")
 # Durations one kernel name gets: enough that its records differ, few enough handles to register.
 VARIANTS = (0.62, 0.81, 0.97, 1.13, 1.47)
+# Batches that decoding graphs are captured for, and the tokens of a batch with a prompt in it.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+PROMPT_TOKENS = 512
 
 
 def read_kernels(path=KERNELS):
@@ -42,6 +45,8 @@ class Launcher:
         self.launches_ok = 0
         self.launches_captured = 0
         self.launches_failed = 0
+        # Tokens of the batch that is captured or run.
+        self.tokens = 0
         self.graph_launches = 0
         self.graph_launches_failed = 0
         self.graph_kernels = 0
@@ -127,21 +132,29 @@ class Operator:
         self._mean_ns = mean_ns
         self._stream = stream
         self._grid = grid
-        self._packets = []
+        self._each_token = False
+        self._packets = {}
         self._turn = 0
         launcher.operators.append(self)
 
+    def for_each_token(self):
+        """Its grid has a block per token of the batch."""
+        self._each_token = True
+        return self
+
     def prepare(self, scale):
         runtime = self._launcher.runtime
-        self._packets = [
-            runtime.launch_packet(
-                f"{self._name}__sim{max(500, round(self._mean_ns * factor * scale))}",
-                self._grid,
-                256,
-                self._stream,
-            )
-            for factor in VARIANTS
-        ]
+        tokens = (*BATCH_SIZES, PROMPT_TOKENS)
+        for grid in tokens if self._each_token else (self._grid,):
+            self._packets[grid] = [
+                runtime.launch_packet(
+                    f"{self._name}__sim{max(500, round(self._mean_ns * factor * scale))}",
+                    grid,
+                    256,
+                    self._stream,
+                )
+                for factor in VARIANTS
+            ]
 
     def __call__(self):
         launcher = self._launcher
@@ -150,4 +163,5 @@ class Operator:
             return
         turn = self._turn
         self._turn = turn + 1
-        launcher.launch(self._packets[turn % len(self._packets)])
+        packets = self._packets[launcher.tokens if self._each_token else self._grid]
+        launcher.launch(packets[turn % len(packets)])

@@ -63,7 +63,7 @@ class AttentionBackend:
     """KV write, then the attention kernel; decoding splits the keys and merges."""
 
     def __init__(self, build):
-        self._write = build.operator("other/kv_cache")
+        self._write = build.operator("other/kv_cache").for_each_token()
         self._decode = build.operator(
             build.choose("attention/decode", "attention/mla", "attention/generic")
         )
@@ -95,10 +95,10 @@ class SelfAttention:
         self.backend.write_cache()
 
     def attend(self, phase):
-        if phase == "decode":
-            self.backend.forward_decode()
-        else:
+        if phase in ("prefill", "mixed"):
             self.backend.forward_prefill()
+        if phase in ("decode", "mixed"):
+            self.backend.forward_decode()
 
 
 class TensorParallelGroup:

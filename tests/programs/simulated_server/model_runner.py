@@ -9,12 +9,11 @@ import random
 import threading
 
 from .cudart import DEVICE_TO_DEVICE, DEVICE_TO_HOST, HOST_TO_DEVICE
-from .launcher import Launcher, read_kernels
+from .launcher import BATCH_SIZES, PROMPT_TOKENS, Launcher, read_kernels
 from .layers import Builder, DecoderLayer, Sampler
 
 # Of every step's time the main stream shall be busy so much, on average; the rest are idle gaps.
 LOAD = 0.68
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 MAX_LAYERS = 96
 KIB = 1024
 
@@ -91,6 +90,7 @@ class GPUModelRunner:
 
     def profile_run(self):
         """Warm-up: one eager pass in each phase."""
+        self.launcher.tokens = PROMPT_TOKENS
         for phase in ("prefill", "decode"):
             for layer in self.layers:
                 layer.forward(phase)
@@ -100,7 +100,9 @@ class GPUModelRunner:
     def capture_model(self):
         """Full graphs for decoding, pieces around attention for prefill and mixed steps."""
         for batch in BATCH_SIZES:
+            self.launcher.tokens = batch
             self.decode_graphs[batch] = self.launcher.capture(self._forward_decode)
+        self.launcher.tokens = PROMPT_TOKENS
         for layer in self.layers:
             self.pieces.append(
                 (
@@ -124,6 +126,7 @@ class GPUModelRunner:
 
     def execute_model(self, step):
         """One step; returns when the step before it has left the device."""
+        self.launcher.tokens = step["batch"] if step["phase"] == "decode" else PROMPT_TOKENS
         self._prepare_inputs()
         if step["phase"] == "decode":
             self._execute_decode(step)
@@ -155,7 +158,7 @@ class GPUModelRunner:
             if not self._graph_room(step, before.kernels + after.kernels):
                 break
             self._replay_graph(before)
-            layer.attention.attend("prefill")
+            layer.attention.attend(step["phase"])
             self._replay_graph(after)
 
     def _replay_graph(self, graph):
