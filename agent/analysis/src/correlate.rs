@@ -52,6 +52,8 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Launched {
     enter: u64,
+    /// Return of the call; its entry where only that is recorded.
+    returned: u64,
     is_graph: bool,
     is_copy: bool,
     sampled: bool,
@@ -72,6 +74,8 @@ struct Launched {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) enter: u64,
+    /// Return of the call; its entry where only that is recorded.
+    pub(crate) returned: u64,
     pub(crate) sampled: bool,
     pub(crate) is_graph: bool,
     pub(crate) thread: u32,
@@ -134,6 +138,7 @@ impl Launches {
             correlation,
             Launched {
                 enter: launch.enter.0,
+                returned: launch.exit.map_or(launch.enter.0, |exit| exit.0),
                 is_graph: launch.kind == LaunchKind::Graph,
                 is_copy: launch.kind == LaunchKind::Copy,
                 sampled: launch.sampled.is_some(),
@@ -171,6 +176,7 @@ impl Launches {
         }
         Some(Origin {
             enter: launched.enter,
+            returned: launched.returned,
             sampled: launched.sampled,
             is_graph: launched.is_graph,
             thread: launched.thread,
@@ -331,6 +337,7 @@ mod tests {
             origin,
             Some(Origin {
                 enter: 100,
+                returned: 100,
                 sampled: false,
                 is_graph: false,
                 thread: 0,

@@ -171,6 +171,7 @@ fn take_work(session: &mut Session, index: usize, work: &RawWork) -> bool {
             end: work.end,
             correlation,
             enter,
+            returned: origin.map_or(0, |origin| origin.returned),
             cell,
             stream,
             worker: attachment.worker,

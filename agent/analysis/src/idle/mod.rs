@@ -2,8 +2,8 @@
 //!
 //! Of an idle gap `[g0, g1)` of a device and an instant t in it:
 //! 1. Work that was launched at or before t and starts after t is queued at t. If there is any, the
-//!    one of it that starts first decides: it waits from `max(entry of its launch, g0)` to its
-//!    start. Up to [`LAUNCH_LATENCY_NS`] ([`GRAPH_LATENCY_NS`] for a graph launched within the gap)
+//!    one of it that starts first decides: it waits from `max(return of its launch, g0)` to its
+//!    start, from the launch's entry where only that is recorded. Up to [`LAUNCH_LATENCY_NS`] ([`GRAPH_LATENCY_NS`] for a graph launched within the gap)
 //!    that is [`IdleCause::LaunchLatency`], longer waits are [`IdleCause::Dependency`] as a whole.
 //! 2. Nothing is queued: the host is late with the launch that comes next. While its thread is in a
 //!    synchronisation call that is [`IdleCause::Sync`]; while the thread and the main threads of
@@ -265,7 +265,7 @@ fn one(
 fn queued_cause(work: &Pending, gap_start: u64) -> IdleCause {
     let bound =
         if work.is_graph && work.enter >= gap_start { GRAPH_LATENCY_NS } else { LAUNCH_LATENCY_NS };
-    if work.start.saturating_sub(work.enter.max(gap_start)) <= bound {
+    if work.start.saturating_sub(work.returned.max(gap_start)) <= bound {
         IdleCause::LaunchLatency
     } else {
         IdleCause::Dependency

@@ -46,6 +46,8 @@ pub(crate) struct Pending {
     pub(crate) correlation: u64,
     /// Entry of its launch, 0 where it is unknown.
     pub(crate) enter: u64,
+    /// Return of its launch; its entry where only that is recorded.
+    pub(crate) returned: u64,
     pub(crate) cell: u32,
     pub(crate) stream: u32,
     pub(crate) worker: u16,

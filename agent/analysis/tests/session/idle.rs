@@ -90,6 +90,15 @@ fn queued_work_that_waits_long_waits_for_another() {
 }
 
 #[test]
+fn time_in_the_launch_call_is_no_wait_for_another() {
+    let mut events = [work(1, 7, 0, 2, 10), work(2, 7, 20, 70, 80)].concat();
+    let Event::Launch(launch) = &mut events[2] else { unreachable!() };
+    launch.exit = Some(Ns(ARMED + 60 * US));
+    let report = report(false, events, 80);
+    assert_eq!(causes(&report), [(IdleCause::HostBound, 10), (IdleCause::LaunchLatency, 52)]);
+}
+
+#[test]
 fn a_late_launch_is_host_bound() {
     let report = report(false, [work(1, 7, 0, 2, 10), work(2, 7, 500, 504, 520)].concat(), 520);
     assert_eq!(causes(&report), [(IdleCause::HostBound, 490), (IdleCause::LaunchLatency, 6)]);
