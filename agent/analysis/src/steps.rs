@@ -3,8 +3,9 @@
 //! A trace names them: vLLM's annotation `execute_context_N(T)_generation_M(T)` covers the launches
 //! of one step, of N prompts and M single tokens. Live there is no such range, so the work itself
 //! is read: a step ends with the copy of the sampled tokens to the host, that is with the first
-//! copy to the host behind a sampling kernel. A process that never samples (all but the last
-//! pipeline stage) shows no steps.
+//! copy to the host behind a sampling kernel. What was launched after that copy belongs to the next
+//! step, also where it ran first: the copy has a stream of its own. A process that never samples (all
+//! but the last pipeline stage) shows no steps.
 //!
 //! A step lasts from the start of its first work to the end of its last.
 //!
@@ -28,11 +29,17 @@ use crate::timeline::device::Pending;
 /// prompt of a server that answers.
 const STEP_MAX_NS: u64 = 10_000_000_000;
 
+/// Work behind a sampler that waits for the copy which tells whose it is. A step has some ten; more
+/// is taken for the step's.
+const BEHIND_SAMPLER: usize = 1024;
+
 /// Of a work what tells steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stepped {
     start: u64,
     end: u64,
+    /// Order of launch.
+    correlation: u64,
     kind: Kind,
     in_graph: bool,
     to_host: bool,
@@ -47,6 +54,7 @@ impl Stepped {
         Self {
             start: work.start,
             end: work.end,
+            correlation: work.correlation,
             kind: work.kind,
             in_graph: work.is_graph,
             to_host: work.to_host,
@@ -127,6 +135,8 @@ pub(crate) struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Stepper {
     current: Option<Current>,
+    /// What ran behind the sampler of the open step.
+    behind: Vec<Stepped>,
     /// A trace names the steps: nothing is guessed.
     named: bool,
     last: Option<Step>,
@@ -142,7 +152,7 @@ impl Stepper {
             if !self.named {
                 // What was guessed before the first name is not a step.
                 self.named = true;
-                self.current = None;
+                self.abandon();
             }
             if self.current.is_some_and(|current| current.named != work.step) {
                 self.close();
@@ -153,7 +163,7 @@ impl Stepper {
             .current
             .is_some_and(|current| work.start.saturating_sub(current.start) > STEP_MAX_NS)
         {
-            self.current = None;
+            self.abandon();
         }
         if self.current.is_none() && work.to_host && !self.named {
             // A further result of the step before.
@@ -164,11 +174,38 @@ impl Stepper {
             named: work.step,
             ..Current::default()
         });
-        current.end = current.end.max(work.end);
-        current.take(work);
-        if !self.named && work.to_host && current.sampled {
-            self.close();
+        if self.named || !current.sampled {
+            current.take(work);
+        } else if work.to_host {
+            self.sampled_to_host(work);
+        } else if self.behind.len() < BEHIND_SAMPLER {
+            self.behind.push(*work);
+        } else {
+            current.take(work);
         }
+    }
+
+    /// The results of the open step go to the host: what was launched before is the step's.
+    fn sampled_to_host(&mut self, copy: &Stepped) {
+        let behind = std::mem::take(&mut self.behind);
+        let (own, next): (Vec<Stepped>, Vec<Stepped>) =
+            behind.into_iter().partition(|work| work.correlation < copy.correlation);
+        if let Some(current) = &mut self.current {
+            for work in &own {
+                current.take(work);
+            }
+            current.take(copy);
+        }
+        self.close();
+        for work in next {
+            self.work(&work);
+        }
+    }
+
+    /// Nothing is said of the open step.
+    fn abandon(&mut self) {
+        self.current = None;
+        self.behind.clear();
     }
 
     /// Ends the open step, if a trace names it; another is not known to be whole.
@@ -220,6 +257,7 @@ impl Stepper {
 
 impl Current {
     fn take(&mut self, work: &Stepped) {
+        self.end = self.end.max(work.end);
         self.graphs |= work.in_graph;
         match work.kind {
             Kind::Prefill => self.prompt = true,
@@ -258,6 +296,7 @@ mod tests {
     const EAGER: Stepped = Stepped {
         start: 0,
         end: 0,
+        correlation: 0,
         kind: Kind::Other,
         in_graph: false,
         to_host: false,
@@ -267,7 +306,7 @@ mod tests {
     };
 
     fn eager(start: u64, kind: Kind) -> Stepped {
-        Stepped { start, end: start + 5, kind, ..EAGER }
+        Stepped { start, end: start + 5, correlation: start, kind, ..EAGER }
     }
 
     fn graph(start: u64, kind: Kind) -> Stepped {
@@ -330,6 +369,21 @@ mod tests {
             stepper.stats().map(|(phase, s)| (phase, s.count, s.total)).collect::<Vec<_>>(),
             [(decode, 2, 60)]
         );
+    }
+
+    #[test]
+    fn what_was_launched_behind_the_copy_is_the_next_steps() {
+        let early = Stepped { correlation: 45, ..eager(35, Kind::Prefill) };
+        let stepper = run(&[
+            graph(10, Kind::Generic),
+            eager(30, Kind::Sampling),
+            early,
+            to_host(40),
+            eager(50, Kind::Sampling),
+            to_host(60),
+        ]);
+        assert_eq!(phases(&stepper), [Decode, Prefill]);
+        assert_eq!((stepper.over[0].end, stepper.over[1].start), (45, 35));
     }
 
     #[test]

@@ -29,20 +29,22 @@ fn phases_and_batches_are_those_of_the_scheduler() {
     let (start, end) = (window["start_ns"].as_u64().unwrap(), window["end_ns"].as_u64().unwrap());
     let (phases, batches) = scheduled(&stopped.stdout, start, end);
     let steps = &report["steps"][0]["phases"];
+    // A step that catches up on nothing launches a sampler and no attention: its phase is unknown.
+    let unknown = steps["unknown"]["count"].as_u64().unwrap_or(0);
+    let all: u64 = phases.values().sum();
+    assert!(unknown * 10 <= all, "seed {seed}: {steps}");
     for (phase, &expected) in &phases {
         let told = steps[phase]["count"].as_u64().unwrap_or(0);
         assert!(
-            told.abs_diff(expected) <= EDGES,
+            told <= expected + EDGES && told + unknown + EDGES >= expected,
             "seed {seed}: {phase}: {told} of {expected}: {steps}"
         );
     }
-    let unknown = steps["unknown"]["count"].as_u64().unwrap_or(0);
-    assert!(unknown <= EDGES, "seed {seed}: {steps}");
     let decode = &steps["decode"]["batch"];
     for (batch, &expected) in &batches {
         let told = count(decode, *batch);
         assert!(
-            told.abs_diff(expected) <= EDGES,
+            told <= expected + EDGES && told + unknown + EDGES >= expected,
             "seed {seed}: batch {batch}: {told} of {expected}: {decode}"
         );
     }

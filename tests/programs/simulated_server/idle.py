@@ -191,7 +191,8 @@ class Worker:
     def launch_latency(self):
         """Kernels so short that each ends before the next, launched behind it, can start."""
         self._sleeps.around(self._here.synchronize)
-        for _ in range(20):
+        for _ in range(100):
+            spin(15_000)
             self._launch(2_000)
 
     def dependency(self):

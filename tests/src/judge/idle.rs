@@ -217,6 +217,10 @@ impl Idle {
                 let whole = window == (begin, piece.start);
                 self.one(&mut causes, &pieces[position..], &waits, begin, window, whole);
             }
+            if busy_until.is_none() && from < piece.start.min(until) {
+                // What ran before it was launched before the profiler was there.
+                causes.any(piece.start.min(until) - from);
+            }
             busy_until = busy_until.max(Some(piece.end));
         }
         let rest = (busy_until.unwrap_or(0).max(from), until);
