@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use analysis::ids::{ProcessKey, StackId};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use warplens::capture::{Capture, CpuStack, Frame, Stack};
 use warplens::output::{flame, folded};
-use warplens_bench::figure;
+use warplens_bench::{figure, peak_rss_mib};
 
 fn main() -> Result<()> {
     if let Ok(stacks) = std::env::var("BENCH_STACKS") {
@@ -90,11 +90,4 @@ fn capture(stacks: u32) -> Capture {
 
 fn frame(function: &str) -> Arc<Frame> {
     Arc::new(Frame { function: function.to_owned(), module: None, file: None, line: None })
-}
-
-fn peak_rss_mib() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
-    Ok(kib / 1024.0)
 }

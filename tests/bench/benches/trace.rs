@@ -13,11 +13,11 @@ use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{DeviceKey, NameId, Ns, ProcessKey, StackId, Thread};
 use analysis::report::{CaptureSite, IdleCause, StepPhase};
 use analysis::slice::{LaunchSlice, Slice, WorkSlice};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use warplens::capture::{CaptureInfo, Frame, Stack};
 use warplens::output::perfetto::{Directory, Extent, Trace};
 use warplens::pipeline::{CpuSample, Pieces};
-use warplens_bench::{figure, per};
+use warplens_bench::{figure, peak_rss_mib, per};
 
 const SECONDS: u64 = 60;
 const RATE: u64 = 25_000;
@@ -181,11 +181,4 @@ fn add(pieces: &mut Pieces, number: u64, at: u64, period: u64, graphs: bool) {
 /// A few thousand distinct stacks.
 fn stack_of(number: u64) -> u32 {
     u32::try_from(number.wrapping_mul(0x9e37_79b9) % 4_000).unwrap_or(0)
-}
-
-fn peak_rss_mib() -> Result<f64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
-    let kib: f64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
-    Ok(kib / 1024.0)
 }

@@ -1,6 +1,8 @@
 //! What the benches share: one line per figure on standard output.
 #![forbid(unsafe_code)]
 
+use anyhow::Context;
+
 /// Prints one figure as `cargo xtask bench` reads it.
 #[expect(clippy::print_stdout, reason = "figures are the output")]
 pub fn figure(name: &str, value: f64, unit: &str) {
@@ -17,4 +19,15 @@ pub fn per(total: u64, count: u64) -> f64 {
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// The greatest resident set of this process so far, MiB.
+///
+/// # Errors
+/// When `/proc` does not tell.
+pub fn peak_rss_mib() -> anyhow::Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
+    let kib: f64 = line.split_whitespace().nth(1).context("no value")?.parse()?;
+    Ok(kib / 1024.0)
 }

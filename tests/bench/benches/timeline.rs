@@ -1,23 +1,41 @@
-//! Feeds a session the records of a busy worker, for `time` or `perf stat` around it:
-//! 40 000 records a second on four streams, half of them launches, a mark every 100 ms.
-//!
-//! Usage: `feed [RECORDS] [whole]`. Prints what the session made of them.
-#![expect(clippy::print_stdout, reason = "an example's output")]
+//! What it costs to turn a busy worker's records into a split of time with causes, stacks and steps:
+//! ten million of them, 40 000 records a second on four streams, half of them launches, a mark every
+//! 100 ms. Each mode runs in a process of its own, so that its peak memory is its own.
+
+use std::process::Command;
+use std::time::Instant;
 
 use analysis::event::{
     DeviceInfo, Event, Launch, LaunchKind, Mark, ProcessInfo, Sync, SyncScope, Work, WorkKind,
 };
 use analysis::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId};
 use analysis::session::{Options, Session};
+use anyhow::{Context, Result, ensure};
+use warplens_bench::{figure, peak_rss_mib, per};
 
+const RECORDS: u32 = 10_000_000;
 const PROCESS: ProcessKey = ProcessKey(0);
 const NAMES: [&str; 4] = ["flash_fwd_kernel", "nvjet_tst", "rms_norm_kernel", "ncclDevKernel"];
 
-fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let records = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(2_000_000_u32);
-    let whole = arguments.next().is_some_and(|word| word == "whole");
-    let mut session = Session::new(if whole { Options::WHOLE } else { Options::MARKED });
+fn main() -> Result<()> {
+    match std::env::args().find(|word| MODES.contains(&word.as_str())) {
+        Some(mode) => run(&mode),
+        None => MODES.iter().try_for_each(|mode| {
+            let status = Command::new(std::env::current_exe()?).arg(mode).status()?;
+            ensure!(status.success(), "the bench of `{mode}` ended with {status}");
+            Ok(())
+        }),
+    }
+}
+
+/// Live rings and recordings; foreign traces.
+const MODES: [&str; 2] = ["marked", "whole"];
+
+fn run(mode: &str) -> Result<()> {
+    let before = peak_rss_mib()?;
+    let begin = Instant::now();
+    let options = if mode == "whole" { Options::WHOLE } else { Options::MARKED };
+    let mut session = Session::new(options);
     let device = DeviceKey(0);
     session.ingest(Event::Device { device, info: DeviceInfo::default() });
     session.ingest(Event::Process { process: PROCESS, info: ProcessInfo::default() });
@@ -35,7 +53,7 @@ fn main() {
         succeeded: true,
     }));
     let mut now = 1_000;
-    for id in 0..records / 2 {
+    for id in 0..RECORDS / 2 {
         now += 50_000;
         let correlation = Correlation(id);
         let sampled = (id % 256 == 0).then_some(256);
@@ -80,8 +98,10 @@ fn main() {
     }
     session.finish();
     let report = session.report();
-    for device in &report.devices {
-        println!("{} kernels, {:?}", device.kernels, device.exclusive);
-    }
-    println!("{} stacks, defects: {:?}", report.stacks.len(), report.defects);
+    let device = report.devices.first().context("no device")?;
+    ensure!(device.kernels > u64::from(RECORDS / 2 - 4_000), "{} kernels", device.kernels);
+    let elapsed = u64::try_from(begin.elapsed().as_nanos())?;
+    figure(&format!("timeline/{mode}"), per(elapsed, u64::from(RECORDS)), "ns/record");
+    figure(&format!("timeline/{mode}-memory"), peak_rss_mib()? - before, "MiB");
+    Ok(())
 }
