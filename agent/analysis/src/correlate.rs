@@ -5,7 +5,7 @@
 //! that executed graph, or after three marks without another record. Everything is decided at
 //! marks, after all events of the mark were taken, so the order within them does not matter.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::event::{Launch, LaunchKind};
 use crate::ids::Correlation;
@@ -116,8 +116,8 @@ impl Launches {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             capacity,
-            table: HashMap::new(),
-            largest: HashMap::new(),
+            table: HashMap::default(),
+            largest: HashMap::default(),
             refused: 0,
             graphs_refused: 0,
         }

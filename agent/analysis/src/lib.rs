@@ -21,6 +21,7 @@ mod graphs;
 mod idle;
 mod intake;
 mod limits;
+mod map;
 mod names;
 mod process;
 mod proof;

@@ -1,6 +1,6 @@
 //! Kernel names, interned across processes and classified once.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::classify::{Classifier, Kind};
 use crate::ids::NameId;
@@ -36,7 +36,7 @@ impl Names {
         Self {
             texts: vec![UNNAMED.to_owned()],
             named: vec![unnamed],
-            ids: HashMap::from([(UNNAMED.to_owned(), unnamed.id)]),
+            ids: HashMap::from_iter([(UNNAMED.to_owned(), unnamed.id)]),
             classifier,
             unnamed,
             refused: 0,

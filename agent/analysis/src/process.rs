@@ -3,7 +3,7 @@
 //! [`Process::complete`] is the process's own watermark: every record of work that started before
 //! it has arrived, except where a [`Region`] says otherwise.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::correlate::{Extender, Launches};
 use crate::event::{Launch, ProcessInfo, Sync};
@@ -183,7 +183,7 @@ impl Process {
             key,
             info,
             attachments: Vec::new(),
-            names: HashMap::new(),
+            names: HashMap::default(),
             batch: Batch::default(),
             extender: Extender::default(),
             launches: Launches::new(capacities.launches),
@@ -199,7 +199,7 @@ impl Process {
             regions: Vec::new(),
             unfinished: Vec::new(),
             syncs: Vec::new(),
-            contexts: HashMap::new(),
+            contexts: HashMap::default(),
             home: None,
             launched: 0,
             launches_failed: 0,
@@ -272,7 +272,7 @@ impl Process {
                 correlation,
                 enter,
                 latest: enter,
-                proofs: HashMap::new(),
+                proofs: HashMap::default(),
             }),
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! A combination of them has a number, so that work carries four bytes and sums are an array.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::classify::Class;
 use crate::event::{Range, RangeKind};
@@ -133,7 +133,7 @@ impl Ranges {
             if !told {
                 continue;
             }
-            let mut merged: HashMap<(Named, usize), Sum> = HashMap::new();
+            let mut merged: HashMap<(Named, usize), Sum> = HashMap::default();
             for (combination, sums) in self.combinations.iter().zip(&sums.list) {
                 for (class, sum) in sums.iter().enumerate().filter(|(_, sum)| sum.used()) {
                     let row = merged.entry((combination[place], class)).or_default();

@@ -3,7 +3,7 @@
 //! The launch comes through the ring, its stack through the kernel, in either order. Time of its
 //! records that becomes final first waits here for the stack.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::ids::StackId;
 use crate::limits::STACK_MARKS;
@@ -60,7 +60,13 @@ pub(crate) struct Samples {
 
 impl Samples {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { capacity, table: HashMap::new(), early: HashMap::new(), refused: 0, matched: 0 }
+        Self {
+            capacity,
+            table: HashMap::default(),
+            early: HashMap::default(),
+            refused: 0,
+            matched: 0,
+        }
     }
 
     /// A sampled launch entered.

@@ -8,7 +8,7 @@
 //! What happens at a mark is in [`crate::settle`], how far time is final in [`crate::watermark`],
 //! what becomes final in [`crate::timeline::device`], the report in [`crate::assemble`].
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::classify::{Classifier, Kind};
 use crate::defect::{Defect, DefectLog, Table};
@@ -84,9 +84,9 @@ impl Session {
             options,
             devices: Vec::new(),
             device_keys: Vec::new(),
-            device_index: HashMap::new(),
+            device_index: HashMap::default(),
             processes: Vec::new(),
-            process_index: HashMap::new(),
+            process_index: HashMap::default(),
             names: Names::new(Classifier::default()),
             defects: DefectLog::default(),
             limit: None,

@@ -1,7 +1,7 @@
 //! What the threads of one process did as far as idle time needs it: when they waited for the
 //! device, and when they slept.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::event::{Blocked, Sync};
 use crate::ids::{Ns, Thread};
@@ -64,6 +64,11 @@ impl Threads {
     pub(crate) fn asleep(&self, tid: Thread, from: u64, to: u64) -> Vec<Span> {
         let spans = self.asleep.get(&tid);
         spans.map(|spans| spans.joined_within(from, to, POLL_NS)).unwrap_or_default()
+    }
+
+    /// Whether `tid` slept within `[from, to)`.
+    pub(crate) fn slept(&self, tid: Thread, from: u64, to: u64) -> bool {
+        self.asleep.get(&tid).is_some_and(|spans| spans.around(from, to).next().is_some())
     }
 
     /// The sleeps of `tid` that overlap `[from, to)`, whole.

@@ -18,8 +18,14 @@ pub(super) struct OpenGap {
 }
 
 impl OpenGap {
-    pub(super) const fn new(start: u64, before: Option<NameId>) -> Self {
-        Self { start, decided: start, waited: None, before, parts: Vec::new() }
+    /// `room` is what an earlier gap left.
+    pub(super) fn new(start: u64, before: Option<NameId>, mut room: Vec<IdlePart>) -> Self {
+        room.clear();
+        Self { start, decided: start, waited: None, before, parts: room }
+    }
+
+    pub(super) fn into_parts(self) -> Vec<IdlePart> {
+        self.parts
     }
 
     /// `[decided, end)` has this cause.
@@ -63,11 +69,14 @@ pub(super) struct Longest {
 }
 
 impl Longest {
-    pub(super) fn add(&mut self, gap: IdleGap) {
+    /// Counts a gap that is over. Whether its evidence is to be kept.
+    pub(super) fn wants(&mut self, length: u64) -> bool {
         self.count += 1;
-        if length(&gap) < self.least {
-            return;
-        }
+        length >= self.least
+    }
+
+    /// Keeps a gap that was wanted.
+    pub(super) fn add(&mut self, gap: IdleGap) {
         self.kept.push(gap);
         // Sorting at twice the number costs each gap a constant.
         if self.kept.len() >= 2 * GAPS {

@@ -30,17 +30,20 @@ pub(super) fn split(
     };
     let syncs = process.threads.syncs(who.thread, late.from, late.to);
     let rest = without(&[late], &syncs);
-    let server: Vec<&Process> =
-        session.processes.iter().filter(|other| same_server(process, other)).collect();
-    let watched = server.iter().any(|process| process.threads.watched);
-    let (asleep, otherwise) = if watched {
-        let tid = process.threads.tid(who.thread, process.info.pid);
-        (nothing_to_do(process, tid, &server, late, launched), IdleCause::HostBound)
-    } else if age > IDLE_COMMIT_NS {
-        (Vec::new(), IdleCause::Unknown)
+    let server = || session.processes.iter().filter(|other| same_server(process, other));
+    let watched = server().any(|process| process.threads.watched);
+    let otherwise =
+        if watched || age <= IDLE_COMMIT_NS { IdleCause::HostBound } else { IdleCause::Unknown };
+    let tid = process.threads.tid(who.thread, process.info.pid);
+    let asleep = if watched && process.threads.slept(tid, late.from, late.to) {
+        let server: Vec<&Process> = server().collect();
+        nothing_to_do(process, tid, &server, late, launched)
     } else {
-        (Vec::new(), IdleCause::HostBound)
+        Vec::new()
     };
+    if syncs.is_empty() && asleep.is_empty() {
+        return vec![(late, otherwise)];
+    }
     let mut parts: Vec<(Span, IdleCause)> = Vec::new();
     parts.extend(syncs.iter().map(|&span| (span, IdleCause::Sync)));
     parts.extend(both(&rest, &asleep).iter().map(|&span| (span, IdleCause::NoRequests)));

@@ -27,7 +27,7 @@ mod host;
 use crate::classify::Kind;
 use crate::ids::NameId;
 use crate::limits::{GRAPH_LATENCY_NS, IDLE_COMMIT_NS, LAUNCH_LATENCY_NS};
-use crate::report::{GapLaunch, IdleCause, IdleGap, IdleStack};
+use crate::report::{GapLaunch, IdleCause, IdleGap, IdlePart, IdleStack};
 use crate::samples::Place;
 use crate::session::Session;
 use crate::spans::Span;
@@ -69,6 +69,8 @@ pub(crate) struct Idle {
     pub(crate) totals: [u64; IdleCause::ALL.len()],
     /// Idle time by worker and cause, shared over the stacks of the launches that were late.
     cells: Cells,
+    /// Position in `cells` by worker and cause: a gap has several parts, and gaps are many.
+    places: Vec<[Option<u32>; IdleCause::ALL.len()]>,
     longest: Longest,
     /// A gap that reached the watermark.
     open: Option<OpenGap>,
@@ -76,6 +78,10 @@ pub(crate) struct Idle {
     before: Option<(u64, NameId)>,
     /// The launch of the latest work.
     last: Option<Waited>,
+    /// Room for the queued parts of a stretch.
+    queued: Vec<(Span, IdleCause, Waited)>,
+    /// Room for the parts of the next gap.
+    spare: Vec<IdlePart>,
     /// Parts decided since they were last taken.
     pub(crate) told: Vec<(Span, IdleCause)>,
 }
@@ -114,6 +120,18 @@ impl Idle {
         }
         stacks.sort_unstable_by_key(|idle| (idle.cause, idle.process, idle.stack));
         stacks
+    }
+
+    /// The cell of a worker's idle time of one cause.
+    fn cell(&mut self, worker: u16, cause: IdleCause) -> u32 {
+        // Nobody comes first.
+        let row = usize::from(worker.wrapping_add(1));
+        if row >= self.places.len() {
+            self.places.resize(row + 1, [None; IdleCause::ALL.len()]);
+        }
+        let cells = &mut self.cells;
+        let of = || cells.of(worker, NameId(cause as u32), Kind::Other, Source::default());
+        *self.places[row][cause as usize].get_or_insert_with(of)
     }
 
     /// Samples credit their idle time here.
@@ -203,12 +221,12 @@ fn one(
             ran.next += 1;
         }
         let before = ran.latest.filter(|&(end, _)| end == span.from).map(|(_, name)| name);
-        OpenGap::new(span.from, before)
+        OpenGap::new(span.from, before, std::mem::take(&mut device.idle.spare))
     });
     let next = device.pending.partition_point(|work| work.start < span.to);
     let ended_by = device.pending.get(next).copied();
     let launch_unknown = ended_by.is_some_and(|work| work.enter == 0);
-    let mut parts = Vec::new();
+    let mut parts = std::mem::take(&mut device.idle.queued);
     let mut late = Span { from: open.decided, to: span.to };
     let mut waited = None;
     for work in queue.decreasing(&device.pending, span.to) {
@@ -252,9 +270,10 @@ fn one(
             open.waited = who.or(open.waited);
         }
     }
-    for (span, cause, who) in parts {
+    for (span, cause, who) in parts.drain(..) {
         decide(session, index, &mut open, span, cause, Some(who));
     }
+    session.devices[index].idle.queued = parts;
     if over {
         close(session, index, open, span.to);
     } else {
@@ -288,9 +307,8 @@ fn decide(
     if telling {
         device.idle.told.push((span, cause));
     }
-    let name = NameId(cause as u32);
     let worker = who.map_or(NOBODY, |who| who.worker);
-    let cell = device.idle.cells.of(worker, name, Kind::Other, Source::default());
+    let cell = device.idle.cell(worker, cause);
     device.idle.cells.add(cell, ns, true);
     let process = device.workers.get(usize::from(worker)).map(|worker| worker.process);
     if let (Some(who), Some(process)) = (who.filter(|who| who.sampled), process) {
@@ -303,6 +321,11 @@ fn decide(
 
 /// The gap is over at `end`.
 fn close(session: &mut Session, index: usize, open: OpenGap, end: u64) {
+    let device = &mut session.devices[index];
+    if !device.idle.longest.wants(end.saturating_sub(open.start)) {
+        device.idle.spare = open.into_parts();
+        return;
+    }
     let device = &session.devices[index];
     let next = device.pending.partition_point(|work| work.start < end);
     let ended_by = device.pending.get(next).filter(|work| work.start == end);

@@ -4,7 +4,7 @@
 //! T * w(i) / sum(w), rounded down, and the remaining nanoseconds go one each to the largest
 //! remainders; so the parts sum to T. A cell without samples hangs under no stack.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::classify::Kind;
 use crate::graphs::Origin;

@@ -3,7 +3,7 @@
 //! Time before `done` is final. Work that arrives with an earlier start is late: only what lies
 //! behind `done` is used, and the rest is counted, so no sum ever runs backwards.
 
-use std::collections::HashMap;
+use crate::map::HashMap;
 
 use crate::classify::Kind;
 use crate::event::DeviceInfo;
