@@ -12,7 +12,7 @@ use wire::kernel::{ProcessEvent, Sleeper, StackEvent, WaitEvent, counter, event_
 use wire::limits::STACK_FRAMES;
 
 use crate::filter::Task;
-use crate::maps::{COUNTERS, EVENTS};
+use crate::maps::{COUNTERS, EVENTS, WAITS};
 
 /// What a stack event says beside the stack.
 pub struct Subject {
@@ -99,7 +99,7 @@ pub fn process(kind: u32, task: Task) {
 /// threads sleep a thousand times a second must not wake it as often.
 #[inline(always)]
 pub fn wait(tid: u32, sleeper: Sleeper, to_ns: u64) {
-    let Some(mut entry) = EVENTS.reserve::<WaitEvent>(0) else {
+    let Some(mut entry) = WAITS.reserve::<WaitEvent>(0) else {
         count(counter::WAITS_LOST);
         return;
     };

@@ -3,9 +3,15 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use wire::kernel::{Sleeper, VerifyCounts, counter};
-use wire::limits::{RING_BYTES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS};
+use wire::limits::{RING_BYTES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS, WAITS_BYTES};
 
-/// Records for the agent. Written by every program, read by the agent. `RING_BYTES` once.
+/// Sleeps of threads. Written by `sched`, read by the agent. `WAITS_BYTES` once. Not among the other
+/// records: a program on a uprobe may be preempted in the middle of one, which hides all behind it,
+/// and a sleep must be seen before the launch it explains.
+#[map]
+pub static WAITS: RingBuf = RingBuf::with_byte_size(WAITS_BYTES, 0);
+
+/// Other records for the agent. Written by every program, read by the agent. `RING_BYTES` once.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 

@@ -53,6 +53,10 @@ pub const TARGETS: u32 = 4096;
 /// 100 ms or when woken.
 pub const RING_BYTES: u32 = 8 << 20;
 
+/// Bytes of the ring buffer of sleeps: 21 000 of them. A thread tells at most 5 000 a second, so this
+/// is forty threads that do nothing else, for the 100 ms between two looks.
+pub const WAITS_BYTES: u32 = 1 << 20;
+
 /// Threads that can be inside a launch call at one time in verification mode. A thread enters the
 /// table for the length of a call, so this is a bound on concurrency, far above any host's CPUs.
 pub const VERIFY_THREADS: u32 = 1 << 14;

@@ -27,6 +27,7 @@ pub(super) fn is_built() -> bool {
 pub struct Bpf {
     pub(super) ebpf: Ebpf,
     pub(super) events: RingBuf<MapData>,
+    pub(super) waits: RingBuf<MapData>,
     pub(super) watched: HashMap<MapData, u32, u32>,
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
@@ -64,6 +65,7 @@ impl Bpf {
             .map_err(BpfError::load)?;
         let mut bpf = Self {
             events: take(&mut ebpf, "EVENTS")?,
+            waits: take(&mut ebpf, "WAITS")?,
             watched: take(&mut ebpf, "WATCHED")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             verify: take(&mut ebpf, "VERIFY")?,

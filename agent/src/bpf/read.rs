@@ -33,15 +33,18 @@ pub struct Counters {
 }
 
 impl Bpf {
-    /// Hands every waiting event to `sink`, oldest first, as the bytes of a [`wire::kernel`]
-    /// record; returns how many. Does not block: wait on the descriptor.
+    /// Hands every waiting event to `sink`, sleeps of threads first and each sort oldest first, as the
+    /// bytes of a [`wire::kernel`] record; returns how many. Does not block: wait on the descriptor.
     pub fn poll(&mut self, mut sink: impl FnMut(&[u8])) -> usize {
         let mut events = 0;
         while events < POLL_LIMIT {
-            let Some(event) = self.events.next() else {
+            if let Some(event) = self.waits.next() {
+                sink(&event);
+            } else if let Some(event) = self.events.next() {
+                sink(&event);
+            } else {
                 break;
-            };
-            sink(&event);
+            }
             events += 1;
         }
         events
