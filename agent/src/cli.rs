@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use analysis::report::IdleCause;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::findings::Severity;
@@ -207,30 +209,12 @@ pub struct DiffArgs {
     pub fail_on: Option<Severity>,
 }
 
-/// Causes of idle time, as reports spell them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-#[value(rename_all = "snake_case")]
-pub enum Cause {
-    NoRequests,
-    HostBound,
-    Sync,
-    Dependency,
-    LaunchLatency,
-    Unknown,
-}
-
-impl Cause {
-    /// The spelling in reports.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoRequests => "no_requests",
-            Self::HostBound => "host_bound",
-            Self::Sync => "sync",
-            Self::Dependency => "dependency",
-            Self::LaunchLatency => "launch_latency",
-            Self::Unknown => "unknown",
-        }
-    }
+/// Reads a cause as reports spell it.
+fn idle_cause() -> impl TypedValueParser<Value = IdleCause> {
+    PossibleValuesParser::new(IdleCause::ALL.map(IdleCause::as_str)).try_map(|text| {
+        let known = IdleCause::ALL.into_iter().find(|cause| cause.as_str() == text);
+        known.ok_or("no cause of idle time")
+    })
 }
 
 #[derive(Args, Debug)]
@@ -254,8 +238,8 @@ pub struct GapsArgs {
     pub limit: usize,
 
     /// Only gaps that have this cause, those that have most of it first
-    #[arg(long, value_name = "CAUSE")]
-    pub cause: Option<Cause>,
+    #[arg(long, value_name = "CAUSE", value_parser = idle_cause())]
+    pub cause: Option<IdleCause>,
 
     /// Only gaps of at least this length (of this much of the cause), microseconds
     #[arg(long, value_name = "N", default_value_t = 0)]

@@ -5,7 +5,9 @@ use std::fmt::Write;
 use serde::Serialize;
 
 use super::{CommandError, Exit, load, screen};
-use crate::cli::{Cause, GapsArgs};
+use analysis::report::IdleCause;
+
+use crate::cli::GapsArgs;
 use crate::output::json::{Device, Document, Gap};
 use crate::output::{gaps as tell, summary, words};
 use crate::rules;
@@ -73,7 +75,7 @@ fn choose<'d>(documents: &'d [Document], args: &GapsArgs) -> Vec<(&'d Device, &'
     chosen
 }
 
-fn time_of(gap: &Gap, cause: Cause) -> u64 {
+fn time_of(gap: &Gap, cause: IdleCause) -> u64 {
     tell::causes(gap).iter().filter(|(name, _)| *name == cause.as_str()).map(|&(_, ns)| ns).sum()
 }
 
@@ -81,7 +83,7 @@ fn write_table(
     text: &mut String,
     documents: &[Document],
     chosen: &[(&Device, &Gap)],
-    cause: Option<Cause>,
+    cause: Option<IdleCause>,
 ) -> std::fmt::Result {
     if documents.iter().any(|document| document.simulated) {
         writeln!(text, "{}\n", summary::SIMULATED_BANNER)?;

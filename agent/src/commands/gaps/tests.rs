@@ -57,16 +57,16 @@ fn filters_choose_by_length_cause_and_number() {
     check(&args(), &[400, 150, 90, 60, 50]);
     check(&GapsArgs { limit: 2, ..args() }, &[400, 150]);
     check(&GapsArgs { min_us: 60, ..args() }, &[400, 150, 90, 60]);
-    check(&GapsArgs { cause: Some(Cause::HostBound), ..args() }, &[150]);
+    check(&GapsArgs { cause: Some(IdleCause::HostBound), ..args() }, &[150]);
     // 120 of its 150 are host_bound, 30 are not.
-    check(&GapsArgs { cause: Some(Cause::HostBound), min_us: 121, ..args() }, &[]);
-    check(&GapsArgs { cause: Some(Cause::Sync), min_us: 30, ..args() }, &[150]);
+    check(&GapsArgs { cause: Some(IdleCause::HostBound), min_us: 121, ..args() }, &[]);
+    check(&GapsArgs { cause: Some(IdleCause::Sync), min_us: 30, ..args() }, &[150]);
 }
 
 #[test]
 fn nothing_as_long_is_said() {
     let documents = documents();
-    let args = GapsArgs { min_us: 1_000_000, cause: Some(Cause::Sync), ..args() };
+    let args = GapsArgs { min_us: 1_000_000, cause: Some(IdleCause::Sync), ..args() };
     let table = table(&documents, &args);
     assert!(table.ends_with("No gap of cause sync is as long as asked for.\n\n"), "{table}");
     assert_eq!(verdict(&[]), "no GPU time was observed");
