@@ -6,12 +6,26 @@ use std::sync::Arc;
 use analysis::ids::{ProcessKey, StackId};
 use analysis::report::Report;
 
+/// What a frame is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Language {
+    /// C, C++, Rust and whatever else the processor runs in user mode.
+    #[default]
+    Native,
+    Python,
+    Kernel,
+    /// No code: says something about the stack, such as where it was cut.
+    Remark,
+}
+
 /// One frame of a symbolised stack.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Frame {
-    /// Demangled function, or `module+0xoffset` where no symbol covers the address.
+    pub language: Language,
+    /// Demangled function, or `module+0xoffset` where no symbol covers the address; of Python
+    /// `module.qualname`.
     pub function: String,
-    /// File name of the mapped object, without its folder.
+    /// File name of the mapped object, without its folder; none of Python.
     pub module: Option<String>,
     pub file: Option<String>,
     pub line: Option<u32>,

@@ -16,4 +16,5 @@ pub mod proc;
 pub mod recording;
 pub mod rules;
 pub mod shim;
+pub mod stack;
 pub mod symbols;

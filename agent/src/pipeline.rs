@@ -289,7 +289,7 @@ impl Pipeline {
                     self.session.ingest(Event::CaptureStack { process, entry, stack });
                 }
             }
-            KernelEvent::CpuSample { tgid, tid, at, cpu, addresses } => {
+            KernelEvent::CpuSample { tgid, tid, at, cpu, addresses, .. } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
@@ -302,11 +302,12 @@ impl Pipeline {
                     None => self.cpu_without_stack += 1,
                 }
             }
-            KernelEvent::Wait { tgid, tid, from, to } => {
+            KernelEvent::Wait { tgid, tid, from, to, .. } => {
                 if let Some(process) = self.process_of(tgid) {
                     self.session.ingest(Event::Blocked(Blocked { process, tid, from, to }));
                 }
             }
+            KernelEvent::OffCpuStack { .. } => {}
             // Discovery and the end of processes are told by `Process` and `Ended`.
             KernelEvent::Exec { .. } | KernelEvent::Exit { .. } => {}
         }

@@ -94,7 +94,7 @@ impl Symbols {
 }
 
 fn plain(function: String) -> Frame {
-    Frame { function, module: None, file: None, line: None }
+    Frame { function, ..Frame::default() }
 }
 
 #[cfg(test)]

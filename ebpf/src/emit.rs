@@ -59,6 +59,8 @@ pub fn stack(ctx: &impl EbpfContext, task: Task, subject: &Subject) {
     event.thread = subject.thread;
     event.cpu = cpu();
     event.key = subject.key;
+    event.flags = 0;
+    event.reserved = 0;
     entry.submit(0);
     count(subject.taken);
 }
@@ -110,6 +112,7 @@ pub fn wait(tid: u32, sleeper: Sleeper, to_ns: u64) {
         open: 0,
         from_ns: sleeper.since_ns,
         to_ns,
+        signature: sleeper.signature,
     });
     entry.submit(u64::from(BPF_RB_NO_WAKEUP));
     count(counter::WAITS);

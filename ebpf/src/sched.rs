@@ -52,7 +52,7 @@ fn leaves(task: Task) {
     if !told {
         return;
     }
-    let sleeper = Sleeper { since_ns: emit::now(), tgid: task.tgid, reserved: 0 };
+    let sleeper = Sleeper { since_ns: emit::now(), tgid: task.tgid, told: 1, signature: 0 };
     if SLEEPERS.insert(task.tid, sleeper, 0).is_err() {
         emit::count(counter::SLEEPERS_FULL);
     }

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::STACK_FRAMES;
+use crate::limits::{KERNEL_FRAMES, STACK_FRAMES};
 
 /// Values of the first word of every record.
 pub mod event_kind {
@@ -12,13 +12,127 @@ pub mod event_kind {
     pub const EXIT: u32 = 4;
     pub const WAIT: u32 = 5;
     pub const CAPTURE_STACK: u32 = 8;
+    pub const OFF_CPU_STACK: u32 = 9;
+    /// What a stack is unwound from. Never leaves the agent: it holds bytes of a user's stack.
+    pub const STACK_COPY: u32 = 16;
 }
 
 /// Weight at the probe point that no launch has: a graph node was made, and `key` is the position
 /// of its entry in the graph table.
 pub const WEIGHT_CAPTURE: u32 = 0;
 
-/// A user stack: of a launch or a capture at the shim's probe point, or of a thread on the CPU.
+/// What a stack is unwound from, as the kernel programs copy it. Behind this head come
+/// `python_frames` [`PythonFrame`]s, then `stack_bytes` bytes of the thread's stack.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct StackCopy {
+    /// `event_kind::STACK_COPY`.
+    pub kind: u32,
+    /// Kind of the stack: `LAUNCH_STACK`, `CPU_SAMPLE`, `CAPTURE_STACK` or `OFF_CPU_STACK`.
+    pub of: u32,
+    /// `CLOCK_MONOTONIC` ns.
+    pub time_ns: u64,
+    pub tgid: u32,
+    pub tid: u32,
+    /// Launch only: correlation id, weight, the shim's thread number.
+    pub correlation: u32,
+    pub weight: u32,
+    pub thread: u32,
+    pub cpu: u32,
+    /// As in [`StackEvent`].
+    pub key: u64,
+    /// Bits of [`stack_flag`].
+    pub flags: u32,
+    /// Number of the system call the thread is in, -1 for none.
+    pub syscall: i32,
+    /// Entries of `kernel` that hold an address, leaf first.
+    pub kernel_frames: u32,
+    pub python_frames: u32,
+    /// One of [`python_walk`].
+    pub python: u32,
+    pub stack_bytes: u32,
+    /// Address of the first of the stack bytes.
+    pub stack_start: u64,
+    /// The thread's registers in user mode, by DWARF number; the last is the instruction pointer.
+    pub registers: [u64; REGISTERS],
+    pub kernel: [u64; KERNEL_FRAMES],
+}
+
+/// General-purpose registers 0 to 15 by DWARF number (System V ABI, AMD64, figure 3.36) and the
+/// instruction pointer, 16.
+pub const REGISTERS: usize = 17;
+
+/// One frame of the Python interpreter, leaf first. Nothing in it is to be trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PythonFrame {
+    /// Address of the code object, as the frame has it (3.14: with its tag bits).
+    pub code: u64,
+    /// 3.11 on: address of the instruction; before: `f_lasti`. The top byte holds the frame's `owner`,
+    /// bit 55 its `is_entry`.
+    pub instruction: u64,
+}
+
+/// Bit of [`PythonFrame::instruction`]: CPython 3.11's `is_entry`.
+pub const PYTHON_ENTRY: u64 = 1 << 55;
+
+/// How the walk over Python's frames ended.
+pub mod python_walk {
+    /// The process has no known interpreter.
+    pub const NONE: u32 = 0;
+    /// Every frame was read.
+    pub const WHOLE: u32 = 1;
+    /// The thread runs no Python.
+    pub const NO_THREAD_STATE: u32 = 2;
+    /// There are more frames than are taken.
+    pub const TRUNCATED: u32 = 3;
+    /// A frame could not be read.
+    pub const FAULT: u32 = 4;
+}
+
+/// Bits of [`StackCopy::flags`] and [`StackEvent::flags`].
+pub mod stack_flag {
+    /// The thread holds Python's global interpreter lock.
+    pub const HOLDS_GIL: u32 = 1 << 0;
+    /// The thread was in the kernel.
+    pub const IN_KERNEL: u32 = 1 << 1;
+    /// The stack goes on behind the bytes that were copied: it is longer than is taken.
+    pub const STACK_LONGER: u32 = 1 << 2;
+    /// First of the four bits that say why a thread slept (`wait_kind`), in a [`StackEvent`].
+    pub const WAIT_KIND_SHIFT: u32 = 8;
+    pub const WAIT_KIND_MASK: u32 = 0xf << WAIT_KIND_SHIFT;
+}
+
+/// Where a process's Python keeps what the walk reads: offsets in bytes. The value of the map of
+/// interpreters; user space fills it in from the version, the binary, or what CPython publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PythonLayout {
+    /// From the thread pointer to the word that holds the address of the thread's state.
+    pub thread_state: i64,
+    /// Addresses of the lock's `locked` (32 bits) and `last_holder`; 0: not known.
+    pub gil_locked: u64,
+    pub gil_holder: u64,
+    /// In the thread's state: the pointer to the current frame, or to the `_PyCFrame` that has it.
+    pub frame: u32,
+    /// In `_PyCFrame`: the pointer to the current frame; [`NO_OFFSET`]: there is none between.
+    pub cframe: u32,
+    /// In a frame.
+    pub code: u32,
+    pub previous: u32,
+    pub instruction: u32,
+    /// Width of `instruction`: 8, or 4 for 3.10's `f_lasti`.
+    pub instruction_bytes: u32,
+    /// In a frame, one byte each; [`NO_OFFSET`]: the version has none.
+    pub owner: u32,
+    pub entry: u32,
+}
+
+/// No such field.
+pub const NO_OFFSET: u32 = u32::MAX;
+
+/// An unwound stack: of a launch or a capture at the shim's probe point, of a thread on the CPU, or
+/// of one that went to sleep. Made by the agent from a [`StackCopy`].
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StackEvent {
@@ -34,9 +148,12 @@ pub struct StackEvent {
     pub weight: u32,
     pub thread: u32,
     pub cpu: u32,
-    /// Launch: function handle. Capture: position in the graph table.
+    /// Launch: function handle. Capture: position in the graph table. Sleep: its signature.
     pub key: u64,
-    /// Instruction pointers, leaf first.
+    /// Bits of [`stack_flag`].
+    pub flags: u32,
+    pub reserved: u32,
+    /// Places, leaf first: instruction pointers, and what the agent has numbered itself (`place`).
     pub addresses: [u64; STACK_FRAMES],
 }
 
@@ -63,6 +180,9 @@ pub struct WaitEvent {
     pub from_ns: u64,
     /// It ran again, or was looked at.
     pub to_ns: u64,
+    /// Tells sleeps at different places of the code from each other; [`StackEvent::key`] of stacks taken
+    /// at that place. 0: not known.
+    pub signature: u64,
 }
 
 /// Values of the map of watched processes: what is told of one.
@@ -86,13 +206,18 @@ pub struct Sleeper {
     /// `CLOCK_MONOTONIC` ns.
     pub since_ns: u64,
     pub tgid: u32,
-    pub reserved: u32,
+    /// 1: told while it sleeps, too, because idle time is explained by it.
+    pub told: u32,
+    /// As in [`WaitEvent`].
+    pub signature: u64,
 }
 
 /// What the programs on `sched_switch` need to know of this kernel's `task_struct`.
 pub mod task {
     /// Name of the global that holds the offset of `pid`, bytes.
     pub const PID_OFFSET: &str = "TASK_PID_OFFSET";
+    /// Name of the global that holds the offset of `thread.fsbase`, bytes.
+    pub const FSBASE_OFFSET: &str = "TASK_FSBASE_OFFSET";
 }
 
 /// Indices of the per-CPU counter array.
@@ -116,7 +241,11 @@ pub mod counter {
     pub const WAITS_LOST: u32 = 7;
     /// Threads that found no room among the sleepers, or among the threads whose sleep is told.
     pub const SLEEPERS_FULL: u32 = 8;
-    pub const COUNT: u32 = 9;
+    /// Stacks given up because other programs on this CPU were taking one, in every place there is.
+    pub const SCRATCH_BUSY: u32 = 9;
+    /// Stacks of sleeping threads taken.
+    pub const OFF_CPU_STACKS: u32 = 10;
+    pub const COUNT: u32 = 11;
 }
 
 /// What a verification probe sits on: the cookie it is attached with.

@@ -6,7 +6,7 @@
 
 mod graphs;
 
-use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
+use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind, stack_flag};
 use wire::limits::STACK_FRAMES;
 use wire::shim::{
     CopyRecord, FAILED_CAPTURED, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
@@ -18,6 +18,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::defect::Defect;
 use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
 use crate::ids::{Correlation, Ns, ProcessKey, Thread};
+use crate::wait::WaitReason;
 pub use graphs::{GraphWords, graph_entry};
 
 /// One slot of `process`'s ring.
@@ -186,6 +187,19 @@ pub enum KernelEvent {
         tid: u32,
         at: Ns,
         cpu: u32,
+        /// It held Python's global interpreter lock.
+        holds_gil: bool,
+        addresses: Vec<u64>,
+    },
+    /// The stack of a thread that went to sleep.
+    OffCpuStack {
+        tgid: u32,
+        tid: u32,
+        at: Ns,
+        /// As of the waits it stands for.
+        signature: u64,
+        reason: WaitReason,
+        holds_gil: bool,
         addresses: Vec<u64>,
     },
     Exec {
@@ -202,6 +216,8 @@ pub enum KernelEvent {
         tid: Thread,
         from: Ns,
         to: Ns,
+        /// Tells sleeps at different places of the code from each other; 0: not known.
+        signature: u64,
     },
 }
 
@@ -215,9 +231,10 @@ pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
     let short = Defect::ShortKernelEvent { length: bytes.len(), count: 1 };
     let (kind, _) = u32::read_from_prefix(bytes).map_err(|_size| short)?;
     match kind {
-        event_kind::LAUNCH_STACK | event_kind::CAPTURE_STACK | event_kind::CPU_SAMPLE => {
-            stack_event(bytes).ok_or(short)
-        }
+        event_kind::LAUNCH_STACK
+        | event_kind::CAPTURE_STACK
+        | event_kind::CPU_SAMPLE
+        | event_kind::OFF_CPU_STACK => stack_event(bytes).ok_or(short),
         event_kind::EXEC | event_kind::EXIT => {
             let (event, _) = ProcessEvent::read_from_prefix(bytes).map_err(|_size| short)?;
             let (tgid, at) = (event.tgid, Ns(event.time_ns));
@@ -234,6 +251,7 @@ pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
                 tid: Thread(event.tid),
                 from: Ns(event.from_ns),
                 to: Ns(event.to_ns),
+                signature: event.signature,
             })
         }
         _ => Err(Defect::UnknownKernelEvent { kind, count: 1 }),
@@ -253,7 +271,20 @@ fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
     }
     let addresses = event.addresses[..frames].to_vec();
     let (tgid, tid, at) = (event.tgid, event.tid, Ns(event.time_ns));
-    Some(if event.kind == event_kind::CAPTURE_STACK {
+    let holds_gil = event.flags & stack_flag::HOLDS_GIL != 0;
+    Some(if event.kind == event_kind::OFF_CPU_STACK {
+        let number = (event.flags & stack_flag::WAIT_KIND_MASK) >> stack_flag::WAIT_KIND_SHIFT;
+        let reason = WaitReason::from_number(number);
+        KernelEvent::OffCpuStack {
+            tgid,
+            tid,
+            at,
+            signature: event.key,
+            reason,
+            holds_gil,
+            addresses,
+        }
+    } else if event.kind == event_kind::CAPTURE_STACK {
         // No table has more positions than 32 bits can name: a larger one is beyond any.
         let entry = u32::try_from(event.key).unwrap_or(u32::MAX);
         KernelEvent::CaptureStack { tgid, entry, addresses }
@@ -269,7 +300,7 @@ fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
             addresses,
         }
     } else {
-        KernelEvent::CpuSample { tgid, tid, at, cpu: event.cpu, addresses }
+        KernelEvent::CpuSample { tgid, tid, at, cpu: event.cpu, holds_gil, addresses }
     })
 }
 
@@ -444,6 +475,8 @@ mod tests {
         addresses[0] = 0x10;
         addresses[1] = 0x20;
         StackEvent {
+            flags: 0,
+            reserved: 0,
             kind: event_kind::LAUNCH_STACK,
             frames,
             time_ns: 1,
@@ -501,10 +534,23 @@ mod tests {
     #[test]
     fn a_wait_is_one_whether_it_is_over_or_not() {
         for open in [0, 1] {
-            let event =
-                WaitEvent { kind: event_kind::WAIT, tgid: 7, tid: 8, open, from_ns: 9, to_ns: 11 };
+            let event = WaitEvent {
+                kind: event_kind::WAIT,
+                tgid: 7,
+                tid: 8,
+                open,
+                from_ns: 9,
+                to_ns: 11,
+                signature: 5,
+            };
             let bytes = event.as_bytes();
-            let expected = KernelEvent::Wait { tgid: 7, tid: Thread(8), from: Ns(9), to: Ns(11) };
+            let expected = KernelEvent::Wait {
+                tgid: 7,
+                tid: Thread(8),
+                from: Ns(9),
+                to: Ns(11),
+                signature: 5,
+            };
             assert_eq!(kernel_event(bytes), Ok(expected));
             let length = bytes.len() - 1;
             assert_eq!(

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod report;
 pub mod session;
 pub mod slice;
+pub mod wait;
 
 mod assemble;
 mod correlate;

@@ -60,7 +60,7 @@ impl Bpf {
         let Some(before) = Scheduled::read(pid).filter(|thread| thread.sleeps) else {
             return Ok(());
         };
-        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, reserved: 0 };
+        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, told: 1, signature: 0 };
         match self.sleepers.insert(pid, MapValue(sleeper), BPF_NOEXIST) {
             // Told by the programs already, or no room: told when it sleeps the next time.
             Err(MapError::SyscallError(_)) => return Ok(()),
@@ -104,6 +104,7 @@ impl Bpf {
                 open: 1,
                 from_ns: sleeper.since_ns,
                 to_ns: now_ns,
+                signature: sleeper.signature,
             });
         }
         Ok(())

@@ -13,7 +13,7 @@ use analysis::report::{
     UnobservedReason, Window, WorkerReport,
 };
 
-use crate::capture::{Capture, CaptureInfo, CpuStack, Frame, Stack};
+use crate::capture::{Capture, CaptureInfo, CpuStack, Frame, Language, Stack};
 
 /// Kernel names: one with the characters that formats trip over.
 pub(crate) const NAMES: [&str; 4] = [
@@ -176,6 +176,7 @@ fn stack(functions: &[&str], cut: bool) -> Stack {
     let frames = functions
         .iter()
         .map(|&function| Frame {
+            language: Language::Native,
             function: function.to_owned(),
             module: Some("worker".to_owned()),
             file: Some("worker.rs".to_owned()),

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use analysis::ids::{ProcessKey, StackId};
 
 use super::Symbol;
-use crate::capture::{Frame, Stack};
+use crate::capture::{Frame, Language, Stack};
+use crate::stack::Place;
 use crate::symbols::NOT_CODE;
 use wire::shim::PROBE_SYMBOL;
 
@@ -55,6 +56,9 @@ impl StackTable {
             Entry::Vacant(entry) if room => {
                 for &address in entry.key().1.iter() {
                     let key = (process, address);
+                    if matches!(Place::from_bits(address), Place::Remark(_)) {
+                        continue;
+                    }
                     if self.asked.len() < SYMBOLS_MAX && self.asked.insert(key) {
                         self.unasked.push(key);
                     }
@@ -110,19 +114,24 @@ impl StackTable {
     /// One stack with the names that are known; whether all of them are.
     pub(super) fn one(&self, id: StackId) -> Option<(Stack, bool)> {
         let (process, addresses) = self.by_id.get(usize::try_from(id.0).ok()?)?;
-        let named =
-            addresses.iter().all(|&address| self.symbols.contains_key(&(*process, address)));
+        let named = addresses.iter().all(|&address| {
+            self.symbols.contains_key(&(*process, address))
+                || Place::from_bits(address).own_frame().is_some()
+        });
         Some((self.stack(*process, addresses), named))
     }
 
     fn stack(&self, process: ProcessKey, addresses: &[u64]) -> Stack {
         let mut frames = Vec::with_capacity(addresses.len());
         let mut astray = false;
+        let mut cut = false;
         // Leaf first, so that a walk that went astray ends the stack where it did.
         for &address in addresses {
             let known = self.symbols.get(&(process, address)).filter(|frames| !frames.is_empty());
             let Some(known) = known else {
-                frames.push(Arc::new(unnamed(address)));
+                let place = Place::from_bits(address);
+                frames.push(Arc::new(place.own_frame().unwrap_or_else(|| unnamed(place))));
+                cut |= matches!(place, Place::Remark(remark) if remark.is_cut());
                 continue;
             };
             astray = known.iter().any(|frame| frame.function == NOT_CODE);
@@ -137,7 +146,7 @@ impl StackTable {
         trim_launch(&mut frames);
         frames.reverse();
         let whole = frames.first().is_some_and(|root| starts_a_thread(&root.function));
-        Stack { frames, cut: astray || !whole }
+        Stack { frames, cut: cut || astray || !whole }
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -168,8 +177,14 @@ fn trim_launch(frames: &mut Vec<Arc<Frame>>) {
     frames.drain(..called);
 }
 
-fn unnamed(address: u64) -> Frame {
-    Frame { function: format!("0x{address:x}"), module: None, file: None, line: None }
+fn unnamed(place: Place) -> Frame {
+    let (language, function) = match place {
+        Place::User(address) => (Language::Native, format!("0x{address:x}")),
+        Place::Kernel(address) => (Language::Kernel, format!("0x{address:x}")),
+        Place::Python(number) => (Language::Python, format!("[Python function {number}]")),
+        Place::Remark(remark) => (Language::Remark, remark.text().to_owned()),
+    };
+    Frame { language, function, ..Frame::default() }
 }
 
 /// Whether nothing calls this function: a walk that ends elsewhere lost its way.

@@ -14,7 +14,7 @@ use wire::shim::{
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::*;
-use crate::capture::Frame;
+use crate::capture::{Frame, Language};
 use crate::output::{folded, json};
 use crate::recording::{FILE_NAME, Reader, Writer};
 
@@ -106,6 +106,8 @@ fn stack(kind: u32, correlation: u32, leaf_first: &[u64]) -> Input {
         thread: 1,
         cpu: 0,
         key: 0x77,
+        flags: 0,
+        reserved: 0,
         addresses,
     };
     Input::KernelEvent(event.as_bytes().to_vec())
@@ -113,6 +115,7 @@ fn stack(kind: u32, correlation: u32, leaf_first: &[u64]) -> Input {
 
 fn symbol(address: u64, functions: &[&str]) -> Symbol {
     let frame = |function: &&str| Frame {
+        language: Language::Native,
         function: (*function).to_owned(),
         module: None,
         file: None,

@@ -7,7 +7,7 @@ use wire::shim::{GRAPH_ENTRY_BYTES, Payload};
 use zerocopy::IntoBytes;
 
 use super::{Counts, RECORDS_PER_FRAME};
-use crate::capture::Frame;
+use crate::capture::{Frame, Language};
 use crate::pipeline::{Input, Start, Symbol};
 
 const START: u8 = 1;
@@ -325,6 +325,8 @@ struct SymbolBody {
 
 #[derive(Serialize, Deserialize)]
 struct FrameBody {
+    #[serde(default, skip_serializing_if = "LanguageBody::is_native")]
+    language: LanguageBody,
     function: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     module: Option<String>,
@@ -334,13 +336,53 @@ struct FrameBody {
     line: Option<u32>,
 }
 
+#[derive(Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum LanguageBody {
+    #[default]
+    Native,
+    Python,
+    Kernel,
+    Remark,
+}
+
+impl LanguageBody {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_native(&self) -> bool {
+        *self == Self::Native
+    }
+}
+
+impl From<Language> for LanguageBody {
+    fn from(language: Language) -> Self {
+        match language {
+            Language::Native => Self::Native,
+            Language::Python => Self::Python,
+            Language::Kernel => Self::Kernel,
+            Language::Remark => Self::Remark,
+        }
+    }
+}
+
+impl From<LanguageBody> for Language {
+    fn from(language: LanguageBody) -> Self {
+        match language {
+            LanguageBody::Native => Self::Native,
+            LanguageBody::Python => Self::Python,
+            LanguageBody::Kernel => Self::Kernel,
+            LanguageBody::Remark => Self::Remark,
+        }
+    }
+}
+
 impl From<&Symbol> for SymbolBody {
     fn from(symbol: &Symbol) -> Self {
         let frames = symbol
             .frames
             .iter()
             .cloned()
-            .map(|Frame { function, module, file, line }| FrameBody {
+            .map(|Frame { language, function, module, file, line }| FrameBody {
+                language: language.into(),
                 function,
                 module,
                 file,
@@ -356,7 +398,8 @@ impl From<SymbolBody> for Symbol {
         let frames = body
             .frames
             .into_iter()
-            .map(|FrameBody { function, module, file, line }| Frame {
+            .map(|FrameBody { language, function, module, file, line }| Frame {
+                language: language.into(),
                 function,
                 module,
                 file,

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::capture::Frame;
+use crate::capture::{Frame, Language};
 use crate::pipeline::{Input, Start, Symbol};
 
 fn inputs() -> Vec<Input> {
@@ -53,6 +53,7 @@ fn inputs() -> Vec<Input> {
             symbols: vec![Symbol {
                 address: 0x1234,
                 frames: vec![Frame {
+                    language: Language::Native,
                     function: "f".to_owned(),
                     module: Some("m".to_owned()),
                     file: None,

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer};
 
-use crate::capture::Frame;
+use crate::capture::{Frame, Language};
 use crate::proc::Mapping;
 
 use super::entry;
@@ -170,7 +170,7 @@ impl Files {
         };
         let function = entry::recognise(&open.file, &open.name, offset, exit_at)
             .map_or_else(|| format!("{}+0x{offset:x}", open.name), str::to_owned);
-        Frame { function, module: Some(open.name.clone()), file: None, line: None }
+        Frame { function, module: Some(open.name.clone()), ..Frame::default() }
     }
 }
 
@@ -184,6 +184,7 @@ fn frames(symbol: &Sym<'_>, module: &str) -> Vec<Frame> {
     let mut frames: Vec<Frame> = names
         .zip(places)
         .map(|(name, place)| Frame {
+            language: Language::Native,
             // glibc's internal alias of a function that has a public name.
             function: name.strip_prefix("__GI_").unwrap_or(name).to_owned(),
             module: Some(module.to_owned()),

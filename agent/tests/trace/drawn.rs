@@ -10,7 +10,7 @@ use analysis::report::{CaptureSite, IdleCause, StepPhase, UnobservedReason};
 use analysis::slice::{LaunchSlice, Slice, WorkSlice};
 
 use proptest::prelude::*;
-use warplens::capture::{CaptureInfo, Frame, Stack};
+use warplens::capture::{CaptureInfo, Frame, Language, Stack};
 use warplens::output::perfetto::{Directory, Extent, Trace};
 use warplens::pipeline::{CpuSample, Pieces};
 
@@ -38,6 +38,7 @@ impl Known {
     fn new() -> Self {
         let frame = |name: &str| {
             Arc::new(Frame {
+                language: Language::Native,
                 function: name.to_owned(),
                 module: None,
                 file: Some("/srv/model.py".to_owned()),
@@ -317,6 +318,7 @@ fn names_that_come_late_are_shown_from_then_on() {
     let whole = known.stacks[&StackId(1)].clone();
     let unnamed = Stack {
         frames: vec![Arc::new(Frame {
+            language: Language::Native,
             function: "0x40".to_owned(),
             module: None,
             file: None,

@@ -8,7 +8,7 @@ use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{DeviceKey, ProcessKey};
 use analysis::report::{DeviceReport, IdleCause};
 use serde_json::Value;
-use warplens::capture::{Capture, Frame};
+use warplens::capture::{Capture, Frame, Language};
 use warplens::output::perfetto::{Drawing, Extent, TraceFile, replay};
 use warplens::pipeline::{Input, Pipeline, Start, Symbol};
 use warplens::recording::{FILE_NAME, Writer};
@@ -83,6 +83,8 @@ fn stack(kind: u32, correlation: u32, time_ns: u64) -> Input {
         thread: 1,
         cpu: 0,
         key: 0x77,
+        flags: 0,
+        reserved: 0,
         addresses,
     };
     Input::KernelEvent(event.as_bytes().to_vec())
@@ -91,6 +93,7 @@ fn stack(kind: u32, correlation: u32, time_ns: u64) -> Input {
 fn head() -> Vec<Input> {
     let process = PROCESS;
     let frame = |function: &str| Frame {
+        language: Language::Native,
         function: function.to_owned(),
         module: None,
         file: None,

@@ -89,5 +89,5 @@ fn capture(stacks: u32) -> Capture {
 }
 
 fn frame(function: &str) -> Arc<Frame> {
-    Arc::new(Frame { function: function.to_owned(), module: None, file: None, line: None })
+    Arc::new(Frame { function: function.to_owned(), ..Frame::default() })
 }

@@ -61,7 +61,7 @@ impl Directory for Synthetic {
     fn stack(&self, stack: StackId) -> Option<(Stack, bool)> {
         let frame = |depth: u32| {
             let function = format!("vllm::layer_{}::forward", (stack.0 >> (depth % 8)) + depth);
-            Arc::new(Frame { function, module: None, file: None, line: None })
+            Arc::new(Frame { function, ..Frame::default() })
         };
         Some((Stack { frames: (0..30).map(frame).collect(), cut: false }, true))
     }

@@ -75,7 +75,7 @@ impl Callstacks {
             frame_ids.push(self.frame(CUT, None, None, interned));
         }
         for frame in &stack.frames {
-            let Frame { function, module: _, file, line } = &**frame;
+            let Frame { language: _, function, module: _, file, line } = &**frame;
             frame_ids.push(self.frame(function, file.as_deref(), *line, interned));
         }
         self.written += 1;

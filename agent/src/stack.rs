@@ -1,0 +1,5 @@
+//! Stacks as the agent makes them: native, Python's and the kernel's frames in one list of places.
+
+mod place;
+
+pub use place::{Place, Remark};
