@@ -55,8 +55,9 @@ fn every_hit_arrives_with_its_arguments_and_its_stack() {
     bpf.watch(pid).unwrap();
     bpf.attach_probe_at(pid, &file, offset).unwrap();
 
-    let threads = 4;
-    let hits_each = 1000;
+    // As many as a CPU has places to put stacks together in, and what the ring has room for.
+    let threads = 2;
+    let hits_each = 500;
     let mut events = Vec::new();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads)
