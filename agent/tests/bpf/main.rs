@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and says on stdout why it was skipped"
 )]
 
+mod copies;
 mod cpu;
 mod launches;
 mod process;

@@ -168,6 +168,10 @@ pub(crate) fn locate(address: usize) -> (PathBuf, u64) {
         .expect("every function is mapped")
 }
 
+pub(crate) fn tid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
+}
+
 /// A shared library compiled for a test and loaded into this process.
 pub(crate) struct Library {
     /// A handle of dlopen, as a number so that threads may share it.

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use warplens::bpf::Bpf;
 use warplens::observe::now;
-use wire::kernel::event_kind::{CPU_SAMPLE, LAUNCH_STACK};
+use wire::kernel::event_kind::{CPU_SAMPLE, LAUNCH_STACK, OFF_CPU_STACK};
 use wire::kernel::{WAIT_MIN_NS, WaitEvent};
 
-use crate::support::{Event, drain, load, locate, stacks, wait_for};
+use crate::support::{Event, drain, load, locate, stacks, tid, wait_for};
 
 fn waits(events: &[Event], tid: u32) -> Vec<WaitEvent> {
     events
@@ -167,17 +167,13 @@ extern "C" fn point(_correlation: u64, _weight: u64, _thread: u64, _key: u64) {
     naked_asm!(".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "nop", "ret")
 }
 
-fn tid() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
-}
-
 #[test]
-fn of_other_threads_only_those_that_launch_are_told() {
+fn where_sleeps_are_not_wanted_only_threads_that_launch_are_told() {
     let Some(mut bpf) = load() else { return };
     let pid = std::process::id();
     let probe: extern "C" fn(u64, u64, u64, u64) = point;
     let (file, offset) = locate(probe as usize);
-    bpf.watch(pid).unwrap();
+    bpf.watch_on_cpu(pid).unwrap();
     bpf.attach_probe_at(pid, &file, offset).unwrap();
     let (launching, idling) = std::thread::scope(|scope| {
         let launching = scope.spawn(|| {
@@ -198,6 +194,7 @@ fn of_other_threads_only_those_that_launch_are_told() {
         "{told:?}"
     );
     assert_eq!(waits(&events, idling), []);
+    assert!(stacks(&events, OFF_CPU_STACK).is_empty());
 }
 
 #[test]
