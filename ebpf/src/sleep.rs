@@ -22,8 +22,8 @@ pub fn place(ctx: &RawTracePointContext, task: Task, now: u64) -> u64 {
     let registers = Registers::current();
     let instruction = registers.instruction();
     // A thread of the kernel that works for the process.
-    let (code, last) = if instruction == 0 { (0, 0) } else { python::leaf(task) };
-    let signature = signature([instruction, registers.stack(), code, last]);
+    let [code, last, frame] = if instruction == 0 { [0; 3] } else { python::leaf(task) };
+    let signature = signature([instruction, registers.stack(), code, last, frame]);
     if is_due(task, signature, now) {
         let subject = Subject {
             of: event_kind::OFF_CPU_STACK,
@@ -42,7 +42,7 @@ pub fn place(ctx: &RawTracePointContext, task: Task, now: u64) -> u64 {
 
 /// Never 0, which says that the place is not known.
 #[inline(always)]
-fn signature(words: [u64; 4]) -> u64 {
+fn signature(words: [u64; 5]) -> u64 {
     let mut hash: u64 = 0;
     for word in words {
         // The odd constant of FxHash; the rotation brings high bits down to where it multiplies.

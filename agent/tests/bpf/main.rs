@@ -16,6 +16,7 @@ mod cpu;
 mod launches;
 mod process;
 mod python;
+mod sleeps;
 mod support;
 mod threads;
 mod verify;

@@ -10,34 +10,13 @@ use warplens::observe::now;
 use wire::kernel::event_kind::{CPU_SAMPLE, LAUNCH_STACK, OFF_CPU_STACK};
 use wire::kernel::{WAIT_MIN_NS, WaitEvent};
 
-use crate::support::{Event, drain, load, locate, stacks, tid, wait_for};
-
-fn waits(events: &[Event], tid: u32) -> Vec<WaitEvent> {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Wait(wait) if wait.tid == tid => Some(*wait),
-            Event::Wait(_) | Event::Stack(_) | Event::Process(_) => None,
-        })
-        .collect()
-}
+use crate::support::{drain, load, locate, stacks, tid, until, until_asleep, wait_for, waits};
 
 fn asleep(bpf: &Bpf, tid: u32) -> Option<WaitEvent> {
     let mut found = None;
     bpf.sleepers(now().0, |wait| found = found.or(Some(wait).filter(|wait| wait.tid == tid)))
         .unwrap();
     found
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = std::time::Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "never saw {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// `cat`: sleeps until it is told something, and says it back.
@@ -55,8 +34,7 @@ impl Echo {
         let mut echo = Self { child, to, from };
         // It has become `cat`, and sleeps.
         echo.ask();
-        let path = format!("/proc/{}/stat", echo.pid());
-        until("sleep", || std::fs::read_to_string(&path).unwrap().contains(") S ").then_some(()));
+        until_asleep(echo.pid());
         echo
     }
 
