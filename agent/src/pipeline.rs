@@ -16,7 +16,7 @@ use analysis::classify::Classifier;
 use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
-use analysis::event::{Blocked, Event, ProcessInfo};
+use analysis::event::{Blocked, Event, ProcessInfo, Sampled};
 use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
@@ -298,16 +298,26 @@ impl Pipeline {
                         *self.cpu.entry((process, stack)).or_default() += 1;
                         let tid = Thread(tid);
                         self.timeline.sample(CpuSample { process, tid, cpu, at, stack });
+                        self.session.ingest(Event::Sampled(Sampled { process, tid, at, stack }));
                     }
                     None => self.cpu_without_stack += 1,
                 }
             }
-            KernelEvent::Wait { tgid, tid, from, to, .. } => {
+            KernelEvent::Wait { tgid, tid, from, to, signature } => {
                 if let Some(process) = self.process_of(tgid) {
-                    self.session.ingest(Event::Blocked(Blocked { process, tid, from, to }));
+                    let blocked = Blocked { process, tid, from, to, signature };
+                    self.session.ingest(Event::Blocked(blocked));
                 }
             }
-            KernelEvent::OffCpuStack { .. } => {}
+            KernelEvent::OffCpuStack { tgid, tid, signature, addresses, .. } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    let tid = Thread(tid);
+                    self.session.ingest(Event::SleepStack { process, tid, signature, stack });
+                }
+            }
             // Discovery and the end of processes are told by `Process` and `Ended`.
             KernelEvent::Exec { .. } | KernelEvent::Exit { .. } => {}
         }
