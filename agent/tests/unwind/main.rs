@@ -1,0 +1,4 @@
+//! The native unwinder against what programs truly did.
+
+mod compiled;
+mod support;
