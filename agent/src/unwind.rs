@@ -5,6 +5,7 @@
 //! no difference, and never mapped. What cannot be known ends the walk, with the reason: no guess
 //! stands for a frame. Bytes of stacks are looked at and not kept.
 
+mod code;
 mod expression;
 mod function;
 mod image;
@@ -181,7 +182,10 @@ impl Unwinder {
             }
             let instruction = if exact { address } else { address.wrapping_sub(1) };
             let found = match self.locate(pid, instruction) {
-                Located::File(id, at) => self.row(id, at),
+                Located::File(id, at) => {
+                    let code = at.wrapping_add(address.wrapping_sub(instruction));
+                    self.row(id, at, code)
+                }
                 Located::NoFile => {
                     frames.push(frame(&state));
                     return End::Cut(Remark::AnonymousCode);
@@ -223,11 +227,17 @@ impl Unwinder {
         space.locate(pid, address, &mut self.modules)
     }
 
-    fn row(&mut self, id: ModuleId, address: u64) -> Found {
+    /// What holds at `address`, which is the byte before `code` where that is a return address.
+    fn row(&mut self, id: ModuleId, address: u64, code: u64) -> Found {
         if let Some(row) = self.recent.get(id, address) {
             return Found::Row(row);
         }
-        let found = self.modules.find(id, address);
+        let mut found = self.modules.find(id, address);
+        if let Found::Nothing = found
+            && let Some(row) = self.modules.recognise(id, code)
+        {
+            found = Found::Row(row);
+        }
         if let Found::Row(row) = &found {
             self.recent.put(id, address, row);
         }

@@ -6,6 +6,7 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
+use super::code::{self, Known};
 use super::function::{self, Context};
 use super::image::{Image, Source};
 use super::index::Index;
@@ -146,6 +147,17 @@ impl Modules {
         self.evaluated(id, address)?;
         let (&start, kept) = self.modules.get(&id)?.functions.range(..=address).next_back()?;
         (address < kept.end).then_some((start, kept.end))
+    }
+
+    /// What the code at an address of the file tells by itself.
+    pub(super) fn recognise(&self, id: ModuleId, address: u64) -> Option<Arc<Row>> {
+        let image = &self.modules.get(&id)?.image;
+        let code = image.read_up_to(image.offset(address)?, code::BYTES);
+        let row = match code::recognise(&code)? {
+            Known::Stub => Row::of_entry(),
+            Known::SignalReturn => Row::of_signal_return(),
+        };
+        Some(Arc::new(row))
     }
 
     /// What holds at an address of the file.

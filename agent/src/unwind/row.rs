@@ -120,6 +120,25 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Of code that has put nothing on the stack.
+    pub(super) fn of_entry() -> Self {
+        let cfa = Cfa::Register { register: STACK_POINTER, offset: 8 };
+        Self { cfa, rules: [(RETURN_ADDRESS, Rule::At(-8))].into(), signal: false }
+    }
+
+    /// Of what a signal handler returns to: the kernel's `ucontext` is on the stack.
+    pub(super) fn of_signal_return() -> Self {
+        /// Offset of the registers, and their DWARF numbers in order.
+        const REGISTERS: i64 = 40;
+        const ORDER: [u8; 17] = [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16];
+        let offsets = (0..).map(|at| REGISTERS + at * 8);
+        let mut rules: Vec<_> =
+            ORDER.into_iter().zip(offsets.map(Rule::At)).collect();
+        rules.sort_by_key(|(register, _)| *register);
+        let cfa = Cfa::Register { register: STACK_POINTER, offset: 0 };
+        Self { cfa, rules: rules.into(), signal: true }
+    }
+
     /// `None` where the row uses what is not supported; then nothing can be unwound there.
     pub(super) fn of(
         row: &UnwindTableRow<usize, Storage>,

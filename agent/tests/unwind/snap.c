@@ -96,9 +96,13 @@ static void step(char **program) {
     unsigned char code[16];
     waitpid(pid, &status, 0);
     ptrace(PTRACE_SETOPTIONS, pid, 0, PTRACE_O_EXITKILL);
-    ptrace(PTRACE_CONT, pid, 0, 0);
-    waitpid(pid, &status, 0);
-    if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP) fail("no first int3");
+    int signal = 0;
+    do {
+        ptrace(PTRACE_CONT, pid, 0, signal);
+        waitpid(pid, &status, 0);
+        if (!WIFSTOPPED(status)) fail("no first int3");
+        signal = WSTOPSIG(status);
+    } while (signal != SIGTRAP);
     for (;;) {
         ptrace(PTRACE_GETREGS, pid, 0, &r);
         put(pid, &r);

@@ -104,3 +104,19 @@ fn run(dir: &Path, arguments: &[&str]) -> Held {
     }
     Held { pid, snapshots, snap }
 }
+
+/// Address in the process of what `program` exports as `name`.
+pub(crate) fn start_of(pid: u32, program: &Path, name: &str) -> u64 {
+    let offset = warplens::elf::find(program, &[name]).unwrap()[name].offset;
+    let maps = warplens::proc::maps(pid).unwrap();
+    let name = program.file_name().unwrap().to_str().unwrap();
+    let mapping = maps
+        .iter()
+        .find(|mapping| {
+            mapping.executable
+                && mapping.file_name() == name
+                && (mapping.offset..mapping.offset + (mapping.end - mapping.start)).contains(&offset)
+        })
+        .expect("the file's code is mapped");
+    mapping.start + (offset - mapping.offset)
+}
