@@ -4,6 +4,8 @@
 //! The bytes are a user's data. They go into the ring buffer, from which the agent unwinds them, and
 //! nowhere else.
 
+#![expect(clippy::cast_possible_truncation, reason = "a 64-bit machine; lengths within a place")]
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_stack, generated};
 use wire::kernel::{StackCopy, counter, event_kind, python_walk, stack_flag};
