@@ -132,8 +132,7 @@ impl Row {
         const REGISTERS: i64 = 40;
         const ORDER: [u8; 17] = [8, 9, 10, 11, 12, 13, 14, 15, 5, 4, 6, 3, 1, 0, 2, 7, 16];
         let offsets = (0..).map(|at| REGISTERS + at * 8);
-        let mut rules: Vec<_> =
-            ORDER.into_iter().zip(offsets.map(Rule::At)).collect();
+        let mut rules: Vec<_> = ORDER.into_iter().zip(offsets.map(Rule::At)).collect();
         rules.sort_by_key(|(register, _)| *register);
         let cfa = Cfa::Register { register: STACK_POINTER, offset: 0 };
         Self { cfa, rules: rules.into(), signal: true }

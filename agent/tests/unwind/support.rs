@@ -115,7 +115,8 @@ pub(crate) fn start_of(pid: u32, program: &Path, name: &str) -> u64 {
         .find(|mapping| {
             mapping.executable
                 && mapping.file_name() == name
-                && (mapping.offset..mapping.offset + (mapping.end - mapping.start)).contains(&offset)
+                && (mapping.offset..mapping.offset + (mapping.end - mapping.start))
+                    .contains(&offset)
         })
         .expect("the file's code is mapped");
     mapping.start + (offset - mapping.offset)
