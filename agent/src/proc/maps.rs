@@ -1,9 +1,12 @@
 //! `/proc/PID/maps`.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+/// Bytes of `maps` read at most: the usual limit of 65 530 mappings with paths of 1 000 characters.
+const MAPS_MAX: u64 = 64 << 20;
 
 /// One line of `maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +68,8 @@ fn open_regular(path: &Path, inode: u64) -> io::Result<(File, Metadata)> {
 /// The mappings of a process.
 pub fn maps(pid: u32) -> io::Result<Vec<Mapping>> {
     // Paths are bytes of the process's choosing.
-    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    let mut text = Vec::new();
+    File::open(format!("/proc/{pid}/maps"))?.take(MAPS_MAX).read_to_end(&mut text)?;
     Ok(parse_maps(&String::from_utf8_lossy(&text)))
 }
 
