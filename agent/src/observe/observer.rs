@@ -12,8 +12,11 @@ use std::time::{Duration, Instant};
 use analysis::classify::Classifier;
 use analysis::ids::Ns;
 use thiserror::Error;
+use wire::kernel::WaitEvent;
 use wire::shim::{Level, OffReason};
+use zerocopy::IntoBytes;
 
+use super::clock::now;
 use super::devices::Devices;
 use super::select::Selection;
 use super::target::{Interest, Target};
@@ -133,8 +136,25 @@ impl Observer {
         self.name_addresses()
     }
 
+    /// Tells of the threads that sleep still, each up to this instant: a thread that sleeps through is not
+    /// heard of otherwise.
+    pub fn look_at_sleepers(&mut self) -> Result<(), ObserveError> {
+        let Some(bpf) = &self.bpf else {
+            return Ok(());
+        };
+        let mut sleeping: Vec<WaitEvent> = Vec::new();
+        let looked = bpf.all_sleepers(now().0, |wait| sleeping.push(wait));
+        sleeping
+            .into_iter()
+            .try_for_each(|wait| self.feed(Input::KernelEvent(wait.as_bytes().to_vec())))?;
+        looked.or_else(|error| {
+            self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
+        })
+    }
+
     /// Nothing after `end` is reported.
     pub fn limit(&mut self, end: Ns) -> Result<(), ObserveError> {
+        self.look_at_sleepers()?;
         self.feed(Input::Limit(end))
     }
 

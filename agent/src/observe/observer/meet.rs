@@ -136,6 +136,7 @@ impl Observer {
         }
         let mut target =
             Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
+        self.find_python_first(&mut target)?;
         self.attach_programs(&mut target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
