@@ -115,7 +115,7 @@ struct Code {
     first_line: u32,
     table: Vec<u8>,
     /// Numbers by instruction, and by line.
-    by_offset: HashMap<u64, u64>,
+    by_offset: HashMap<Option<u64>, u64>,
     by_line: HashMap<Option<u32>, u64>,
 }
 
@@ -250,17 +250,16 @@ struct Interpreter<'a, M> {
 }
 
 impl<M: Memory> Interpreter<'_, M> {
-    /// The instruction's distance from the function's first one, bytes. A frame that has not begun is
-    /// in front of it.
-    fn offset(&self, code: u64, frame: &PythonFrame) -> u64 {
+    /// The instruction's distance from the function's first one, bytes; `None` of a frame that has not
+    /// begun.
+    fn offset(&self, code: u64, frame: &PythonFrame) -> Option<u64> {
         let instruction = frame.instruction & (wire::kernel::PYTHON_ENTRY - 1);
         if self.version == Version::V3_10 {
             // `f_lasti` counts instructions, from -1 on.
-            let last = u32::try_from(instruction & 0xffff_ffff).unwrap_or(0).cast_signed();
-            return u64::try_from(last).unwrap_or(0) * 2;
+            let last = u32::try_from(instruction & 0xffff_ffff).ok()?.cast_signed();
+            return Some(u64::try_from(last).ok()? * 2);
         }
-        let first = code + self.offsets.code.instructions as u64;
-        instruction.saturating_sub(first)
+        instruction.checked_sub(code.checked_add(self.offsets.code.instructions as u64)?)
     }
 
     fn head(&self, address: u64) -> Option<[u8; HEAD]> {
@@ -393,8 +392,12 @@ impl Process {
 }
 
 impl Code {
-    fn line(&self, version: Version, offset: u64) -> Option<u32> {
-        line_table::line(version, &self.table, self.first_line, offset)
+    /// CPython says of a function that has not begun that it is in its first line.
+    fn line(&self, version: Version, offset: Option<u64>) -> Option<u32> {
+        match offset {
+            Some(offset) => line_table::line(version, &self.table, self.first_line, offset),
+            None => Some(self.first_line),
+        }
     }
 }
 
