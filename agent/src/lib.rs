@@ -19,3 +19,4 @@ pub mod rules;
 pub mod shim;
 pub mod stack;
 pub mod symbols;
+pub mod unwind;
