@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use warplens::python::{PythonError, Runtime};
+use warplens::unwind::Unwinder;
 
 /// Long enough for any scheduler; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -114,8 +116,9 @@ pub(crate) fn find(pid: u32) -> Runtime {
 }
 
 /// Pieces of code by unwind information.
-pub(crate) fn functions(_pid: u32) -> impl FnMut(u64) -> Option<std::ops::Range<u64>> {
-    |_| None
+fn functions(pid: u32) -> impl FnMut(u64) -> Option<Range<u64>> {
+    let mut unwinder = Unwinder::new();
+    move |address| unwinder.function_at(pid, address)
 }
 
 pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
