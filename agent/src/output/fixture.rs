@@ -156,6 +156,7 @@ fn process(number: u32) -> ProcessInfo {
         role: "worker".to_owned(),
         rank: format!("TP{number}"),
         server: 10,
+        service: analysis::event::Service::default(),
     }
 }
 
