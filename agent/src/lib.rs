@@ -18,3 +18,4 @@ pub mod rules;
 pub mod shim;
 pub mod stack;
 pub mod symbols;
+pub mod unwind;

@@ -1,5 +1,13 @@
-//! Stacks as the agent makes them: native, Python's and the kernel's frames in one list of places.
+//! Stacks as the agent makes them: native, Python's and the kernel's frames in one list of places;
+//! and what they say about why a thread slept.
 
+pub(crate) mod code;
+mod copy;
 mod place;
+mod reason;
+mod refine;
 
+pub use copy::Record;
 pub use place::{Place, Remark};
+pub use reason::{Asleep, gil_range, reason};
+pub use refine::refined;

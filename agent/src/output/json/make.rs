@@ -20,7 +20,7 @@ const TOP_KERNELS: usize = 20;
 
 impl Document {
     pub fn of(capture: &Capture) -> Self {
-        let Capture { info, report, stacks: _, cpu: _, processes: _ } = capture;
+        let Capture { info, report, .. } = capture;
         Self {
             schema: SCHEMA.to_owned(),
             simulated: capture.simulated(),
