@@ -106,7 +106,13 @@ impl Bpf {
         library: &Path,
         offset: u64,
     ) -> Result<(), BpfError> {
-        let link = self.attach_uprobe(self.variant(LAUNCH_STACK), pid, library, (PROBE_SYMBOL, offset), None)?;
+        let link = self.attach_uprobe(
+            self.variant(LAUNCH_STACK),
+            pid,
+            library,
+            (PROBE_SYMBOL, offset),
+            None,
+        )?;
         self.attached.entry(pid).or_default().probe = Some(link);
         Ok(())
     }

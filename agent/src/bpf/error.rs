@@ -80,9 +80,7 @@ pub enum BpfError {
         #[source]
         source: io::Error,
     },
-    #[error(
-        "find `{field}` in {path}: {lost} are not seen; please report the kernel's version"
-    )]
+    #[error("find `{field}` in {path}: {lost} are not seen; please report the kernel's version")]
     NoField { field: &'static str, path: &'static str, lost: &'static str },
     #[error(
         "walk Python's frames of process {pid}: this kernel's programs cannot; `warplens doctor` says why"

@@ -22,8 +22,11 @@ impl TaskOffsets {
     pub(super) fn read() -> Self {
         let bytes = fs::read(Path::new(TYPES));
         let find = |field: &'static str, path: &[&str], lost: &'static str| match &bytes {
-            Ok(bytes) => btf::field_offset(bytes, TASK, path)
-                .ok_or(BpfError::NoField { field, path: TYPES, lost }),
+            Ok(bytes) => btf::field_offset(bytes, TASK, path).ok_or(BpfError::NoField {
+                field,
+                path: TYPES,
+                lost,
+            }),
             Err(error) => {
                 // An error cannot be cloned; its kind and text are what the reader needs.
                 let source = std::io::Error::new(error.kind(), error.to_string());

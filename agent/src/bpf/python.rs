@@ -40,8 +40,7 @@ impl Bpf {
 
     /// Ends [`Bpf::set_python`]. Not an error when there was none.
     pub fn forget_python(&mut self, pid: u32) -> Result<(), BpfError> {
-        absent_is_fine(self.pythons.remove(&pid))
-            .map_err(|source| BpfError::map("PYTHONS", source))
+        absent_is_fine(self.pythons.remove(&pid)).map_err(|source| BpfError::map("PYTHONS", source))
     }
 }
 

@@ -29,11 +29,6 @@ pub fn process_of(task: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
-/// The process that started it, or took over from that one.
-pub(super) fn parent(pid: u32) -> Option<u32> {
-    Stat::read(pid).map(|stat| stat.parent)
-}
-
 /// When the process started, clock ticks since boot; tells a reused PID.
 pub fn start_time(pid: u32) -> Option<u64> {
     Stat::read(pid).map(|stat| stat.start)

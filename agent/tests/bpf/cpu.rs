@@ -70,9 +70,7 @@ fn a_busy_function_is_seen_and_a_stranger_is_not() {
     let of_thread: Vec<_> = samples.iter().filter(|event| event.head.tid == tid).collect();
     let in_busy = of_thread
         .iter()
-        .filter(|event| {
-            event.chain().iter().any(|address| (start..start + 256).contains(address))
-        })
+        .filter(|event| event.chain().iter().any(|address| (start..start + 256).contains(address)))
         .count();
     assert!(
         in_busy * 10 >= of_thread.len() * 9,

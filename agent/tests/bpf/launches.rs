@@ -153,7 +153,10 @@ fn what_finds_the_ring_full_is_counted() {
     outer(flooded, 4711);
     let events = drain(&mut bpf);
     assert_eq!(
-        stacks(&events, LAUNCH_STACK).iter().map(|event| event.head.correlation).collect::<Vec<_>>(),
+        stacks(&events, LAUNCH_STACK)
+            .iter()
+            .map(|event| event.head.correlation)
+            .collect::<Vec<_>>(),
         [4711]
     );
 }
@@ -171,7 +174,10 @@ fn only_watched_processes_are_seen() {
     outer(filtered, 3);
     let events = drain(&mut bpf);
     assert_eq!(
-        stacks(&events, LAUNCH_STACK).iter().map(|event| event.head.correlation).collect::<Vec<_>>(),
+        stacks(&events, LAUNCH_STACK)
+            .iter()
+            .map(|event| event.head.correlation)
+            .collect::<Vec<_>>(),
         [2]
     );
 }

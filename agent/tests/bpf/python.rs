@@ -8,9 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use serde_json::Value;
 use warplens::bpf::Bpf;
 use wire::kernel::event_kind::LAUNCH_STACK;
-use wire::kernel::{
-    NO_OFFSET, PYTHON_ENTRY, PythonFrame, PythonLayout, python_walk, stack_flag,
-};
+use wire::kernel::{NO_OFFSET, PYTHON_ENTRY, PythonFrame, PythonLayout, python_walk, stack_flag};
 use wire::limits::PYTHON_FRAMES;
 
 use crate::support::{Library, Stack, drain, load, stacks};
@@ -105,8 +103,7 @@ impl Python {
         let mut from = BufReader::new(from);
         let first = line(&mut from);
         let number = |name: &str| first[name].as_u64().unwrap();
-        let layout =
-            layout(number("minor"), number("key"), number("locked"), number("holder"));
+        let layout = layout(number("minor"), number("key"), number("locked"), number("holder"));
         Self { child, to, from, minor: number("minor"), layout }
     }
 

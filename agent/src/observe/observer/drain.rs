@@ -103,6 +103,7 @@ impl Observer {
         events.extend(sleeping.iter().map(|wait| wait.as_bytes().to_vec()));
         events.into_iter().try_for_each(|bytes| {
             self.keep_capture(&bytes);
+            self.notice_exec(&bytes);
             self.feed(Input::KernelEvent(bytes))
         })?;
         looked.or_else(|error| {

@@ -26,8 +26,9 @@ use super::root::{From, read_in_root};
 use super::sockets;
 use super::title::Role;
 pub(crate) use glance::Glance;
+pub use group::Origin;
 use group::{Groups, group};
-pub(crate) use group::{Line, Origin, line};
+pub(crate) use group::{Line, line};
 pub use place::Place;
 use seen::Seen;
 pub use selector::{Chosen, Selector, SelectorError};
@@ -95,9 +96,10 @@ impl Discovery {
         self.describe_all(&groups);
     }
 
-    /// The kernel told that `pid` runs another program.
-    pub fn on_exec(&mut self, pid: u32) {
-        self.seen.on_exec(pid);
+    /// The kernel told that `pid` runs another program. `true`: it is a vLLM server, which the next
+    /// look should not wait for.
+    pub fn on_exec(&mut self, pid: u32) -> bool {
+        self.seen.on_exec(pid)
     }
 
     pub fn servers(&self) -> &[Server] {
@@ -284,9 +286,10 @@ impl Discovery {
             .collect();
         for member in &mut members {
             let descriptors = self.details(member.pid).map(|details| &details.descriptors);
-            let has_workers = busy.contains(&member.pid);
-            member.works = descriptors
-                .is_some_and(|found| server::works(member.role, has_workers, &options, found));
+            member.has_workers = busy.contains(&member.pid);
+            member.works = descriptors.is_some_and(|found| {
+                server::works(member.role, member.has_workers, &options, found)
+            });
         }
         Server {
             id: root,

@@ -9,6 +9,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::glance::Glance;
 use crate::proc::stat::Stat;
+use crate::proc::title::Role;
 
 /// Processes known at once: twice the default limit of a kernel. Further ones are counted.
 const PROCESSES_MAX: usize = 1 << 16;
@@ -26,6 +27,10 @@ const TICKS: u64 = 100;
 
 /// Executions kept between two looks; more of them than processes can be is nobody's.
 const TOLD_MAX: usize = 1 << 16;
+
+/// Of those, executions looked at when they are told: 30 us each, so that a node that compiles a
+/// kernel costs no more than one that does not.
+const READ_AT_ONCE: usize = 64;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -133,10 +138,14 @@ impl Seen {
         self.known.insert(pid, Known { inode, comm, start, size, kernel, next });
     }
 
-    pub(super) fn on_exec(&mut self, pid: u32) {
-        if self.told.len() < TOLD_MAX {
-            self.told.insert(pid);
+    /// `true`: it is vLLM's.
+    pub(super) fn on_exec(&mut self, pid: u32) -> bool {
+        if self.told.len() >= TOLD_MAX {
+            return false;
         }
+        self.told.insert(pid);
+        self.told.len() <= READ_AT_ONCE
+            && Glance::read(pid).is_some_and(|glance| glance.title.role != Role::Process)
     }
 
     /// These are looked at each time.

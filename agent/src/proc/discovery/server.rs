@@ -29,6 +29,8 @@ pub struct Member {
     pub ranks: Ranks,
     /// The engine core above it, or itself.
     pub engine: Option<u32>,
+    /// It is an engine core with workers of its own.
+    pub has_workers: bool,
     /// It is an engine core that runs the model itself.
     pub works: bool,
     /// Minor numbers of the GPUs it has open for CUDA.
@@ -158,6 +160,7 @@ pub(super) fn member(
         ranks: Ranks::parse(&rank),
         rank,
         engine,
+        has_workers: false,
         works: false,
         gpus: Vec::new(),
     }
