@@ -13,6 +13,7 @@ pub mod observe;
 pub mod output;
 pub mod pipeline;
 pub mod proc;
+pub mod python;
 pub mod recording;
 pub mod rules;
 pub mod shim;

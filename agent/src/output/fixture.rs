@@ -45,6 +45,7 @@ pub(crate) fn capture() -> Capture {
                 time(1, 2, 3, Some(1), 0, 50),
             ],
             idle_stacks: extra::idle_stacks(),
+            host_stacks: extra::host_stacks(),
             ranges: extra::ranges(),
             steps: extra::steps(),
             names: NAMES.map(str::to_owned).to_vec(),
@@ -53,6 +54,7 @@ pub(crate) fn capture() -> Capture {
         stacks: HashMap::from([
             (StackId(0), stack(&["_start", "main", "attention(Tensor&)"], false)),
             (StackId(1), stack(&["model_runner", "execute<8>"], true)),
+            (StackId(2), extra::python_stack()),
         ]),
         cpu: vec![extra::on_cpu(0, 10, 0, 40, 0), extra::on_cpu(1, 11, 1, 2, 0)],
         waits: Vec::new(),

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use wire::kernel::event_kind;
 use wire::shim::Level;
 
 use super::refused::{Refused, reason_text};
@@ -16,7 +15,6 @@ use crate::observe::target::{Interest, Target};
 use crate::pipeline::Input;
 use crate::proc;
 use crate::shim::{self, Location, WorkerRing};
-use analysis::decode::{self, KernelEvent};
 use analysis::ids::ProcessKey;
 
 /// PIDs of ended targets kept for messages. Arbitrary, only bounds memory.
@@ -45,18 +43,8 @@ impl Observer {
             }
         }
         self.rename()?;
-        self.meet_engines()
-    }
-
-    /// A process that became a vLLM server is met in this turn, not when the next look is due.
-    pub(super) fn notice_exec(&mut self, bytes: &[u8]) {
-        let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
-        if kind == Some(event_kind::EXEC)
-            && let Ok(KernelEvent::Exec { tgid, .. }) = decode::kernel_event(bytes)
-            && self.node.on_exec(tgid)
-        {
-            self.last_scan = None;
-        }
+        self.meet_engines()?;
+        self.find_python()
     }
 
     /// Processes are met before they have set their title, most of all under `warplens run`.
@@ -261,6 +249,7 @@ impl Observer {
             self.note_ring_losses(ring, target.rearms)?;
             self.past_drops = self.past_drops.plus(Drops::of(ring));
         }
+        self.maker.forget(target.pid);
         if let Some(bpf) = &mut self.bpf
             && let Err(error) = bpf.unwatch(target.pid)
         {
