@@ -24,6 +24,7 @@ use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
 use crate::pipeline::{Input, Pipeline, Start, Symbol};
+use crate::proc::Discovery;
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::stack::{Maker, Place};
@@ -74,6 +75,8 @@ pub struct Observer {
     next_key: u32,
     last_beat: Option<Instant>,
     last_scan: Option<Instant>,
+    /// What there is on this node.
+    node: Discovery,
     refused: Refusals,
     ended: Vec<u32>,
     verifications: Vec<Verification>,
@@ -103,6 +106,7 @@ impl Observer {
             next_key: 0,
             last_beat: None,
             last_scan: None,
+            node: Discovery::new(),
             refused: Refusals::default(),
             ended: Vec::new(),
             verifications: Vec::new(),
