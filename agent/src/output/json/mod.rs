@@ -1,6 +1,7 @@
 //! `report.json` and `analyze --json`: schema `warplens.report/v1`, written and read.
 
 mod document;
+pub mod host;
 mod make;
 mod read;
 
@@ -8,6 +9,7 @@ pub use document::{
     Coverage, Device, Document, Exclusive, Gap, GapLaunch, GapPart, Histogram, Inclusive, Kernel,
     PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch, Worker,
 };
+pub use host::Host;
 pub(crate) use make::gap;
 pub use read::{ReadReportError, looks_like_report, read};
 
