@@ -43,6 +43,11 @@ impl Bpf {
         self.watch_for(pid, watched::STACKS)
     }
 
+    /// [`Bpf::watch`] without the stacks of sleeping threads.
+    pub fn watch_on_cpu(&mut self, pid: u32) -> Result<(), BpfError> {
+        self.watch_for(pid, watched::ON_CPU_ONLY)
+    }
+
     /// Lets the programs tell when threads of this process sleep, and no more.
     pub fn watch_threads(&mut self, pid: u32) -> Result<(), BpfError> {
         self.watch_for(pid, watched::THREADS_ONLY)
@@ -70,6 +75,7 @@ impl Bpf {
         self.attached.remove(&pid);
         absent_is_fine(self.watched.remove(&pid))
             .map_err(|source| BpfError::map("WATCHED", source))?;
+        self.forget_python(pid)?;
         absent_is_fine(self.verify.remove(&pid)).map_err(|source| BpfError::map("VERIFY", source))
     }
 
@@ -80,7 +86,7 @@ impl Bpf {
             .map_err(|source| BpfError::Library { library: library.to_owned(), source })?
             .remove(PROBE_SYMBOL)
             .ok_or_else(|| BpfError::NoSymbol {
-                program: LAUNCH_STACK,
+                program: LAUNCH_STACK[0],
                 pid,
                 symbol: PROBE_SYMBOL.to_owned(),
                 library: library.to_owned(),
@@ -99,7 +105,13 @@ impl Bpf {
         library: &Path,
         offset: u64,
     ) -> Result<(), BpfError> {
-        let link = self.attach_uprobe(LAUNCH_STACK, pid, library, (PROBE_SYMBOL, offset), None)?;
+        let link = self.attach_uprobe(
+            self.variant(LAUNCH_STACK),
+            pid,
+            library,
+            (PROBE_SYMBOL, offset),
+            None,
+        )?;
         self.attached.entry(pid).or_default().probe = Some(link);
         Ok(())
     }
@@ -137,11 +149,12 @@ impl Bpf {
     /// [`Bpf::start_cpu_sampling`] with a frequency that varies or does not.
     pub fn start_cpu_sampling_in(&mut self, hz: u32, phase: Phase) -> Result<usize, BpfError> {
         self.stop_cpu_sampling();
-        let program: &mut PerfEvent = self.program(CPU_SAMPLE)?;
+        let name = self.variant(CPU_SAMPLE);
+        let program: &mut PerfEvent = self.program(name)?;
         if program.fd().is_err() {
-            program.load().map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+            program.load().map_err(|source| BpfError::program(name, source))?;
         }
-        let fd = program.fd().map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
         let sampler = Sampler::start(fd.as_fd(), hz, phase, now())?;
         let cpus = sampler.cpus();
         self.sampling = Some(sampler);
@@ -154,11 +167,24 @@ impl Bpf {
         let Some(mut sampler) = self.sampling.take() else {
             return Ok(());
         };
-        let program: &mut PerfEvent = self.program(CPU_SAMPLE)?;
-        let fd = program.fd().map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+        let name = self.variant(CPU_SAMPLE);
+        let program: &mut PerfEvent = self.program(name)?;
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
         let outcome = sampler.turn(fd.as_fd(), now());
         self.sampling = Some(sampler);
         Ok(outcome?)
+    }
+
+    /// The one this kernel can run.
+    fn variant(&self, [walking, plain]: Variants) -> &'static str {
+        if self.walks_python { walking } else { plain }
+    }
+
+    /// Whether the kernel lets a program walk Python's frames: its verifier says.
+    pub(super) fn try_python(&mut self) -> Result<(), BpfError> {
+        let [name, _] = CPU_SAMPLE;
+        let program: &mut PerfEvent = self.program(name)?;
+        program.load().map_err(|source| BpfError::program(name, source))
     }
 
     /// Ends [`Bpf::start_cpu_sampling`].
@@ -167,8 +193,10 @@ impl Bpf {
     }
 }
 
-const LAUNCH_STACK: &str = "launch_stack";
-const CPU_SAMPLE: &str = "cpu_sample";
+/// A program that walks Python's frames, and the same one without that.
+type Variants = [&'static str; 2];
+const LAUNCH_STACK: Variants = ["launch_stack", "launch_stack_plain"];
+const CPU_SAMPLE: Variants = ["cpu_sample", "cpu_sample_plain"];
 
 pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
     match outcome {
@@ -178,7 +206,7 @@ pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapErr
     }
 }
 
-fn system_error(error: &MapError) -> Option<i32> {
+pub(super) fn system_error(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(call) => call.io_error.raw_os_error(),
         MapError::IoError(error) => io::Error::raw_os_error(error),

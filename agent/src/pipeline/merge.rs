@@ -34,7 +34,9 @@ struct Merged {
 
 impl Merged {
     fn add(&mut self, capture: Capture) {
-        let Capture { info, report, stacks, cpu, processes } = capture;
+        let Capture { info, report, stacks, cpu, waits, gil, names: style, threads, processes } =
+            capture;
+        self.whole.names = style;
         let Report {
             devices,
             workers,
@@ -122,6 +124,17 @@ impl Merged {
             sampled.stack = stack(sampled.stack);
             self.whole.cpu.push(sampled);
         }
+        for mut wait in waits {
+            wait.process = process(wait.process);
+            wait.stack = wait.stack.map(stack);
+            self.whole.waits.push(wait);
+        }
+        for mut row in gil {
+            row.process = process(row.process);
+            self.whole.gil.push(row);
+        }
+        let named = threads.into_iter().map(|((key, tid), name)| ((process(key), tid), name));
+        self.whole.threads.extend(named);
         self.describe(info);
     }
 

@@ -13,7 +13,9 @@
 
 mod cpu;
 mod launches;
+mod phase;
 mod process;
+mod python;
 mod support;
 mod threads;
 mod verify;

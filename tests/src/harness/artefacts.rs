@@ -72,6 +72,14 @@ pub fn cuda_worker() -> Result<PathBuf, Missing> {
     beside("cuda-worker", "cargo build -p cuda-worker")
 }
 
+/// `py-spy`: `WARPLENS_PY_SPY`.
+///
+/// # Errors
+/// When it is not set or not there.
+pub fn py_spy() -> Result<PathBuf, Missing> {
+    named("WARPLENS_PY_SPY", "py-spy; `cargo xtask setup` installs it")
+}
+
 /// The judge, beside the test's own binary.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 
 pub mod captures;
 pub mod compare;
+pub mod host;
 pub mod idle;
 pub mod invalid;
 pub mod kernels;

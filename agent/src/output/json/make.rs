@@ -25,7 +25,7 @@ const HOST_BOUND: usize = 100;
 
 impl Document {
     pub fn of(capture: &Capture) -> Self {
-        let Capture { info, report, stacks: _, cpu: _, processes: _ } = capture;
+        let Capture { info, report, .. } = capture;
         Self {
             schema: SCHEMA.to_owned(),
             simulated: capture.simulated(),
