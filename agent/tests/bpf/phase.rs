@@ -156,6 +156,11 @@ fn observe(phase: Phase, samples: u64) -> Option<(f64, f64)> {
     });
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     let [short, long] = [&shared.short, &shared.long].map(|ns| ns.load(Ordering::Relaxed) as f64);
+    println!(
+        "{phase:?}: {:.4} of the samples, {:.4} of the time",
+        seen.share(),
+        short / (short + long)
+    );
     Some((seen.share(), short / (short + long)))
 }
 
