@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use analysis::classify::{Class, Kind};
 use analysis::defect::Defect;
-use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{NameId, Ns, ProcessKey, StackId};
 use analysis::report::{
     CaptureSite, DeviceReport, Exclusive, Inclusive, KernelTotal, RecordCounts, Report, StackTime,
@@ -159,6 +159,10 @@ fn process(number: u32) -> ProcessInfo {
         role: "worker".to_owned(),
         rank: format!("TP{number}"),
         server: 10,
+        service: Service {
+            model: if number == 0 { "a \"model\"\\".to_owned() } else { String::new() },
+            ..Service::default()
+        },
     }
 }
 

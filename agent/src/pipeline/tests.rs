@@ -145,6 +145,7 @@ fn head() -> Vec<Input> {
                 role: "process".to_owned(),
                 rank: String::new(),
                 server: 0,
+                service: analysis::event::Service::default(),
             },
         },
         Input::Ordinal { process: PROCESS, ordinal: 0, device: DeviceKey(0) },
