@@ -135,6 +135,7 @@ impl Observer {
             self.rings().for_each(WorkerRing::beat);
         }
         self.drain()?;
+        self.turn_cpu_sampling()?;
         self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
@@ -276,6 +277,13 @@ impl Observer {
         match bpf.start_cpu_sampling(hz) {
             Ok(_cpus) => Ok(()),
             Err(error) => self.note(format!("The CPU was not sampled: {}.", chain(&error))),
+        }
+    }
+
+    fn turn_cpu_sampling(&mut self) -> Result<(), ObserveError> {
+        match self.bpf.as_mut().map_or(Ok(()), Bpf::turn_cpu_sampling) {
+            Ok(()) => Ok(()),
+            Err(error) => self.note(format!("CPUs were not sampled: {}.", chain(&error))),
         }
     }
 
