@@ -11,5 +11,6 @@ mod bpf;
 mod cli;
 mod e2e;
 mod real;
+mod real_vllm;
 mod shim;
 mod sim;
