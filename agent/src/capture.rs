@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use analysis::ids::{ProcessKey, StackId};
+use analysis::ids::{ProcessKey, StackId, Thread};
 use analysis::report::Report;
+use analysis::wait::WaitReason;
 
 /// What a frame is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,12 +41,52 @@ pub struct Stack {
     pub cut: bool,
 }
 
-/// Samples of one stack on the CPU.
+/// Samples of one thread with one stack on the CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuStack {
     pub process: ProcessKey,
+    pub thread: Thread,
     pub stack: StackId,
     pub samples: u64,
+    /// Of these, samples in which the thread held Python's global interpreter lock.
+    pub holding_gil: u64,
+}
+
+/// Time one thread slept with one stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitStack {
+    pub process: ProcessKey,
+    pub thread: Thread,
+    /// `None`: no stack was taken where it slept.
+    pub stack: Option<StackId>,
+    pub reason: WaitReason,
+    /// It slept with Python's global interpreter lock in its hands.
+    pub holds_gil: bool,
+    pub ns: u64,
+}
+
+/// One thread and Python's global interpreter lock. Threads that had nothing to do with it have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GilRow {
+    pub process: ProcessKey,
+    pub thread: Thread,
+    pub samples_on_cpu: u64,
+    /// Of these, samples in which it held the lock.
+    pub samples_holding: u64,
+    /// It slept until it got the lock.
+    pub waited_ns: u64,
+    /// It slept and kept the lock meanwhile: nobody else could run Python.
+    pub held_off_cpu_ns: u64,
+}
+
+/// How outputs write names of functions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NameStyle {
+    /// As the symbols have them.
+    #[default]
+    Whole,
+    /// Without template arguments and parameters, paths by their last parts.
+    Short,
 }
 
 /// What was observed, how and when.
@@ -71,8 +112,21 @@ pub struct Capture {
     pub report: Report,
     pub stacks: HashMap<StackId, Stack>,
     pub cpu: Vec<CpuStack>,
+    /// Sleeps by thread and stack.
+    pub waits: Vec<WaitStack>,
+    pub gil: Vec<GilRow>,
+    pub names: NameStyle,
+    /// Names of threads, where they are known.
+    pub threads: HashMap<(ProcessKey, Thread), String>,
     /// Titles of the processes, for frames and tables.
     pub processes: HashMap<ProcessKey, analysis::event::ProcessInfo>,
+}
+
+impl CaptureInfo {
+    /// Time one CPU sample stands for, ns; `None` when the CPU was not sampled.
+    pub fn sample_ns(&self) -> Option<u64> {
+        1_000_000_000_u64.checked_div(u64::from(self.cpu_hz))
+    }
 }
 
 impl Capture {

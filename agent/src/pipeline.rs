@@ -4,23 +4,25 @@
 //! Decides nothing about time (that is `analysis`) and does no IO. It decodes, keeps the stack
 //! and symbol tables, and counts what it has to refuse.
 
+mod host;
 mod input;
 mod merge;
 mod stacks;
 mod timeline;
 mod windows;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use analysis::classify::Classifier;
 use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
-use analysis::event::{Blocked, Event, ProcessInfo};
-use analysis::ids::{Ns, ProcessKey, StackId, Thread};
+use analysis::event::{Blocked, Event, ProcessInfo, Sampled};
+use analysis::ids::{Ns, ProcessKey, Thread};
 use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
 
+use host::{Host, Taken};
 pub use input::{Input, Start, Symbol};
 pub use merge::merge;
 use stacks::StackTable;
@@ -29,7 +31,8 @@ use timeline::Timeline;
 pub use timeline::{CpuSample, Pieces};
 use windows::Cutter;
 
-use crate::capture::{Capture, CaptureInfo, CpuStack};
+use crate::capture::{Capture, CaptureInfo, NameStyle};
+use crate::stack::refined;
 
 /// Sentences kept. Arbitrary, only bounds memory and the reader's patience.
 const NOTES_MAX: usize = 256;
@@ -46,7 +49,7 @@ pub struct Pipeline {
     session: Session,
     info: CaptureInfo,
     stacks: StackTable,
-    cpu: BTreeMap<(ProcessKey, StackId), u64>,
+    host: Host,
     processes: HashMap<ProcessKey, ProcessInfo>,
     /// The process that had this PID last.
     by_pid: HashMap<u32, ProcessKey>,
@@ -77,7 +80,7 @@ impl Pipeline {
             session: Session::new(Options { mode, start: None }),
             info: CaptureInfo::default(),
             stacks: StackTable::default(),
-            cpu: BTreeMap::new(),
+            host: Host::default(),
             processes: HashMap::new(),
             by_pid: HashMap::new(),
             threads: HashMap::new(),
@@ -157,7 +160,10 @@ impl Pipeline {
                 self.session.ingest(Event::Attached { process, at });
             }
             Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
-            Input::Limit(end) => self.session.limit_end(end),
+            Input::Limit(end) => {
+                self.host.limit(end);
+                self.session.limit_end(end);
+            }
             Input::Foreign(event) => {
                 // Only a mark makes time final.
                 let mark = matches!(event, Event::Mark(_));
@@ -217,6 +223,22 @@ impl Pipeline {
                 self.threads_refused,
                 "launching threads found the thread table full: idle time behind their launches is explained without their state",
             ),
+            (
+                self.host.refused().samples,
+                "CPU samples found the table of stacks by thread full: they are left out",
+            ),
+            (
+                self.host.refused().places,
+                "sleeps found the table of places full: their time stands under [stack not taken]",
+            ),
+            (
+                self.host.refused().threads,
+                "sleeps found the table of threads full: they are left out",
+            ),
+            (
+                self.host.refused().stacks,
+                "stacks of sleeping threads found their table full: the others share their time",
+            ),
             (self.cpu_without_stack, "CPU samples came without a stack: they are left out"),
             (self.notes_refused, "further notes are not listed"),
         ];
@@ -226,15 +248,19 @@ impl Pipeline {
                 .filter(|(count, _)| *count > 0)
                 .map(|(count, text)| format!("{count} {text}")),
         );
+        let (cpu, stacks) = (self.host.cpu(), self.stacks.resolved());
+        let waits = self.host.waits(|stack, reason| {
+            stacks.get(&stack).map_or(reason, |stack| refined(reason, &stack.frames))
+        });
         Capture {
             info,
             report: self.session.report(),
-            stacks: self.stacks.resolved(),
-            cpu: self
-                .cpu
-                .iter()
-                .map(|(&(process, stack), &samples)| CpuStack { process, stack, samples })
-                .collect(),
+            gil: host::gil(&cpu, &waits),
+            stacks,
+            cpu,
+            waits,
+            names: NameStyle::default(),
+            threads: HashMap::new(),
             processes: self.processes.clone(),
         }
     }
@@ -289,25 +315,42 @@ impl Pipeline {
                     self.session.ingest(Event::CaptureStack { process, entry, stack });
                 }
             }
-            KernelEvent::CpuSample { tgid, tid, at, cpu, addresses, .. } => {
+            KernelEvent::CpuSample { tgid, tid, at, cpu, holds_gil, addresses } => {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
                 match self.stacks.intern(process, addresses) {
                     Some(stack) => {
-                        *self.cpu.entry((process, stack)).or_default() += 1;
                         let tid = Thread(tid);
+                        self.host.sampled((process, tid), at, stack, holds_gil);
                         self.timeline.sample(CpuSample { process, tid, cpu, at, stack });
+                        self.session.ingest(Event::Sampled(Sampled { process, tid, at, stack }));
                     }
                     None => self.cpu_without_stack += 1,
                 }
             }
-            KernelEvent::Wait { tgid, tid, from, to, .. } => {
-                if let Some(process) = self.process_of(tgid) {
-                    self.session.ingest(Event::Blocked(Blocked { process, tid, from, to }));
+            KernelEvent::Wait { tgid, tid, from, to, signature } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                let blocked = Blocked { process, tid, from, to, signature };
+                self.host.waited(&blocked);
+                if self.host.explains(&blocked, tgid) {
+                    self.session.ingest(Event::Blocked(blocked));
                 }
             }
-            KernelEvent::OffCpuStack { .. } => {}
+            KernelEvent::OffCpuStack { tgid, tid, at, signature, reason, holds_gil, addresses } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                // Without a stack its time says that none was taken.
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    let taken = Taken { signature, stack, reason, holds_gil };
+                    let tid = Thread(tid);
+                    self.host.taken((process, tid), at, taken);
+                    self.session.ingest(Event::SleepStack { process, tid, signature, stack });
+                }
+            }
             // Discovery and the end of processes are told by `Process` and `Ended`.
             KernelEvent::Exec { .. } | KernelEvent::Exit { .. } => {}
         }
@@ -325,6 +368,9 @@ impl Pipeline {
         }
         self.threads.insert(key, tid);
         self.session.ingest(Event::Thread { process, thread, tid });
+        for blocked in self.host.launches((process, tid)) {
+            self.session.ingest(Event::Blocked(blocked));
+        }
     }
 
     fn process_of(&mut self, pid: u32) -> Option<ProcessKey> {

@@ -1,5 +1,15 @@
-//! Stacks as the agent makes them: native, Python's and the kernel's frames in one list of places.
+//! Stacks as the agent makes them: native, Python's and the kernel's frames in one list of places;
+//! and what they say about why a thread slept.
 
+pub(crate) mod code;
+mod copy;
+mod maker;
 mod place;
+mod reason;
+mod refine;
 
+pub use copy::Record;
+pub use maker::{Maker, StackLosses};
 pub use place::{Place, Remark};
+pub use reason::{Asleep, gil_range, reason};
+pub use refine::refined;

@@ -38,6 +38,6 @@ impl Task {
     #[inline(always)]
     pub fn is_sampled(self) -> bool {
         // SAFETY: an element of a preallocated map; the agent writes whole words.
-        WATCHED.get_ptr(self.tgid).is_some_and(|what| unsafe { *what } == watched::STACKS)
+        WATCHED.get_ptr(self.tgid).is_some_and(|what| unsafe { *what } != watched::THREADS_ONLY)
     }
 }

@@ -14,7 +14,11 @@ mod filter;
 mod launch;
 mod maps;
 mod process;
+mod python;
+mod registers;
 mod sched;
+mod scratch;
+mod stack;
 mod verify;
 
 /// Helpers that read user memory or stacks are open to GPL-compatible programs only.

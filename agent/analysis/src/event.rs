@@ -52,6 +52,15 @@ pub enum Event {
     },
     /// A thread did not run.
     Blocked(Blocked),
+    /// A thread ran, and where.
+    Sampled(Sampled),
+    /// Sleeps of a thread with this signature begin in this stack.
+    SleepStack {
+        process: ProcessKey,
+        tid: Thread,
+        signature: u64,
+        stack: StackId,
+    },
     /// An operator, annotation or other named stretch of a host thread, as a trace shows it.
     Range(Range),
     /// What a range's `label` means in this process from here on.
@@ -195,6 +204,17 @@ pub struct Blocked {
     pub from: Ns,
     /// Until when it is known to have waited.
     pub to: Ns,
+    /// Tells places of the code from each other; 0: not known.
+    pub signature: u64,
+}
+
+/// A thread was on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    pub process: ProcessKey,
+    pub tid: Thread,
+    pub at: Ns,
+    pub stack: StackId,
 }
 
 /// What made a [`Range`].

@@ -16,11 +16,11 @@ pub enum WaitReason {
     Sleep,
     /// The device, in a CUDA synchronisation.
     Cuda,
-    /// A socket, or readiness of several descriptors.
+    /// A socket, a pipe, or readiness of several descriptors.
     Network,
     /// The queue between vLLM's engine and its workers or API servers.
     Queue,
-    /// A child process.
+    /// Another process: that it ends, or is ready.
     Child,
 }
 

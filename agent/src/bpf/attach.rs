@@ -44,6 +44,11 @@ impl Bpf {
         self.watch_for(pid, watched::STACKS)
     }
 
+    /// [`Bpf::watch`] without the stacks of sleeping threads.
+    pub fn watch_on_cpu(&mut self, pid: u32) -> Result<(), BpfError> {
+        self.watch_for(pid, watched::ON_CPU_ONLY)
+    }
+
     /// Lets the programs tell when threads of this process sleep, and no more.
     pub fn watch_threads(&mut self, pid: u32) -> Result<(), BpfError> {
         self.watch_for(pid, watched::THREADS_ONLY)
@@ -71,6 +76,7 @@ impl Bpf {
         self.attached.remove(&pid);
         absent_is_fine(self.watched.remove(&pid))
             .map_err(|source| BpfError::map("WATCHED", source))?;
+        self.forget_python(pid)?;
         absent_is_fine(self.verify.remove(&pid)).map_err(|source| BpfError::map("VERIFY", source))
     }
 
@@ -81,7 +87,7 @@ impl Bpf {
             .map_err(|source| BpfError::Library { library: library.to_owned(), source })?
             .remove(PROBE_SYMBOL)
             .ok_or_else(|| BpfError::NoSymbol {
-                program: LAUNCH_STACK,
+                program: LAUNCH_STACK[0],
                 pid,
                 symbol: PROBE_SYMBOL.to_owned(),
                 library: library.to_owned(),
@@ -100,7 +106,13 @@ impl Bpf {
         library: &Path,
         offset: u64,
     ) -> Result<(), BpfError> {
-        let link = self.attach_uprobe(LAUNCH_STACK, pid, library, (PROBE_SYMBOL, offset), None)?;
+        let link = self.attach_uprobe(
+            self.variant(LAUNCH_STACK),
+            pid,
+            library,
+            (PROBE_SYMBOL, offset),
+            None,
+        )?;
         self.attached.entry(pid).or_default().probe = Some(link);
         Ok(())
     }
@@ -134,14 +146,15 @@ impl Bpf {
     pub fn start_cpu_sampling(&mut self, hz: u32) -> Result<usize, BpfError> {
         self.stop_cpu_sampling();
         let cpus = online_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
-        let program: &mut PerfEvent = self.program(CPU_SAMPLE)?;
+        let name = self.variant(CPU_SAMPLE);
+        let program: &mut PerfEvent = self.program(name)?;
         if program.fd().is_err() {
-            program.load().map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+            program.load().map_err(|source| BpfError::program(name, source))?;
         }
         let mut links = Vec::new();
         for cpu in cpus {
             let failed = |source: ProgramError| {
-                BpfError::attach(CPU_SAMPLE, format!("the clock of CPU {cpu}"), source)
+                BpfError::attach(name, format!("the clock of CPU {cpu}"), source)
             };
             let id = program
                 .attach(
@@ -157,14 +170,28 @@ impl Bpf {
         Ok(self.sampling.len())
     }
 
+    /// The one this kernel can run.
+    fn variant(&self, [walking, plain]: Variants) -> &'static str {
+        if self.walks_python { walking } else { plain }
+    }
+
+    /// Whether the kernel lets a program walk Python's frames: its verifier says.
+    pub(super) fn try_python(&mut self) -> Result<(), BpfError> {
+        let [name, _] = CPU_SAMPLE;
+        let program: &mut PerfEvent = self.program(name)?;
+        program.load().map_err(|source| BpfError::program(name, source))
+    }
+
     /// Ends [`Bpf::start_cpu_sampling`].
     pub fn stop_cpu_sampling(&mut self) {
         self.sampling.clear();
     }
 }
 
-const LAUNCH_STACK: &str = "launch_stack";
-const CPU_SAMPLE: &str = "cpu_sample";
+/// A program that walks Python's frames, and the same one without that.
+type Variants = [&'static str; 2];
+const LAUNCH_STACK: Variants = ["launch_stack", "launch_stack_plain"];
+const CPU_SAMPLE: Variants = ["cpu_sample", "cpu_sample_plain"];
 
 pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
     match outcome {
@@ -174,7 +201,7 @@ pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapErr
     }
 }
 
-fn system_error(error: &MapError) -> Option<i32> {
+pub(super) fn system_error(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(call) => call.io_error.raw_os_error(),
         MapError::IoError(error) => io::Error::raw_os_error(error),

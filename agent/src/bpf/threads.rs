@@ -1,27 +1,16 @@
 //! Which threads sleep: the program on `sched_switch`, and a look at those that sleep still.
 
 use std::fs;
-use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError};
 use wire::kernel::{Sleeper, WAIT_MIN_NS, WaitEvent, event_kind};
 
 use super::attach::absent_is_fine;
-use super::btf;
 use super::error::BpfError;
 use super::load::Bpf;
 use super::pod::MapValue;
 
-const TYPES: &str = "/sys/kernel/btf/vmlinux";
 pub(super) const THREAD_SWITCH: &str = "thread_switch";
-
-/// Where the running kernel keeps a thread's number.
-pub(super) fn pid_offset() -> Result<u32, BpfError> {
-    let path = Path::new(TYPES);
-    let bytes = fs::read(path).map_err(|source| BpfError::Types { path: TYPES, source })?;
-    btf::field_offset(&bytes, "task_struct", "pid")
-        .ok_or(BpfError::NoField { field: "task_struct.pid", path: TYPES })
-}
 
 /// `BPF_NOEXIST` of `linux/bpf.h`.
 const BPF_NOEXIST: u64 = 1;

@@ -4,6 +4,7 @@ mod drain;
 mod guards;
 mod losses;
 mod meet;
+mod python;
 mod refused;
 
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::commands::one_line as chain;
 use crate::pipeline::{Input, Pipeline, Start, Symbol};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
+use crate::stack::{Maker, Place};
 use crate::symbols::Symbols;
 pub use guards::Guarded;
 pub use losses::Drops;
@@ -63,6 +65,7 @@ pub struct Observer {
     writer: Option<Writer>,
     bpf: Option<Bpf>,
     symbols: Symbols,
+    maker: Maker,
     targets: Vec<Target>,
     devices: Devices,
     next_key: u32,
@@ -91,6 +94,7 @@ impl Observer {
             writer,
             bpf,
             symbols: Symbols::new(),
+            maker: Maker::new(),
             targets: Vec::new(),
             devices: Devices::default(),
             next_key: 0,
@@ -290,7 +294,12 @@ impl Observer {
 
     fn name_addresses(&mut self) -> Result<(), ObserveError> {
         for unresolved in self.pipeline.take_unresolved() {
-            let symbols: Vec<Symbol> = self.symbols.resolve(unresolved.pid, &unresolved.addresses);
+            let (python, code): (Vec<u64>, Vec<u64>) = unresolved
+                .addresses
+                .iter()
+                .partition(|&&bits| matches!(Place::from_bits(bits), Place::Python(_)));
+            let mut symbols: Vec<Symbol> = self.maker.name_python(&python);
+            symbols.extend(self.symbols.resolve(unresolved.pid, &code));
             if !symbols.is_empty() {
                 self.feed(Input::Symbols { process: unresolved.process, symbols })?;
             }

@@ -26,6 +26,17 @@ pub(super) enum Interest {
     Engine,
 }
 
+/// What is known of a process's Python.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Python {
+    /// It was not looked for since the process executed its program, or was not set up.
+    Unknown,
+    /// The kernel programs walk it.
+    Walked,
+    /// There is none, or one that cannot be read.
+    None,
+}
+
 /// A process under observation.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -49,6 +60,9 @@ pub(super) struct Target {
     pub(super) cupti_dropped: u64,
     /// How often the guard started over.
     pub(super) rearms: u64,
+    pub(super) python: Python,
+    /// Looks for Python that found none.
+    pub(super) python_looks: u32,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
 }
@@ -82,6 +96,8 @@ impl Target {
             came: Tally::default(),
             cupti_dropped,
             rearms: 0,
+            python: Python::Unknown,
+            python_looks: 0,
             ends: false,
         }
     }

@@ -13,7 +13,7 @@ use analysis::report::{
     UnobservedReason, Window, WorkerReport,
 };
 
-use crate::capture::{Capture, CaptureInfo, CpuStack, Frame, Language, Stack};
+use crate::capture::{Capture, CaptureInfo, Frame, Language, NameStyle, Stack};
 
 /// Kernel names: one with the characters that formats trip over.
 pub(crate) const NAMES: [&str; 4] = [
@@ -45,6 +45,7 @@ pub(crate) fn capture() -> Capture {
                 time(1, 2, 3, Some(1), 0, 50),
             ],
             idle_stacks: extra::idle_stacks(),
+            host_stacks: extra::host_stacks(),
             ranges: extra::ranges(),
             steps: extra::steps(),
             names: NAMES.map(str::to_owned).to_vec(),
@@ -53,11 +54,13 @@ pub(crate) fn capture() -> Capture {
         stacks: HashMap::from([
             (StackId(0), stack(&["_start", "main", "attention(Tensor&)"], false)),
             (StackId(1), stack(&["model_runner", "execute<8>"], true)),
+            (StackId(2), extra::python_stack()),
         ]),
-        cpu: vec![
-            CpuStack { process: ProcessKey(0), stack: StackId(0), samples: 40 },
-            CpuStack { process: ProcessKey(1), stack: StackId(1), samples: 2 },
-        ],
+        cpu: vec![extra::on_cpu(0, 10, 0, 40, 0), extra::on_cpu(1, 11, 1, 2, 0)],
+        waits: Vec::new(),
+        gil: Vec::new(),
+        names: NameStyle::Whole,
+        threads: HashMap::new(),
         processes: (0..3).map(|number| (ProcessKey(number), process(number))).collect(),
     }
 }

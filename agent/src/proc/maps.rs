@@ -1,8 +1,9 @@
 //! `/proc/PID/maps`.
 
-use std::fs;
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 /// One line of `maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,11 +24,34 @@ impl Mapping {
         PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end))
     }
 
+    /// Opens only what the mapping shows: the same inode, a regular file.
+    pub fn open(&self, pid: u32) -> io::Result<(File, Metadata)> {
+        let through_link = open_regular(&self.map_files(pid), self.inode);
+        through_link.or_else(|error| {
+            let path = PathBuf::from(format!("/proc/{pid}/root{}", self.path));
+            open_regular(&path, self.inode).map_err(|_| error)
+        })
+    }
+
     /// Last component of the path, without ` (deleted)`.
     pub fn file_name(&self) -> &str {
         let path = self.path.strip_suffix(" (deleted)").unwrap_or(&self.path);
         path.rsplit('/').next().unwrap_or(path)
     }
+}
+
+fn open_regular(path: &Path, inode: u64) -> io::Result<(File, Metadata)> {
+    let is_it = |metadata: &Metadata| metadata.is_file() && metadata.ino() == inode;
+    // Looked at first: opening a device or a pipe may block or act.
+    if !is_it(&fs::metadata(path)?) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    if !is_it(&metadata) {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok((file, metadata))
 }
 
 /// The mappings of a process.

@@ -14,6 +14,7 @@
 mod cpu;
 mod launches;
 mod process;
+mod python;
 mod support;
 mod threads;
 mod verify;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use analysis::ids::{ProcessKey, StackId};
+use analysis::ids::{ProcessKey, StackId, Thread};
 use anyhow::{Result, ensure};
 use warplens::capture::{Capture, CpuStack, Frame, Stack};
 use warplens::output::{flame, folded};
@@ -82,7 +82,13 @@ fn capture(stacks: u32) -> Capture {
         frames.push(frame(&format!("leaf_{id}")));
         table.insert(StackId(id), Stack { frames, cut: false });
         let samples = if id % 1000 == 0 { 5000 } else { 1 + next(3) };
-        capture.cpu.push(CpuStack { process: ProcessKey(0), stack: StackId(id), samples });
+        capture.cpu.push(CpuStack {
+            process: ProcessKey(0),
+            thread: Thread(0),
+            stack: StackId(id),
+            samples,
+            holding_gil: 0,
+        });
     }
     capture.stacks = table;
     capture

@@ -35,7 +35,8 @@ impl Observer {
             }
         }
         self.rename()?;
-        self.meet_engines()
+        self.meet_engines()?;
+        self.find_python()
     }
 
     /// Processes are met before they have set their title, most of all under `warplens run`.
@@ -240,6 +241,7 @@ impl Observer {
             self.note_ring_losses(ring, target.rearms)?;
             self.past_drops = self.past_drops.plus(Drops::of(ring));
         }
+        self.maker.forget(target.pid);
         if let Some(bpf) = &mut self.bpf
             && let Err(error) = bpf.unwatch(target.pid)
         {
