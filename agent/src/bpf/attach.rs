@@ -22,6 +22,7 @@ use crate::observe::now;
 use super::error::BpfError;
 use super::host::KernelVersion;
 use super::load::Bpf;
+use super::threads::Adopted;
 
 /// Links of one process. Dropping them detaches.
 #[derive(Debug, Default)]
@@ -67,7 +68,11 @@ impl Bpf {
             return Err(BpfError::Gone { pid });
         }
         self.attached.entry(pid).or_default();
-        if self.tells_threads { self.adopt_sleeper(pid, now().0) } else { Ok(()) }
+        if !self.tells_threads {
+            return Ok(());
+        }
+        let whom = if word == watched::STACKS { Adopted::All } else { Adopted::First };
+        self.adopt_sleepers(pid, whom, now().0)
     }
 
     /// Detaches everything from this process and forgets its counts. Not an error when it has

@@ -8,7 +8,7 @@ use aya::programs::perf_event::PerfEventLink;
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use wire::kernel::task;
+use wire::kernel::{OFF_CPU_MIN_NAME, task};
 use wire::limits::SCRATCH_PLACES;
 
 use super::attach::Attached;
@@ -36,6 +36,8 @@ pub struct Bpf {
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
     pub(super) sleepers: Sleepers,
+    pub(super) launchers: HashMap<MapData, u32, u32>,
+    pub(super) off_cpu_min_ns: u64,
     pub(super) pythons: Pythons,
     pub(super) tells_threads: bool,
     pub(super) walks_python: bool,
@@ -93,6 +95,7 @@ impl Bpf {
             .map_max_entries("SCRATCH", places)
             .override_global(task::PID_OFFSET, &pid, true)
             .override_global(task::FSBASE_OFFSET, &fsbase, true)
+            .override_global(OFF_CPU_MIN_NAME, &setup.off_cpu_min_ns, true)
             .load(OBJECT)
             .map_err(BpfError::load)?;
         let mut bpf = Self {
@@ -103,6 +106,8 @@ impl Bpf {
             verify: take(&mut ebpf, "VERIFY")?,
             sleepers: take(&mut ebpf, "SLEEPERS")?,
             pythons: take(&mut ebpf, "PYTHONS")?,
+            launchers: take(&mut ebpf, "LAUNCHERS")?,
+            off_cpu_min_ns: setup.off_cpu_min_ns,
             tells_threads: false,
             walks_python: false,
             attached: BTreeMap::new(),

@@ -11,10 +11,12 @@
     reason = "a test fails by panicking, and says on stdout why it was skipped"
 )]
 
+mod copies;
 mod cpu;
 mod launches;
 mod process;
 mod python;
+mod sleeps;
 mod support;
 mod threads;
 mod verify;
