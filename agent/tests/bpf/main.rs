@@ -15,6 +15,7 @@ mod copies;
 mod cpu;
 mod hostile;
 mod launches;
+mod phase;
 mod process;
 mod python;
 mod sleeps;
