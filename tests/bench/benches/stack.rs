@@ -133,7 +133,8 @@ fn report(figures: &BTreeMap<(Variant, u32, bool), Vec<f64>>) -> Result<()> {
         Ok((median(values.clone()), lowest(values)))
     };
     for (frames, deep) in [(10, false), (30, false), (100, false), (30, true)] {
-        let name = if deep { format!("{frames}-frames-32-kib") } else { format!("{frames}-frames") };
+        let name =
+            if deep { format!("{frames}-frames-32-kib") } else { format!("{frames}-frames") };
         let (trap, native, both) = (
             of(Variant::Trap, frames, deep)?,
             of(Variant::Native, frames, deep)?,
