@@ -7,6 +7,8 @@
 
 mod code;
 mod expression;
+mod follow;
+mod forward;
 mod function;
 mod image;
 mod index;
@@ -118,6 +120,8 @@ pub struct UnwindLosses {
     pub maps_changed: u64,
     /// Functions whose unwind information is damaged or uses what is not supported.
     pub damaged: u64,
+    /// Frames in code without unwind information whose caller was found by following the code.
+    pub followed: u64,
     /// Files not opened because too many were.
     pub files_refused: u64,
     /// Times that all evaluated functions were let go to make room.
@@ -184,35 +188,39 @@ impl Unwinder {
                 return End::Root;
             }
             let instruction = if exact { address } else { address.wrapping_sub(1) };
-            let found = match self.locate(pid, instruction) {
+            let located = self.locate(pid, instruction);
+            let found = match located {
                 Located::File(id, at) => {
                     let code = at.wrapping_add(address.wrapping_sub(instruction));
                     self.row(id, at, code)
                 }
-                Located::NoFile => {
-                    frames.push(frame(&state));
-                    return End::Cut(Remark::AnonymousCode);
-                }
+                Located::NoFile => Found::Nothing,
                 Located::Nowhere => return End::Cut(Remark::Astray),
                 Located::Unknown => return End::Cut(Remark::MapsChanged),
             };
             frames.push(frame(&state));
-            let row = match found {
-                Found::Row(row) => row,
+            let (step, signal) = match found {
+                Found::Row(row) => (row.step(&state, stack), row.signal),
                 Found::Entry => return End::Root,
-                Found::Nothing => return End::Cut(Remark::NoUnwindInformation),
+                Found::Nothing => match self.follow(pid, &state, stack) {
+                    Some(step) => (step, false),
+                    None if located == Located::NoFile => {
+                        return End::Cut(Remark::AnonymousCode);
+                    }
+                    None => return End::Cut(Remark::NoUnwindInformation),
+                },
             };
-            let caller = match row.step(&state, stack) {
+            let caller = match step {
                 Ok(Step::Caller(caller)) => caller,
                 Ok(Step::Root) => return End::Root,
                 Err(Stuck::Memory(address)) => return End::Cut(stack.missing(address)),
                 Err(Stuck::Rule) => return End::Cut(Remark::NoUnwindInformation),
             };
-            exact = row.signal;
             // Every return takes something off the stack; only signals change stacks.
-            if !row.signal && caller.stack_pointer() <= state.stack_pointer() {
+            if !signal && caller.stack_pointer() <= state.stack_pointer() {
                 return End::Cut(Remark::Astray);
             }
+            exact = signal;
             state = caller;
         }
         End::Cut(Remark::TooManyFrames)
