@@ -51,11 +51,11 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     let exe = exe.as_deref().and_then(|path| path.to_str());
     let mut files = files(maps);
     // Stable: among equals the program itself comes first, as in the memory map.
-    files.sort_by_key(|mapping| !mapping.file_name().contains("python"));
+    files.sort_by_key(|mapping| !named(mapping));
     let mut refused = None;
     let mut left = LIKELY_MAX;
     for mapping in files.into_iter().take(FILES_MAX) {
-        let named = mapping.file_name().contains("python");
+        let named = named(mapping);
         let likely = named || exe == Some(mapping.path.as_str());
         match object(pid, mapping, maps, likely, &mut left) {
             Ok(Some(object)) => return Ok(Some(object)),
@@ -67,6 +67,13 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     }
     // A file called python that cannot be opened may be it: that is no proof that there is none.
     refused.map_or(Ok(None), Err)
+}
+
+/// `python3.12`, `libpython3.12.so.1.0`; not `_json.cpython-312-x86_64-linux-gnu.so`, of which a
+/// process maps dozens.
+fn named(mapping: &Mapping) -> bool {
+    let name = mapping.file_name();
+    name.strip_prefix("lib").unwrap_or(name).starts_with("python")
 }
 
 /// The first executable mapping of each file.

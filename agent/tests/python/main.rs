@@ -1,5 +1,8 @@
 //! Interpreters of every version that is found here, looked at from outside and compared with what they
 //! say about themselves.
 
+mod lines;
+mod lives;
 mod shapes;
 mod support;
+mod threads;
