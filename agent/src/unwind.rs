@@ -170,6 +170,7 @@ impl Unwinder {
     }
 
     fn walk(&mut self, pid: u32, stack: &Copied<'_>, frames: &mut Vec<NativeFrame>) -> End {
+        self.modules.begin();
         let mut state = State::of_leaf(stack.registers);
         // The leaf's instruction is the one that is carried out; a return address lies behind its
         // call, which may be the function's last instruction.
@@ -247,6 +248,7 @@ impl Unwinder {
     /// The addresses of the function, or of the part of one, that unwind information describes as
     /// one piece and `address` lies in. A function that the compiler split has two such parts.
     pub fn function_at(&mut self, pid: u32, address: u64) -> Option<Range<u64>> {
+        self.modules.begin();
         let Located::File(id, at) = self.locate(pid, address) else {
             return None;
         };
@@ -281,3 +283,6 @@ impl Unwinder {
 fn frame(state: &State) -> NativeFrame {
     NativeFrame { address: state.instruction_pointer(), stack_pointer: state.stack_pointer() }
 }
+
+#[cfg(test)]
+mod tests;

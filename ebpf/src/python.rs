@@ -89,22 +89,38 @@ pub fn walk(task: Task, claim: Claim) -> Walked {
     Walked { frames: walk.taken, outcome: walk.outcome, holds_gil: holds_gil(layout, state.thread) }
 }
 
-/// Code object and instruction of the frame the running thread is in; zeroes where there is none.
+/// What tells the frame the running thread is in from others: its code object, its instruction, and
+/// its address, which differs with its callers where they lie behind each other in memory. Zeroes where
+/// there is none.
 #[inline(always)]
-pub fn leaf(task: Task) -> (u64, u64) {
-    let Some(layout) = layout(task) else { return (0, 0) };
-    match state(layout) {
-        Ok(State { frame, .. }) if frame != 0 => (
-            user::<u64>(frame.wrapping_add(u64::from(layout.code))).unwrap_or(0),
-            if layout.instruction_bytes == 4 {
-                user::<u32>(frame.wrapping_add(u64::from(layout.instruction))).unwrap_or(0).into()
-            } else {
-                user::<u64>(frame.wrapping_add(u64::from(layout.instruction))).unwrap_or(0)
-            },
-        ),
-        Ok(_) | Err(_) => (0, 0),
+pub fn leaf(task: Task) -> [u64; 3] {
+    let Some(layout) = layout(task) else { return [0; 3] };
+    let Ok(State { frame, .. }) = state(layout) else { return [0; 3] };
+    if frame == 0 {
+        return [0; 3];
     }
+    let instruction = frame.wrapping_add(u64::from(layout.instruction));
+    [
+        user::<u64>(frame.wrapping_add(u64::from(layout.code))).unwrap_or(0),
+        if layout.instruction_bytes == 4 {
+            user::<u32>(instruction).unwrap_or(0).into()
+        } else {
+            user::<u64>(instruction).unwrap_or(0)
+        },
+        if is_on_stack(layout, frame) { frame } else { 0 },
+    ]
 }
+
+/// The frame lies on the thread's stack of frames. Those of generators and, before 3.11, all are objects
+/// of their own, at another address each time.
+#[inline(always)]
+fn is_on_stack(layout: &PythonLayout, frame: u64) -> bool {
+    layout.owner != NO_OFFSET
+        && user::<u8>(frame.wrapping_add(u64::from(layout.owner))) == Some(OWNED_BY_THREAD)
+}
+
+/// `FRAME_OWNED_BY_THREAD` of CPython 3.11 and later.
+const OWNED_BY_THREAD: u8 = 0;
 
 #[expect(clippy::cast_possible_truncation, reason = "256")]
 const FRAMES: u32 = PYTHON_FRAMES as u32;

@@ -23,6 +23,10 @@ const PIECES_MAX: usize = 1 << 18;
 /// Different rows kept. A library has up to 1 400, and most are the same everywhere.
 const ROWS_MAX: usize = 1 << 14;
 
+/// Bytes of unwind information evaluated for one stack at most. A stack of 60 functions that were never
+/// seen needs 6 kB; files made to keep us busy would give 64 kB for each frame.
+const BYTES_MAX: usize = 256 << 10;
+
 /// A file. Numbers are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ModuleId(u32);
@@ -69,6 +73,8 @@ pub(super) struct Modules {
     vdso: Vec<(Box<[u8]>, ModuleId)>,
     rows: Rows,
     context: ContextBox,
+    /// Bytes that may still be evaluated for this stack.
+    bytes_left: usize,
     /// Times that everything evaluated was let go because there was no more room.
     pub(super) flushed: u64,
     /// Times that a file was not opened because too many were.
@@ -87,6 +93,11 @@ impl Default for ContextBox {
 }
 
 impl Modules {
+    /// Another stack is looked at.
+    pub(super) fn begin(&mut self) {
+        self.bytes_left = BYTES_MAX;
+    }
+
     /// The file, if it is one that code can be in.
     pub(super) fn open(&mut self, file: File, metadata: &Metadata) -> Option<ModuleId> {
         let key = (metadata.dev(), metadata.ino());
@@ -183,10 +194,14 @@ impl Modules {
             return Some(row);
         }
         let entry = module.index.find(&module.image, address)?;
-        let Some(function) = function::read(&module.image, entry, &mut self.context.0) else {
-            self.damaged += 1;
-            return None;
+        let function = match function::read(&module.image, entry, &mut self.context.0) {
+            Some(function) if function.bytes <= self.bytes_left => function,
+            Some(_) | None => {
+                self.damaged += 1;
+                return None;
+            }
         };
+        self.bytes_left -= function.bytes;
         if !(function.start..function.end).contains(&address) {
             return None;
         }

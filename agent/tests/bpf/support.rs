@@ -127,6 +127,34 @@ pub(crate) fn stacks(events: &[Event], of: u32) -> Vec<&Stack> {
         .collect()
 }
 
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "never saw {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the first thread of a process sleeps.
+pub(crate) fn until_asleep(pid: u32) {
+    let path = format!("/proc/{pid}/stat");
+    until("sleep", || fs::read_to_string(&path).unwrap().contains(") S ").then_some(()));
+}
+
+/// The sleeps of a thread that were told.
+pub(crate) fn waits(events: &[Event], tid: u32) -> Vec<WaitEvent> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Wait(wait) if wait.tid == tid => Some(*wait),
+            Event::Wait(_) | Event::Stack(_) | Event::Process(_) => None,
+        })
+        .collect()
+}
+
 /// Collects events until `done` says so of all that came, or panics.
 pub(crate) fn wait_for(
     bpf: &mut Bpf,
@@ -166,6 +194,10 @@ pub(crate) fn locate(address: usize) -> (PathBuf, u64) {
             })
         })
         .expect("every function is mapped")
+}
+
+pub(crate) fn tid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
 /// A shared library compiled for a test and loaded into this process.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use warplens::unwind::{End, Unwinder};
 
-use crate::support::{Held, compile, source, step};
+use crate::support::{Held, compile, source, start_of, step};
 
 /// Unwinds every snapshot and compares it with the truth. All have the same callers below.
 fn check(held: &Held) {
@@ -86,4 +86,20 @@ fn realigned_for_vectors() {
     let rows = String::from_utf8_lossy(&rows.stdout).into_owned();
     assert!(rows.contains("DW_CFA_def_cfa_expression (DW_OP_breg6 (rbp)"), "no realigned frame");
     walk(&flags);
+}
+
+#[test]
+fn a_call_that_ends_its_function() {
+    let dir = tempfile::tempdir().unwrap();
+    let flags = ["-O2", "-rdynamic", "-fomit-frame-pointer"];
+    let program = compile(dir.path(), "noreturn", &[source("noreturn.c")], &flags);
+    let held = step(dir.path(), &[program.to_str().unwrap()]);
+    check(&held);
+    let mut unwinder = Unwinder::new();
+    let start = |name: &str| start_of(held.pid, &program, name);
+    let (frames, _) = held.snapshots[0].unwind(&mut unwinder, held.pid);
+    // The next function's first byte, which its caller is not.
+    assert_eq!(frames[1], start("behind"));
+    let main = unwinder.function_at(held.pid, frames[2]).unwrap();
+    assert_eq!(main.start, start("main"));
 }
