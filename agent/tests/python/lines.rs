@@ -14,7 +14,7 @@ use crate::support::interpreters;
 const PROGRAM: &str = r#"
 import sys, os, types, importlib.util
 sys.dont_write_bytecode = True
-names = "argparse ast asyncio.base_events asyncio.tasks collections contextlib dataclasses decimal email.message enum functools inspect json.decoder logging pathlib pickle re subprocess tarfile threading traceback typing unittest.mock urllib.request zipfile _pydecimal _pyio".split()
+names = "asyncio.tasks contextlib dataclasses enum functools json.decoder pathlib re threading traceback typing".split()
 out = []
 def tell(code):
     table = code.co_linetable

@@ -3,6 +3,7 @@
 
 mod lines;
 mod lives;
+mod peer;
 mod shapes;
 mod support;
 mod threads;

@@ -21,8 +21,11 @@ pub(crate) fn interpreters(test: &str, version: &str) -> Vec<PathBuf> {
     if let Some(home) = std::env::home_dir() {
         found.extend(below(&home.join(".pyenv/versions"), "bin/python3", version));
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pythons");
-    found.extend(below(&target, "python", version));
+    let unpacked = std::env::var_os("WARPLENS_PYTHONS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pythons"),
+        PathBuf::from,
+    );
+    found.extend(below(&unpacked, "python", version));
     found.push(PathBuf::from(format!("/usr/bin/python{version}")));
     found.retain(|path| runs(path, version));
     if found.is_empty() {
