@@ -179,3 +179,32 @@ fn open_regular(path: &std::path::Path, inode: u64) -> io::Result<File> {
     }
     Ok(file)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::parse_maps;
+
+    #[test]
+    fn an_extension_module_is_no_interpreter_by_its_name() {
+        let is_named = |path: &str| {
+            let maps = parse_maps(&format!("1000-2000 r-xp 00000000 fe:00 42 {path}"));
+            named(&maps[0])
+        };
+        for path in ["/usr/bin/python3.12", "/a/libpython3.12.so.1.0 (deleted)", "/b/python"] {
+            assert!(is_named(path), "{path}");
+        }
+        for path in ["/a/_json.cpython-312-x86_64-linux-gnu.so", "/a/libtorch_python.so", "/x/ld"] {
+            assert!(!is_named(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_looked_into_once() {
+        let maps = parse_maps(
+            "1000-2000 r-xp 00000000 fe:00 42 /a\n3000-4000 r-xp 00002000 fe:00 42 /a\n5000-6000 r-xp 00000000 fe:00 43 /a\n7000-8000 rw-p 00000000 fe:00 44 /b\n8000-9000 r-xp 00000000 00:00 0\n",
+        );
+        let starts: Vec<u64> = files(&maps).iter().map(|mapping| mapping.start).collect();
+        assert_eq!(starts, [0x1000, 0x5000]);
+    }
+}
