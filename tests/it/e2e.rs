@@ -5,6 +5,7 @@ mod exhaustion;
 mod graphs;
 mod idle;
 mod namespaces;
+mod servers;
 mod steps;
 mod successor;
 

@@ -9,4 +9,5 @@ pub mod python;
 pub mod require;
 pub mod ring;
 pub mod server;
+pub mod tree;
 pub mod wait;
