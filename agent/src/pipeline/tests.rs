@@ -1,6 +1,7 @@
 //! A worker's records, stacks and symbols through the pipeline, and the same again from a recording.
 
 mod graphs;
+mod host;
 
 use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{DeviceKey, Ns, ProcessKey};

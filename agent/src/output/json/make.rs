@@ -166,7 +166,7 @@ pub(crate) fn gap(capture: &Capture, gap: &IdleGap) -> Gap {
         }),
         sync: gap.sync.map(stretch),
         stack: gap.stack.and_then(|stack| capture.stacks.get(&stack)).map(|stack| {
-            let cut = stack.cut.then(|| rows::CUT.to_owned());
+            let cut = rows::cut_mark(stack).map(str::to_owned);
             cut.into_iter().chain(stack.frames.iter().map(|f| f.function.clone())).collect()
         }),
     }
