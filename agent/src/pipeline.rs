@@ -17,7 +17,7 @@ use analysis::classify::Classifier;
 use analysis::compare::Figures;
 use analysis::decode::{self, KernelEvent};
 use analysis::defect::Defect;
-use analysis::event::{Blocked, Event, ProcessInfo};
+use analysis::event::{Blocked, Event, ProcessInfo, Sampled};
 use analysis::ids::{Ns, ProcessKey, Thread};
 use analysis::report::Report;
 use analysis::session::{Mode, Options, Session};
@@ -324,6 +324,7 @@ impl Pipeline {
                         let tid = Thread(tid);
                         self.host.sampled((process, tid), at, stack, holds_gil);
                         self.timeline.sample(CpuSample { process, tid, cpu, at, stack });
+                        self.session.ingest(Event::Sampled(Sampled { process, tid, at, stack }));
                     }
                     None => self.cpu_without_stack += 1,
                 }
@@ -332,8 +333,8 @@ impl Pipeline {
                 let Some(process) = self.process_of(tgid) else {
                     return;
                 };
-                let blocked = Blocked { process, tid, from, to };
-                self.host.waited(&blocked, signature);
+                let blocked = Blocked { process, tid, from, to, signature };
+                self.host.waited(&blocked);
                 if self.host.explains(&blocked, tgid) {
                     self.session.ingest(Event::Blocked(blocked));
                 }
@@ -345,7 +346,9 @@ impl Pipeline {
                 // Without a stack its time says that none was taken.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
                     let taken = Taken { signature, stack, reason, holds_gil };
-                    self.host.taken((process, Thread(tid)), at, taken);
+                    let tid = Thread(tid);
+                    self.host.taken((process, tid), at, taken);
+                    self.session.ingest(Event::SleepStack { process, tid, signature, stack });
                 }
             }
             // Discovery and the end of processes are told by `Process` and `Ended`.

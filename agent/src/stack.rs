@@ -2,10 +2,14 @@
 //! and what they say about why a thread slept.
 
 pub(crate) mod code;
+mod copy;
+mod maker;
 mod place;
 mod reason;
 mod refine;
 
+pub use copy::Record;
+pub use maker::{Maker, StackLosses};
 pub use place::{Place, Remark};
 pub use reason::{Asleep, gil_range, reason};
 pub use refine::refined;

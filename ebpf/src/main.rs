@@ -14,7 +14,12 @@ mod filter;
 mod launch;
 mod maps;
 mod process;
+mod python;
+mod registers;
 mod sched;
+mod scratch;
+mod sleep;
+mod stack;
 mod verify;
 
 /// Helpers that read user memory or stacks are open to GPL-compatible programs only.

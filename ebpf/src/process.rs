@@ -10,11 +10,14 @@ use wire::kernel::event_kind;
 
 use crate::emit;
 use crate::filter::Task;
-use crate::maps::{IN_LAUNCH, LAUNCHERS, SLEEPERS, WATCHED};
+use crate::maps::{IN_LAUNCH, LAUNCHERS, PYTHONS, SLEEPERS, WATCHED};
 
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 pub fn process_exec(_: RawTracePointContext) -> u32 {
-    emit::process(event_kind::EXEC, Task::current());
+    let task = Task::current();
+    // The interpreter is gone with the program it was.
+    let _ = PYTHONS.remove(task.tgid);
+    emit::process(event_kind::EXEC, task);
     0
 }
 
@@ -46,6 +49,7 @@ fn ended(whole_process: bool) -> u32 {
     if whole_process && task.is_watched() {
         // The next process of this number is nobody we know.
         let _ = WATCHED.remove(task.tgid);
+        let _ = PYTHONS.remove(task.tgid);
         emit::process(event_kind::EXIT, task);
     }
     0

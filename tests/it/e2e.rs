@@ -3,6 +3,7 @@
 mod daemon;
 mod exhaustion;
 mod graphs;
+mod host;
 mod idle;
 mod namespaces;
 mod steps;

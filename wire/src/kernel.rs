@@ -191,11 +191,20 @@ pub mod watched {
     pub const STACKS: u32 = 1;
     /// Which threads sleep, and when the process ends.
     pub const THREADS_ONLY: u32 = 2;
+    /// As `THREADS_ONLY`, and stacks of launches and of threads on a CPU, none of sleeping ones.
+    pub const ON_CPU_ONLY: u32 = 3;
 }
 
 /// Shortest sleep that is told, ns. A gap of a few launch latencies needs no thread state to be
 /// explained, and a worker that polls with shorter sleeps would fill the buffer with them.
 pub const WAIT_MIN_NS: u64 = 200_000;
+
+/// Shortest sleep that is told of threads with stacks that neither launch nor are a process's first, ns,
+/// unless the agent asks for another. A server's pool threads sleep for microseconds by the thousand.
+pub const OFF_CPU_MIN_NS: u64 = 1_000_000;
+
+/// Name of the global that holds the agent's wish beside [`OFF_CPU_MIN_NS`].
+pub const OFF_CPU_MIN_NAME: &str = "OFF_CPU_MIN_NS";
 
 /// A thread that sleeps, as the kernel programs keep it; the key is its thread id.
 #[derive(
@@ -245,7 +254,12 @@ pub mod counter {
     pub const SCRATCH_BUSY: u32 = 9;
     /// Stacks of sleeping threads taken.
     pub const OFF_CPU_STACKS: u32 = 10;
-    pub const COUNT: u32 = 11;
+    /// Stacks of sleeping threads given up because the thread had used up its budget of them.
+    pub const OFF_CPU_OVER_BUDGET: u32 = 11;
+    /// Sleeps of threads with stacks that were too short to be told, and the ns they lasted.
+    pub const SHORT_SLEEPS: u32 = 12;
+    pub const SHORT_SLEEP_NS: u32 = 13;
+    pub const COUNT: u32 = 14;
 }
 
 /// What a verification probe sits on: the cookie it is attached with.

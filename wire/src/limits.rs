@@ -63,14 +63,32 @@ pub const TARGETS: u32 = 4096;
 /// reads every 50 ms or when woken.
 pub const RING_BYTES: u32 = 16 << 20;
 
-/// Bytes of the ring buffer of sleeps: 21 000 of them. A thread tells at most 5 000 a second, so this
-/// is forty threads that do nothing else, for the 100 ms between two looks.
+/// Bytes of the ring buffer of sleeps: 18 000 of them. A thread tells at most 5 000 a second, so this
+/// is 36 threads that do nothing else, for the 100 ms between two looks.
 pub const WAITS_BYTES: u32 = 1 << 20;
 
 /// Threads that can be inside a launch call at one time in verification mode. A thread enters the
 /// table for the length of a call, so this is a bound on concurrency, far above any host's CPUs.
 pub const VERIFY_THREADS: u32 = 1 << 14;
 
-/// Threads that launch, beside the first thread of each process, whose sleep is told; and threads
-/// of either kind that can sleep at one time. A vLLM worker launches from two or three threads.
+/// Threads that launch, beside the first thread of each process; and threads of watched processes
+/// that can sleep at one time. A vLLM worker launches from two or three threads and has up to some
+/// hundred in all, so this is a node of eight several times over.
 pub const SLEEPERS: u32 = 4 * TARGETS;
+
+/// Places of scratch memory a CPU has to put a stack together in: one for the clock, one for
+/// context switches, and two for probe points, whose programs other threads can preempt. A third
+/// one at the same time is rarer than one stack in a million, and counted.
+pub const SCRATCH_PLACES: u32 = 4;
+
+/// Stacks of one sleeping thread taken in a second at most. One costs some 10 us, so this bounds the
+/// cost at half a thousandth of the thread's time.
+pub const OFF_CPU_STACKS: u64 = 50;
+
+/// How long a place that a thread sleeps at goes without another stack, ns. Time of sleep is told
+/// exactly for each place; its stacks only say where that is.
+pub const OFF_CPU_STACK_EVERY_NS: u64 = 1_000_000_000;
+
+/// Pairs of a thread and a place it sleeps at that are remembered, the latest ones. Forgetting one costs
+/// a stack too many. Threads that sleep have a handful each.
+pub const SLEEP_PLACES: u32 = 4 * SLEEPERS;

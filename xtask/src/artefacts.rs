@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
+use crate::py_spy;
 use crate::workspace::Workspace;
 
 /// The integration crate, which holds the judge.
@@ -47,7 +48,9 @@ impl Artefacts {
             .env("WARPLENS_BIN", &self.agent)
             .env("WARPLENS_SHIM", &self.shim)
             .env("WARPLENS_SIM_DIR", self.simulated_libraries())
-            .env("WARPLENS_CUDA_WORKER", release(workspace).join(WORKER_PACKAGE));
+            .env("WARPLENS_CUDA_WORKER", release(workspace).join(WORKER_PACKAGE))
+            .env(py_spy::PROGRAM, py_spy::program(workspace))
+            .env("WARPLENS_PYTHONS", workspace.target.join("pythons"));
     }
 
     /// The simulated libraries a worker loads.

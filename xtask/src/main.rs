@@ -10,10 +10,13 @@ mod demo;
 mod hta;
 mod load;
 mod nvidia;
+mod py_spy;
+mod real_vllm;
 mod setup;
 mod soak;
 mod test;
 mod tidy;
+mod venv;
 mod workspace;
 
 use std::process::ExitCode;

@@ -26,6 +26,7 @@ pub(crate) fn report(session: &Session) -> Report {
         stacks(session, device, position, &mut report.stacks);
         let process = |worker: u16| process_of(session, device, worker).map(|process| process.key);
         report.idle_stacks.extend(device.idle.stacks(position, process));
+        report.host_stacks.extend(device.idle.code.rows(position, process));
         if session.ranges.any() {
             report.ranges.extend(session.ranges.rows(position, &device.ranges));
         }
@@ -230,6 +231,7 @@ fn defects(session: &Session) -> Vec<Defect> {
     let sum = |of: fn(&Device) -> u64| session.devices.iter().map(of).sum();
     full(Table::Cells, CELLS, sum(|device| device.cells.refused));
     full(Table::Stacks, STACKS, sum(|device| device.cells.stacks_refused));
+    full(Table::HostStacks, STACKS, sum(|device| device.idle.code.stacks_refused()));
     full(Table::Streams, STREAMS, sum(|device| device.streams_refused));
     defects
 }

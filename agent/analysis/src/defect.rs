@@ -34,6 +34,10 @@ pub enum Table {
     Syncs,
     /// Waits of the threads of one process.
     Threads,
+    /// Samples and sleeps of the threads of one process, with their stacks.
+    Whereabouts,
+    /// Stacks in which one process was while the host was late.
+    HostStacks,
     /// Names of host ranges.
     Ranges,
     /// Graph table entries of one process.
@@ -56,6 +60,8 @@ impl Table {
             Self::Ordinals => "device ordinals",
             Self::Syncs => "context synchronisations",
             Self::Threads => "waits of threads",
+            Self::HostStacks => "stacks of a late host",
+            Self::Whereabouts => "samples and sleeps of threads",
             Self::Ranges => "host ranges",
             Self::GraphEntries => "graph nodes",
         }
@@ -73,8 +79,12 @@ impl Table {
             Self::Names | Self::NameIds => "these kernels are counted under one stand-in name",
             Self::Cells => "their time is counted without telling graphs apart",
             Self::Stacks => "their time is spread over the other stacks of the same kernel",
+            Self::HostStacks => "their time is spread over the other stacks of the same process",
             Self::Ordinals => "work on these devices is not counted",
             Self::Threads => "idle time they would explain counts as host_bound",
+            Self::Whereabouts => {
+                "idle time they would name the code of stands under no stack of the thread"
+            }
             Self::Ranges => "their GPU time stands under no range",
             Self::GraphEntries => "kernels of these nodes are shown without their capture stack",
             Self::Syncs => "they do not serve as proof that the device is drained",
@@ -125,6 +135,8 @@ pub enum Defect {
     StackMissing { pid: u32, count: u64 },
     /// Stacks of launches that never came.
     StackUnmatched { pid: u32, count: u64 },
+    /// Samples of threads of time whose causes had been decided.
+    LateSample { pid: u32, count: u64 },
     /// The asked end lies before time already attributed.
     LimitPassed { by_ns: u64, count: u64 },
     /// Different defects beyond what the log holds.
@@ -160,6 +172,7 @@ impl Defect {
             | Self::NoMark { pid: _, count }
             | Self::StackMissing { pid: _, count }
             | Self::StackUnmatched { pid: _, count }
+            | Self::LateSample { pid: _, count }
             | Self::LimitPassed { by_ns: _, count }
             | Self::Further { count } => (count, None),
             Self::LateRecord { pid: _, count, lost_ns } => (count, Some(lost_ns)),
@@ -260,6 +273,10 @@ impl fmt::Display for Defect {
             Self::StackUnmatched { pid, count } => {
                 write!(f, "{count} launch stacks of process {pid} belong to no launch: left out")
             }
+            Self::LateSample { pid, count } => write!(
+                f,
+                "{count} CPU samples of process {pid} came after the idle time they lie in was explained: they do not name its code"
+            ),
             Self::LimitPassed { by_ns, count } => write!(
                 f,
                 "{count} devices were already {by_ns} ns past the asked end: their windows end later"

@@ -52,6 +52,15 @@ pub enum Event {
     },
     /// A thread did not run.
     Blocked(Blocked),
+    /// A thread ran, and where.
+    Sampled(Sampled),
+    /// Sleeps of a thread with this signature begin in this stack.
+    SleepStack {
+        process: ProcessKey,
+        tid: Thread,
+        signature: u64,
+        stack: StackId,
+    },
     /// An operator, annotation or other named stretch of a host thread, as a trace shows it.
     Range(Range),
     /// What a range's `label` means in this process from here on.
@@ -96,13 +105,28 @@ pub struct ProcessInfo {
     pub pid: u32,
     /// Title without arguments, such as `VLLM::Worker_TP0`.
     pub title: String,
-    /// `worker`, `engine_core`, `api_server`, ... or `process`.
+    /// `frontend`, `script`, `api_server`, `coordinator`, `engine_core`, `worker` or `process`.
     pub role: String,
     /// Rank text from the title, such as `TP0`; empty when there is none.
     pub rank: String,
     /// Which processes make one server: the PID of the first of them. 0: not known, the process
     /// stands for itself.
     pub server: u32,
+    pub service: Service,
+}
+
+/// What a process serves, and where. Empty where not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// As clients and vLLM's own metrics name it.
+    pub model: String,
+    /// vLLM's own label: the data-parallel rank.
+    pub engine: String,
+    /// Id of the container.
+    pub container: String,
+    pub pod: String,
+    /// Of the pod.
+    pub namespace: String,
 }
 
 /// What ran on the device.
@@ -195,6 +219,17 @@ pub struct Blocked {
     pub from: Ns,
     /// Until when it is known to have waited.
     pub to: Ns,
+    /// Tells places of the code from each other; 0: not known.
+    pub signature: u64,
+}
+
+/// A thread was on the CPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    pub process: ProcessKey,
+    pub tid: Thread,
+    pub at: Ns,
+    pub stack: StackId,
 }
 
 /// What made a [`Range`].

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::defect::{Defect, Table};
 use crate::event::{LaunchKind, SyncScope};
 use crate::graphs::Origin;
-use crate::limits::{GRAPH_ENTRIES, GRAPHS, SYNCS, THREADS};
+use crate::limits::{GRAPH_ENTRIES, GRAPHS, SYNCS, THREADS, WHEREABOUTS};
 use crate::process::{Batch, Process, RawWork};
 use crate::samples::{Attributed, Place};
 use crate::session::{Mode, Session};
@@ -78,10 +78,16 @@ pub(crate) fn take_batch(session: &mut Session, index: usize) -> bool {
     full(Table::Pending, capacities.pending, refused);
     full(Table::Syncs, SYNCS, syncs_refused);
     full(Table::Threads, THREADS, process.threads.take_refused());
+    let (whereabouts_refused, late) = process.whereabouts.take_refused();
+    full(Table::Whereabouts, WHEREABOUTS, whereabouts_refused);
     full(Table::Samples, capacities.samples, std::mem::take(&mut process.samples.refused));
     full(Table::GraphEntries, GRAPH_ENTRIES, process.graphs.take_refused());
     full(Table::Graphs, GRAPHS, process.launches.take_graphs_refused());
     full(Table::Launches, capacities.launches, process.launches.take_refused());
+    if late > 0 {
+        let pid = process.info.pid;
+        session.defects.add(Defect::LateSample { pid, count: late });
+    }
     batch.dropped > 0 || refused > 0
 }
 

@@ -35,3 +35,4 @@ mod tell;
 mod threads;
 mod timeline;
 mod watermark;
+mod whereabouts;

@@ -102,6 +102,18 @@ pub(crate) const THREADS: usize = 1024;
 /// Waits of one thread not yet forgotten: 5 s (the hold limit) of waits 200 us apart, twice over.
 pub(crate) const THREAD_SPANS: usize = 1 << 16;
 
+/// How long samples and sleeps of threads are kept for idle time that is not decided yet, ns: twice the
+/// hold limit.
+pub(crate) const WHEREABOUTS_NS: u64 = 2 * HOLD_NS;
+
+/// Samples and sleeps of one process kept at once (3 MiB): 64 busy CPUs at 99 samples a second for
+/// all of that time, twice over.
+pub(crate) const WHEREABOUTS: usize = 1 << 17;
+
+/// Places at which the threads of one process sleep, each with its latest stack (1.5 MiB). A vLLM
+/// process has some hundred.
+pub(crate) const SLEEP_STACKS: usize = 1 << 16;
+
 /// A thread that runs for at most this long between two sleeps only looks whether there is
 /// something to do, ns. A look at a queue takes microseconds; Python's own wake-up some tens.
 pub(crate) const POLL_NS: u64 = 100_000;
@@ -124,6 +136,13 @@ pub(crate) const GAPS: usize = 100;
 
 /// Causes told apart within one gap; beyond, its last part grows. Sums are not affected.
 pub(crate) const GAP_PARTS: usize = 32;
+
+/// Stacks of the launching thread told apart within one gap: 2.5 s of samples that all differ. Time
+/// beyond counts as not sampled.
+pub(crate) const GAP_STACKS: usize = 256;
+
+/// Of those, kept with a gap that is over: those it spent most in. More than anyone reads.
+pub(crate) const GAP_STACKS_KEPT: usize = 8;
 
 /// Distinct range names and shapes of a session. A model of 100 layers with its operators and their
 /// shapes has some 10 000.

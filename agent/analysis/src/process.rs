@@ -16,6 +16,7 @@ use crate::report::UnobservedReason;
 use crate::samples::Samples;
 use crate::threads::Threads;
 use crate::timeline::sweep::{Gap, Scope};
+use crate::whereabouts::Whereabouts;
 
 /// A work record with everything resolved that needs the order of arrival.
 #[derive(Clone, Copy, Debug)]
@@ -171,6 +172,7 @@ pub(crate) struct Process {
     pub(crate) lost_unplaced: u64,
     pub(crate) no_mark_noted: bool,
     pub(crate) threads: Threads,
+    pub(crate) whereabouts: Whereabouts,
     pub(crate) ranges: OpenRanges,
     /// The engine step that a trace names: its code and its end.
     pub(crate) step: (u32, u64),
@@ -206,6 +208,7 @@ impl Process {
             lost_unplaced: 0,
             no_mark_noted: false,
             threads: Threads::default(),
+            whereabouts: Whereabouts::default(),
             ranges: OpenRanges::default(),
             step: (0, 0),
             steps_named: 0,

@@ -18,6 +18,10 @@ pub struct Report {
     /// Why the devices were idle, by the stack of the launch that ended it: sums per device and
     /// cause equal `DeviceReport::idle_cause`.
     pub idle_stacks: Vec<IdleStack>,
+    /// In which code launching threads were while the host was late. Per device and process, for those
+    /// of which samples or sleeps were told, the rows sum to the host-bound time of
+    /// `idle_stacks`.
+    pub host_stacks: Vec<HostStack>,
     /// GPU time by what launched it, where a trace tells; per device and range kind the rows sum
     /// to its kernels' and copies' summed durations.
     pub ranges: Vec<RangeTime>,
@@ -179,6 +183,53 @@ pub struct IdleGap {
     pub sync: Option<Window>,
     /// The stack of that launch, where it was sampled.
     pub stack: Option<StackId>,
+    /// Where the launching thread spent most of the host-bound parts, most first. What is missing from
+    /// their sum was not sampled, or spent in stacks that are not among these.
+    pub host: Vec<GapHost>,
+}
+
+/// Host-bound time of one gap in one stack of the launching thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GapHost {
+    pub stack: StackId,
+    /// CPU samples in it.
+    pub samples: u64,
+    /// Time it slept there, ns.
+    pub asleep: u64,
+    /// That and the samples' share of the time in which it ran, ns.
+    pub total: u64,
+}
+
+/// What a thread did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HostState {
+    /// It was on the CPU, or slept for less than is told.
+    Running,
+    Asleep,
+}
+
+impl HostState {
+    /// The spelling in reports.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Asleep => "asleep",
+        }
+    }
+}
+
+/// Host-bound time of one device in one stack of a launching thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostStack {
+    /// Position in `Report::devices`.
+    pub device: usize,
+    pub process: ProcessKey,
+    pub state: HostState,
+    /// `None`: nobody told where.
+    pub stack: Option<StackId>,
+    /// Samples that the time was shared out by; 0 of sleeps, whose time is exact.
+    pub samples: u64,
+    pub total: u64,
 }
 
 /// One cause within a gap.

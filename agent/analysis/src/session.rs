@@ -149,6 +149,21 @@ impl Session {
             Event::Blocked(blocked) => {
                 if let Some(index) = self.process(blocked.process) {
                     self.processes[index].threads.blocked(&blocked);
+                    if let Some(process) = self.launching(index) {
+                        process.whereabouts.slept(&blocked);
+                    }
+                }
+            }
+            Event::Sampled(sampled) => {
+                let index = self.process(sampled.process);
+                if let Some(process) = index.and_then(|index| self.launching(index)) {
+                    process.whereabouts.sampled(&sampled);
+                }
+            }
+            Event::SleepStack { process, tid, signature, stack } => {
+                let index = self.process(process);
+                if let Some(process) = index.and_then(|index| self.launching(index)) {
+                    process.whereabouts.sleeps_in(tid, signature, stack);
                 }
             }
             Event::Range(range) => self.range(&range),
@@ -293,6 +308,11 @@ impl Session {
             self.defects.add(Defect::UnknownProcess { count: 1 });
         }
         found
+    }
+
+    /// The process, if it may launch: idle time asks about no other's threads.
+    fn launching(&mut self, index: usize) -> Option<&mut Process> {
+        self.processes.get_mut(index).filter(|process| !process.attachments.is_empty())
     }
 
     fn attach(&mut self, process: ProcessKey, ordinal: u32, device: DeviceKey) {

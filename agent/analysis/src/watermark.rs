@@ -30,6 +30,7 @@ impl Session {
         let needed = begun.map(|device| device.idle.undecided(device.done)).min();
         for process in &mut self.processes {
             process.threads.forget_before(needed.unwrap_or(0));
+            process.whereabouts.forget_before(needed.unwrap_or(0));
         }
     }
 

@@ -3,25 +3,25 @@
 use std::fs;
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::maps::MapError;
-use aya::programs::perf_event::{
-    PerfEvent, PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent,
-};
+use aya::programs::perf_event::PerfEvent;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
-use aya::util::online_cpus;
 use wire::kernel::watched;
 use wire::limits::TARGETS;
 use wire::shim::PROBE_SYMBOL;
 
 use crate::elf::{self, Site};
 use crate::observe::now;
+use crate::perf::{Phase, Sampler};
 
 use super::error::BpfError;
 use super::host::KernelVersion;
 use super::load::Bpf;
+use super::threads::Adopted;
 
 /// Links of one process. Dropping them detaches.
 #[derive(Debug, Default)]
@@ -44,6 +44,11 @@ impl Bpf {
         self.watch_for(pid, watched::STACKS)
     }
 
+    /// [`Bpf::watch`] without the stacks of sleeping threads.
+    pub fn watch_on_cpu(&mut self, pid: u32) -> Result<(), BpfError> {
+        self.watch_for(pid, watched::ON_CPU_ONLY)
+    }
+
     /// Lets the programs tell when threads of this process sleep, and no more.
     pub fn watch_threads(&mut self, pid: u32) -> Result<(), BpfError> {
         self.watch_for(pid, watched::THREADS_ONLY)
@@ -62,7 +67,11 @@ impl Bpf {
             return Err(BpfError::Gone { pid });
         }
         self.attached.entry(pid).or_default();
-        if self.tells_threads { self.adopt_sleeper(pid, now().0) } else { Ok(()) }
+        if !self.tells_threads {
+            return Ok(());
+        }
+        let whom = if word == watched::STACKS { Adopted::All } else { Adopted::First };
+        self.adopt_sleepers(pid, whom, now().0)
     }
 
     /// Detaches everything from this process and forgets its counts. Not an error when it has
@@ -71,6 +80,7 @@ impl Bpf {
         self.attached.remove(&pid);
         absent_is_fine(self.watched.remove(&pid))
             .map_err(|source| BpfError::map("WATCHED", source))?;
+        self.forget_python(pid)?;
         absent_is_fine(self.verify.remove(&pid)).map_err(|source| BpfError::map("VERIFY", source))
     }
 
@@ -81,7 +91,7 @@ impl Bpf {
             .map_err(|source| BpfError::Library { library: library.to_owned(), source })?
             .remove(PROBE_SYMBOL)
             .ok_or_else(|| BpfError::NoSymbol {
-                program: LAUNCH_STACK,
+                program: LAUNCH_STACK[0],
                 pid,
                 symbol: PROBE_SYMBOL.to_owned(),
                 library: library.to_owned(),
@@ -100,7 +110,13 @@ impl Bpf {
         library: &Path,
         offset: u64,
     ) -> Result<(), BpfError> {
-        let link = self.attach_uprobe(LAUNCH_STACK, pid, library, (PROBE_SYMBOL, offset), None)?;
+        let link = self.attach_uprobe(
+            self.variant(LAUNCH_STACK),
+            pid,
+            library,
+            (PROBE_SYMBOL, offset),
+            None,
+        )?;
         self.attached.entry(pid).or_default().probe = Some(link);
         Ok(())
     }
@@ -132,39 +148,60 @@ impl Bpf {
     /// Samples the stacks of watched processes `hz` times a second on every CPU that is online;
     /// returns how many CPUs that is. Replaces a sampling that is under way.
     pub fn start_cpu_sampling(&mut self, hz: u32) -> Result<usize, BpfError> {
+        self.start_cpu_sampling_in(hz, Phase::Jittered)
+    }
+
+    /// [`Bpf::start_cpu_sampling`] with a frequency that varies or does not.
+    pub fn start_cpu_sampling_in(&mut self, hz: u32, phase: Phase) -> Result<usize, BpfError> {
         self.stop_cpu_sampling();
-        let cpus = online_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
-        let program: &mut PerfEvent = self.program(CPU_SAMPLE)?;
+        let name = self.variant(CPU_SAMPLE);
+        let program: &mut PerfEvent = self.program(name)?;
         if program.fd().is_err() {
-            program.load().map_err(|source| BpfError::program(CPU_SAMPLE, source))?;
+            program.load().map_err(|source| BpfError::program(name, source))?;
         }
-        let mut links = Vec::new();
-        for cpu in cpus {
-            let failed = |source: ProgramError| {
-                BpfError::attach(CPU_SAMPLE, format!("the clock of CPU {cpu}"), source)
-            };
-            let id = program
-                .attach(
-                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                    PerfEventScope::AllProcessesOneCpu { cpu },
-                    SamplePolicy::Frequency(u64::from(hz)),
-                    false,
-                )
-                .map_err(failed)?;
-            links.push(program.take_link(id).map_err(failed)?);
-        }
-        self.sampling = links;
-        Ok(self.sampling.len())
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        let sampler = Sampler::start(fd.as_fd(), hz, phase, now())?;
+        let cpus = sampler.cpus();
+        self.sampling = Some(sampler);
+        Ok(cpus)
+    }
+
+    /// Varies the sampling, and samples CPUs that came online. To be called several times a second;
+    /// does nothing where the CPU is not sampled.
+    pub fn turn_cpu_sampling(&mut self) -> Result<(), BpfError> {
+        let Some(mut sampler) = self.sampling.take() else {
+            return Ok(());
+        };
+        let name = self.variant(CPU_SAMPLE);
+        let program: &mut PerfEvent = self.program(name)?;
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        let outcome = sampler.turn(fd.as_fd(), now());
+        self.sampling = Some(sampler);
+        Ok(outcome?)
+    }
+
+    /// The one this kernel can run.
+    fn variant(&self, [walking, plain]: Variants) -> &'static str {
+        if self.walks_python { walking } else { plain }
+    }
+
+    /// Whether the kernel lets a program walk Python's frames: its verifier says.
+    pub(super) fn try_python(&mut self) -> Result<(), BpfError> {
+        let [name, _] = CPU_SAMPLE;
+        let program: &mut PerfEvent = self.program(name)?;
+        program.load().map_err(|source| BpfError::program(name, source))
     }
 
     /// Ends [`Bpf::start_cpu_sampling`].
     pub fn stop_cpu_sampling(&mut self) {
-        self.sampling.clear();
+        self.sampling = None;
     }
 }
 
-const LAUNCH_STACK: &str = "launch_stack";
-const CPU_SAMPLE: &str = "cpu_sample";
+/// A program that walks Python's frames, and the same one without that.
+type Variants = [&'static str; 2];
+const LAUNCH_STACK: Variants = ["launch_stack", "launch_stack_plain"];
+const CPU_SAMPLE: Variants = ["cpu_sample", "cpu_sample_plain"];
 
 pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
     match outcome {
@@ -174,7 +211,7 @@ pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapErr
     }
 }
 
-fn system_error(error: &MapError) -> Option<i32> {
+pub(super) fn system_error(error: &MapError) -> Option<i32> {
     match error {
         MapError::SyscallError(call) => call.io_error.raw_os_error(),
         MapError::IoError(error) => io::Error::raw_os_error(error),

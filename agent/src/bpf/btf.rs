@@ -28,15 +28,30 @@ const MEMBER: usize = 12;
 /// Unnamed structures within each other. The kernel's randomised layout nests one.
 const DEPTH: u32 = 4;
 
-/// Offset in bytes of `field` in `structure`, also where an unnamed structure within holds it.
-/// `None`: not there, a bit field, or bytes that are no BTF of this machine's byte order.
-pub(super) fn field_offset(btf: &[u8], structure: &str, field: &str) -> Option<u32> {
+/// Offset in bytes of `path` in `structure`: a field, or a field of the structure that is a field,
+/// also where an unnamed structure within holds it. `None`: not there, a bit field, or bytes that
+/// are no BTF of this machine's byte order.
+pub(super) fn field_offset(btf: &[u8], structure: &str, path: &[&str]) -> Option<u32> {
     let types = Types::parse(btf)?;
-    let (position, _) = types.walk().find(|&(position, header)| {
+    let (mut position, _) = types.walk().find(|&(position, header)| {
         header.kind == kind::STRUCT && types.name(position) == Some(structure.as_bytes())
     })?;
-    let bits = types.field(position, field, DEPTH)?;
-    (bits % 8 == 0).then_some(bits / 8)
+    let mut bits = 0_u32;
+    for (depth, name) in path.iter().enumerate() {
+        let field = types.field(position, name, DEPTH)?;
+        bits = bits.checked_add(field.bits)?;
+        if depth + 1 < path.len() {
+            position = types.structure(field.kind)?;
+        }
+    }
+    (bits % 8 == 0 && !path.is_empty()).then_some(bits / 8)
+}
+
+/// Where a field lies, and the number of its type.
+#[derive(Clone, Copy)]
+struct Field {
+    bits: u32,
+    kind: u32,
 }
 
 struct Types<'a> {
@@ -101,22 +116,27 @@ impl<'a> Types<'a> {
         self.strings.get(start..)?.split(|&byte| byte == 0).next()
     }
 
-    /// Offset of a field, bits.
-    fn field(&self, position: usize, field: &str, depth: u32) -> Option<u32> {
+    /// The position of a structure or union by its number.
+    fn structure(&self, number: u32) -> Option<usize> {
+        let (position, header) = self.walk().nth(index(number)?.checked_sub(1)?)?;
+        matches!(header.kind, kind::STRUCT | kind::UNION).then_some(position)
+    }
+
+    fn field(&self, position: usize, field: &str, depth: u32) -> Option<Field> {
         let header = self.header(position)?;
         (0..header.members).find_map(|member| {
             let member = position + TYPE + member * MEMBER;
             let offset = word(self.types, member + 8)?;
+            let kind = word(self.types, member + 4)?;
             let (width, offset) =
                 if header.bit_fields { (offset >> 24, offset & 0xff_ffff) } else { (0, offset) };
             match self.name(member)? {
-                name if name == field.as_bytes() => (width == 0).then_some(offset),
+                name if name == field.as_bytes() => {
+                    (width == 0).then_some(Field { bits: offset, kind })
+                }
                 [] if depth > 0 => {
-                    let number = index(word(self.types, member + 4)?)?;
-                    let (inner, header) = self.walk().nth(number.checked_sub(1)?)?;
-                    let nests = matches!(header.kind, kind::STRUCT | kind::UNION);
-                    let within = nests.then(|| self.field(inner, field, depth - 1)).flatten()?;
-                    offset.checked_add(within)
+                    let within = self.field(self.structure(kind)?, field, depth - 1)?;
+                    Some(Field { bits: offset.checked_add(within.bits)?, ..within })
                 }
                 _ => None,
             }
@@ -138,11 +158,12 @@ mod tests {
     use super::*;
     use proptest::prelude::{any, prop, proptest};
 
-    const STRINGS: &[u8] = b"\0task_struct\0flags\0pid\0other\0";
+    const STRINGS: &[u8] = b"\0task_struct\0flags\0pid\0other\0thread\0";
     const TASK: u32 = 1;
     const FLAGS: u32 = 13;
     const PID: u32 = 19;
     const OTHER: u32 = 23;
+    const THREAD: u32 = 29;
 
     fn info(kind: u32, members: u32, bit_fields: bool) -> u32 {
         u32::from(bit_fields) << 31 | kind << 24 | members
@@ -167,16 +188,30 @@ mod tests {
         let int = [OTHER, info(kind::INT, 0, false), 4, 32];
         let plain = [TASK, info(kind::STRUCT, 2, false), 64, FLAGS, 1, 0, PID, 1, 320];
         let bytes = btf(&[&int[..], &plain].concat());
-        assert_eq!(field_offset(&bytes, "task_struct", "pid"), Some(40));
-        assert_eq!(field_offset(&bytes, "task_struct", "absent"), None);
-        assert_eq!(field_offset(&bytes, "absent", "pid"), None);
+        assert_eq!(field_offset(&bytes, "task_struct", &["pid"]), Some(40));
+        assert_eq!(field_offset(&bytes, "task_struct", &["absent"]), None);
+        assert_eq!(field_offset(&bytes, "absent", &["pid"]), None);
 
         let unnamed = [0, info(kind::STRUCT, 2, true), 16, FLAGS, 1, 1 << 24 | 3, PID, 1, 64];
         let outer = [TASK, info(kind::STRUCT, 2, true), 64, OTHER, 1, 0, 0, 2, 128];
         let bytes = btf(&[&int[..], &unnamed, &outer].concat());
-        assert_eq!(field_offset(&bytes, "task_struct", "pid"), Some(24));
+        assert_eq!(field_offset(&bytes, "task_struct", &["pid"]), Some(24));
         // Three bits into a word: no byte offset says where that is.
-        assert_eq!(field_offset(&bytes, "task_struct", "flags"), None);
+        assert_eq!(field_offset(&bytes, "task_struct", &["flags"]), None);
+    }
+
+    #[test]
+    fn a_field_of_a_field_is_found() {
+        let int = [OTHER, info(kind::INT, 0, false), 4, 32];
+        let inner = [OTHER, info(kind::STRUCT, 2, false), 64, FLAGS, 1, 0, PID, 1, 128];
+        let outer = [TASK, info(kind::STRUCT, 2, false), 64, OTHER, 1, 0, THREAD, 2, 256];
+        let bytes = btf(&[&int[..], &inner, &outer].concat());
+        let offset = |path: &[&str]| field_offset(&bytes, "task_struct", path);
+        assert_eq!(offset(&["thread", "pid"]), Some(48));
+        assert_eq!(offset(&["thread", "absent"]), None);
+        // No structure: nothing is in it.
+        assert_eq!(offset(&["other", "pid"]), None);
+        assert_eq!(offset(&[]), None);
     }
 
     #[test]
@@ -185,9 +220,11 @@ mod tests {
             println!("SKIP btf: /sys/kernel/btf/vmlinux cannot be read");
             return;
         };
-        let pid = field_offset(&bytes, "task_struct", "pid").unwrap();
-        let tgid = field_offset(&bytes, "task_struct", "tgid").unwrap();
+        let pid = field_offset(&bytes, "task_struct", &["pid"]).unwrap();
+        let tgid = field_offset(&bytes, "task_struct", &["tgid"]).unwrap();
         assert_eq!(tgid, pid + 4, "neighbours in every kernel's source");
+        let field = |name| field_offset(&bytes, "task_struct", &["thread", name]).unwrap();
+        assert_eq!(field("gsbase"), field("fsbase") + 8, "likewise");
     }
 
     proptest! {
@@ -196,8 +233,9 @@ mod tests {
             types in prop::collection::vec(any::<u32>(), 0..64),
             rest in prop::collection::vec(any::<u8>(), 0..256),
         ) {
-            let _ = field_offset(&btf(&types), "task_struct", "pid");
-            let _ = field_offset(&rest, "task_struct", "pid");
+            let _ = field_offset(&btf(&types), "task_struct", &["pid"]);
+            let _ = field_offset(&rest, "task_struct", &["pid"]);
+            let _ = field_offset(&btf(&types), "task_struct", &["thread", "pid"]);
         }
     }
 }

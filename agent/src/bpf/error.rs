@@ -10,6 +10,7 @@ use aya::programs::ProgramError;
 use thiserror::Error;
 
 use crate::elf::ElfError;
+use crate::perf::PerfError;
 
 use super::host::Host;
 
@@ -72,23 +73,32 @@ pub enum BpfError {
     #[error("watch process {pid}: {capacity} processes are watched already; watch fewer at a time")]
     Full { pid: u32, capacity: u32 },
     #[error(
-        "read the kernel's types from {path}: the states of threads are not seen; boot a kernel built with CONFIG_DEBUG_INFO_BTF"
+        "read the kernel's types from {path}: {lost} are not seen; boot a kernel built with CONFIG_DEBUG_INFO_BTF"
     )]
     Types {
         path: &'static str,
+        lost: &'static str,
         #[source]
         source: io::Error,
     },
+    #[error("find `{field}` in {path}: {lost} are not seen; please report the kernel's version")]
+    NoField { field: &'static str, path: &'static str, lost: &'static str },
     #[error(
-        "find `{field}` in {path}: the states of threads are not seen; please report the kernel's version"
+        "walk Python's frames of process {pid}: this kernel's programs cannot; `warplens doctor` says why"
     )]
-    NoField { field: &'static str, path: &'static str },
+    NoPython { pid: u32 },
+    #[error(
+        "walk Python's frames of process {pid}: no frame has `{field}` where it was said to be; please report the version of this Python"
+    )]
+    Layout { pid: u32, field: &'static str },
     #[error("list the CPUs from {path}; is /sys mounted?")]
     Cpus {
         path: &'static str,
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Sampling(#[from] PerfError),
 }
 
 impl BpfError {

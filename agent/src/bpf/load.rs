@@ -4,16 +4,20 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::perf_event::PerfEventLink;
 use aya::programs::{Program, ProgramError, RawTracePoint};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use wire::kernel::task;
+use wire::kernel::{OFF_CPU_MIN_NAME, task};
+use wire::limits::SCRATCH_PLACES;
 
 use super::attach::Attached;
 use super::error::BpfError;
 use super::host::in_initial_pid_namespace;
+use super::kernel::TaskOffsets;
 use super::pod::Counts;
-use super::threads::{self, Sleepers, THREAD_SWITCH};
+use super::python::Pythons;
+use super::threads::{Sleepers, THREAD_SWITCH};
+use crate::perf::Sampler;
 
 /// The object `cargo xtask ebpf` built, or nothing where it has not been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -32,35 +36,66 @@ pub struct Bpf {
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
     pub(super) sleepers: Sleepers,
+    pub(super) launchers: HashMap<MapData, u32, u32>,
+    pub(super) off_cpu_min_ns: u64,
+    pub(super) pythons: Pythons,
     pub(super) tells_threads: bool,
+    pub(super) walks_python: bool,
     /// What hangs in each watched process.
     pub(super) attached: BTreeMap<u32, Attached>,
-    /// One link a CPU while sampling.
-    pub(super) sampling: Vec<PerfEventLink>,
+    /// While the CPU is sampled.
+    pub(super) sampling: Option<Sampler>,
     /// Features that could not be had.
     missing: Vec<BpfError>,
 }
 
+/// What can be chosen when the programs are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setup {
+    /// Size of the ring buffer of stacks, a power of two of at least one page.
+    pub ring_bytes: u32,
+    /// Shortest sleep that is told of threads that neither launch nor are a process's first, ns.
+    pub off_cpu_min_ns: u64,
+    /// Walk Python's frames where the kernel can.
+    pub python: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            ring_bytes: wire::limits::RING_BYTES,
+            off_cpu_min_ns: wire::kernel::OFF_CPU_MIN_NS,
+            python: true,
+        }
+    }
+}
+
 impl Bpf {
-    /// Loads every program and attaches those that see processes start and end, and threads sleep.
+    /// [`Bpf::load_with`] what is usual.
     pub fn load() -> Result<Self, BpfError> {
-        Self::load_with_ring(wire::limits::RING_BYTES)
+        Self::load_with(Setup::default())
     }
 
-    /// [`Bpf::load`] with a ring buffer of `ring_bytes`, a power of two of at least one page.
-    pub fn load_with_ring(ring_bytes: u32) -> Result<Self, BpfError> {
+    /// Loads every program and attaches those that see processes start and end, and threads sleep.
+    pub fn load_with(setup: Setup) -> Result<Self, BpfError> {
         if !is_built() {
             return Err(BpfError::NotBuilt);
         }
         if !in_initial_pid_namespace() {
             return Err(BpfError::PidNamespace);
         }
-        let pid_offset = threads::pid_offset();
-        // Without the offset the program that reads it is not attached.
-        let offset = pid_offset.as_ref().copied().unwrap_or(0);
+        let offsets = TaskOffsets::read();
+        // Without an offset the programs that read it are not attached.
+        let pid = offsets.pid.as_ref().copied().unwrap_or(0);
+        let fsbase = offsets.fsbase.as_ref().copied().unwrap_or(0);
+        let cpus = nr_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
+        let places = u32::try_from(cpus).unwrap_or(1).saturating_mul(SCRATCH_PLACES);
         let mut ebpf = EbpfLoader::new()
-            .map_max_entries("EVENTS", ring_bytes)
-            .override_global(task::PID_OFFSET, &offset, true)
+            .map_max_entries("EVENTS", setup.ring_bytes)
+            .map_max_entries("SCRATCH", places)
+            .override_global(task::PID_OFFSET, &pid, true)
+            .override_global(task::FSBASE_OFFSET, &fsbase, true)
+            .override_global(OFF_CPU_MIN_NAME, &setup.off_cpu_min_ns, true)
             .load(OBJECT)
             .map_err(BpfError::load)?;
         let mut bpf = Self {
@@ -70,9 +105,13 @@ impl Bpf {
             counters: take(&mut ebpf, "COUNTERS")?,
             verify: take(&mut ebpf, "VERIFY")?,
             sleepers: take(&mut ebpf, "SLEEPERS")?,
+            pythons: take(&mut ebpf, "PYTHONS")?,
+            launchers: take(&mut ebpf, "LAUNCHERS")?,
+            off_cpu_min_ns: setup.off_cpu_min_ns,
             tells_threads: false,
+            walks_python: false,
             attached: BTreeMap::new(),
-            sampling: Vec::new(),
+            sampling: None,
             missing: Vec::new(),
             ebpf,
         };
@@ -81,7 +120,13 @@ impl Bpf {
         {
             bpf.missing.extend(outcome.err());
         }
-        match pid_offset.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
+        if setup.python {
+            match offsets.fsbase.and_then(|_| bpf.try_python()) {
+                Ok(()) => bpf.walks_python = true,
+                Err(error) => bpf.missing.push(error),
+            }
+        }
+        match offsets.pid.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
             Ok(()) => bpf.tells_threads = true,
             Err(error) => bpf.missing.push(error),
         }
@@ -137,7 +182,7 @@ impl std::fmt::Debug for Bpf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bpf")
             .field("attached", &self.attached.keys())
-            .field("sampling", &self.sampling.len())
+            .field("sampling", &self.sampling)
             .field("missing", &self.missing)
             .finish_non_exhaustive()
     }

@@ -7,15 +7,17 @@ mod attach;
 mod btf;
 mod error;
 pub mod host;
+mod kernel;
 mod load;
 #[expect(unsafe_code, reason = "aya's Pod is an unsafe trait; this is its one implementation")]
 mod pod;
+mod python;
 mod read;
 mod threads;
 mod verify;
 
 pub use attach::ProbeSite;
 pub use error::BpfError;
-pub use load::Bpf;
+pub use load::{Bpf, Setup};
 pub use read::Counters;
 pub use verify::VerifyProbes;

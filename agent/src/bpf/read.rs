@@ -18,7 +18,7 @@ pub struct Counters {
     pub launch_stacks: u64,
     /// CPU samples of watched processes handed over.
     pub cpu_samples: u64,
-    /// Of the stacks: those the kernel could not walk at all (0 frames).
+    /// Of the stacks: those none of whose bytes could be read.
     pub stack_failed: u64,
     /// Process events that found the ring buffer full.
     pub process_events_lost: u64,
@@ -30,6 +30,15 @@ pub struct Counters {
     pub waits_lost: u64,
     /// Threads whose sleeps are not told, for want of room.
     pub sleepers_full: u64,
+    /// Stacks given up because every place of a CPU to put one together in was taken.
+    pub scratch_busy: u64,
+    /// Stacks of sleeping threads handed over.
+    pub off_cpu_stacks: u64,
+    /// Stacks of sleeping threads given up because the thread had used up its budget of them.
+    pub off_cpu_over_budget: u64,
+    /// Sleeps too short to be told, of threads with stacks, and how long they were in all.
+    pub short_sleeps: u64,
+    pub short_sleep_ns: u64,
 }
 
 impl Bpf {
@@ -62,6 +71,11 @@ impl Bpf {
             waits: self.counter(counter::WAITS)?,
             waits_lost: self.counter(counter::WAITS_LOST)?,
             sleepers_full: self.counter(counter::SLEEPERS_FULL)?,
+            scratch_busy: self.counter(counter::SCRATCH_BUSY)?,
+            off_cpu_stacks: self.counter(counter::OFF_CPU_STACKS)?,
+            off_cpu_over_budget: self.counter(counter::OFF_CPU_OVER_BUDGET)?,
+            short_sleeps: self.counter(counter::SHORT_SLEEPS)?,
+            short_sleep_ns: self.counter(counter::SHORT_SLEEP_NS)?,
         })
     }
 

@@ -12,6 +12,9 @@ use crate::output::json::{Device, Document, Gap};
 use crate::output::{gaps as tell, summary, words};
 use crate::rules;
 
+/// Places of a late host listed for a device; report.json has more.
+const LATE_PLACES: usize = 5;
+
 pub fn run(args: &GapsArgs) -> Result<Exit, CommandError> {
     let classifier = rules::from_files(&args.rules.rules)?;
     let documents = load::documents(&args.files, &classifier)?;
@@ -112,6 +115,9 @@ fn write_table(
                 words::percent(ns, device.window_ns),
                 words::idle_meaning(cause)
             )?;
+            if cause == IdleCause::HostBound.as_str() {
+                write_late_places(text, device, ns)?;
+            }
         }
     }
     writeln!(text)?;
@@ -133,11 +139,25 @@ fn write_table(
             tell::between(gap, 40)
         )?;
         writeln!(text, "{:34}{}", "", tell::launcher(gap))?;
-        if let Some(waited) = tell::waited(gap) {
-            writeln!(text, "{:34}{waited}", "")?;
+        for more in [tell::waited(gap), tell::meanwhile(gap)].into_iter().flatten() {
+            writeln!(text, "{:34}{more}", "")?;
         }
     }
     writeln!(text)
+}
+
+/// Which code the host was late in.
+fn write_late_places(text: &mut String, device: &Device, late: u64) -> std::fmt::Result {
+    for place in tell::late_places(&device.host_bound, late).iter().take(LATE_PLACES) {
+        let how = match (place.asleep, place.samples) {
+            (true, _) => "asleep".to_owned(),
+            (false, samples) => words::count(samples, "sample"),
+        };
+        let (time, share) = (words::duration(place.ns), place.share());
+        let frame = words::shorten_front(place.frame, 100);
+        writeln!(text, "{:8}{time:>9} {share:>5.1} % of it in {frame} ({how})", "")?;
+    }
+    Ok(())
 }
 
 fn title(device: &Device) -> String {

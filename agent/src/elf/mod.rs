@@ -4,15 +4,18 @@
 //! bounded in number of bytes, and no content makes this module panic.
 
 mod file;
+mod object;
 mod site;
 mod symbol;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use thiserror::Error;
 
+pub use object::{Extent, Object, Segment};
 pub use site::{Instruction, Site};
 pub use symbol::Symbol;
 
@@ -33,7 +36,7 @@ pub enum ElfError {
 pub fn find<'n>(path: &Path, names: &[&'n str]) -> Result<BTreeMap<&'n str, Symbol>, ElfError> {
     let file = file::Bounded::open(path)
         .map_err(|source| ElfError::Open { path: path.display().to_string(), source })?;
-    let cache = object::ReadCache::new(file);
+    let cache = ::object::ReadCache::new(file);
     symbol::find(&cache, names)
         .map_err(|reason| ElfError::Malformed { path: path.display().to_string(), reason })
 }
@@ -48,6 +51,36 @@ pub fn find_in<'n>(bytes: &[u8], names: &[&'n str]) -> Result<BTreeMap<&'n str, 
 /// CUDA is looked for this way.
 pub fn defines(path: &Path, name: &str) -> Result<bool, ElfError> {
     find(path, &[name]).map(|found| !found.is_empty())
+}
+
+/// Bytes read of a file that may be an interpreter: a debug build of CPython has 3 MB of symbols, and a
+/// program that has it built in may have ten times as many.
+const INTERPRETER_BUDGET: u64 = 32 << 20;
+
+/// Segments of an open file, and one section of it by name.
+pub fn sections(file: &File, name: &str, section: &str) -> Result<Object, ElfError> {
+    object::sections(&cache(file, name)?, section).map_err(|reason| malformed(name, reason))
+}
+
+/// Symbols of an open file, dynamic ones first; the first [`Extent`] of a name is the one that counts.
+pub fn symbols(
+    file: &File,
+    name: &str,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(String, Extent)>, ElfError> {
+    object::symbols(&cache(file, name)?, wanted).map_err(|reason| malformed(name, reason))
+}
+
+fn cache(file: &File, name: &str) -> Result<::object::ReadCache<file::Bounded>, ElfError> {
+    let file = file
+        .try_clone()
+        .and_then(|file| file::Bounded::of(file, INTERPRETER_BUDGET))
+        .map_err(|source| ElfError::Open { path: name.to_owned(), source })?;
+    Ok(::object::ReadCache::new(file))
+}
+
+fn malformed(path: &str, reason: String) -> ElfError {
+    ElfError::Malformed { path: path.to_owned(), reason }
 }
 
 #[cfg(test)]

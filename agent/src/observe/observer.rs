@@ -4,6 +4,7 @@ mod drain;
 mod guards;
 mod losses;
 mod meet;
+mod python;
 mod refused;
 
 use std::time::{Duration, Instant};
@@ -11,8 +12,11 @@ use std::time::{Duration, Instant};
 use analysis::classify::Classifier;
 use analysis::ids::Ns;
 use thiserror::Error;
+use wire::kernel::WaitEvent;
 use wire::shim::{Level, OffReason};
+use zerocopy::IntoBytes;
 
+use super::clock::now;
 use super::devices::Devices;
 use super::select::Selection;
 use super::target::{Interest, Target};
@@ -20,8 +24,10 @@ use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
 use crate::pipeline::{Input, Pipeline, Start, Symbol};
+use crate::proc::Discovery;
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
+use crate::stack::{Maker, Place};
 use crate::symbols::Symbols;
 pub use guards::Guarded;
 pub use losses::Drops;
@@ -63,11 +69,14 @@ pub struct Observer {
     writer: Option<Writer>,
     bpf: Option<Bpf>,
     symbols: Symbols,
+    maker: Maker,
     targets: Vec<Target>,
     devices: Devices,
     next_key: u32,
     last_beat: Option<Instant>,
     last_scan: Option<Instant>,
+    /// What there is on this node.
+    node: Discovery,
     refused: Refusals,
     ended: Vec<u32>,
     verifications: Vec<Verification>,
@@ -91,11 +100,13 @@ impl Observer {
             writer,
             bpf,
             symbols: Symbols::new(),
+            maker: Maker::new(),
             targets: Vec::new(),
             devices: Devices::default(),
             next_key: 0,
             last_beat: None,
             last_scan: None,
+            node: Discovery::new(),
             refused: Refusals::default(),
             ended: Vec::new(),
             verifications: Vec::new(),
@@ -124,13 +135,31 @@ impl Observer {
             self.rings().for_each(WorkerRing::beat);
         }
         self.drain()?;
+        self.turn_cpu_sampling()?;
         self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
     }
 
+    /// Tells of the threads that sleep still, each up to this instant: a thread that sleeps through is not
+    /// heard of otherwise.
+    pub fn look_at_sleepers(&mut self) -> Result<(), ObserveError> {
+        let Some(bpf) = &self.bpf else {
+            return Ok(());
+        };
+        let mut sleeping: Vec<WaitEvent> = Vec::new();
+        let looked = bpf.all_sleepers(now().0, |wait| sleeping.push(wait));
+        sleeping
+            .into_iter()
+            .try_for_each(|wait| self.feed(Input::KernelEvent(wait.as_bytes().to_vec())))?;
+        looked.or_else(|error| {
+            self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
+        })
+    }
+
     /// Nothing after `end` is reported.
     pub fn limit(&mut self, end: Ns) -> Result<(), ObserveError> {
+        self.look_at_sleepers()?;
         self.feed(Input::Limit(end))
     }
 
@@ -251,6 +280,13 @@ impl Observer {
         }
     }
 
+    fn turn_cpu_sampling(&mut self) -> Result<(), ObserveError> {
+        match self.bpf.as_mut().map_or(Ok(()), Bpf::turn_cpu_sampling) {
+            Ok(()) => Ok(()),
+            Err(error) => self.note(format!("CPUs were not sampled: {}.", chain(&error))),
+        }
+    }
+
     /// Tells the pipeline which device an ordinal of this worker is.
     fn introduce_devices(&mut self, index: usize) -> Result<(), ObserveError> {
         let Some(target) = self.targets.get_mut(index) else {
@@ -290,7 +326,12 @@ impl Observer {
 
     fn name_addresses(&mut self) -> Result<(), ObserveError> {
         for unresolved in self.pipeline.take_unresolved() {
-            let symbols: Vec<Symbol> = self.symbols.resolve(unresolved.pid, &unresolved.addresses);
+            let (python, code): (Vec<u64>, Vec<u64>) = unresolved
+                .addresses
+                .iter()
+                .partition(|&&bits| matches!(Place::from_bits(bits), Place::Python(_)));
+            let mut symbols: Vec<Symbol> = self.maker.name_python(&python);
+            symbols.extend(self.symbols.resolve(unresolved.pid, &code));
             if !symbols.is_empty() {
                 self.feed(Input::Symbols { process: unresolved.process, symbols })?;
             }

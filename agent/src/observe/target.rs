@@ -7,7 +7,7 @@ use analysis::ids::ProcessKey;
 use wire::shim::{Level, SIMULATOR_SYMBOL};
 
 use super::guard::{Guard, Tally};
-use crate::proc;
+use crate::proc::{self, Discovery};
 use crate::shim::{WorkerRing, library_with};
 
 /// How long a ring's records wait for the UUIDs of its devices.
@@ -24,6 +24,17 @@ pub(super) enum Interest {
     Selected,
     /// It is the engine core of a selected worker: whether it sleeps says why the worker does.
     Engine,
+}
+
+/// What is known of a process's Python.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Python {
+    /// It was not looked for since the process executed its program, or was not set up.
+    Unknown,
+    /// The kernel programs walk it.
+    Walked,
+    /// There is none, or one that cannot be read.
+    None,
 }
 
 /// A process under observation.
@@ -49,6 +60,9 @@ pub(super) struct Target {
     pub(super) cupti_dropped: u64,
     /// How often the guard started over.
     pub(super) rearms: u64,
+    pub(super) python: Python,
+    /// Looks for Python that found none.
+    pub(super) python_looks: u32,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
 }
@@ -82,6 +96,8 @@ impl Target {
             came: Tally::default(),
             cupti_dropped,
             rearms: 0,
+            python: Python::Unknown,
+            python_looks: 0,
             ends: false,
         }
     }
@@ -92,11 +108,16 @@ impl Target {
     }
 
     /// Its description where that differs from the last one.
-    pub(super) fn renamed(&mut self) -> Option<ProcessInfo> {
-        if self.since.elapsed() > TITLE_PATIENCE {
+    pub(super) fn renamed(&mut self, node: &Discovery) -> Option<ProcessInfo> {
+        // What is known of members of servers costs nothing to ask for.
+        if node.find(self.pid).is_none() && self.since.elapsed() > TITLE_PATIENCE {
             return None;
         }
-        let info = proc::describe(self.pid);
+        let mut info = node.describe(self.pid);
+        // Whose frontend died is of the same server still.
+        if self.info.server != 0 {
+            info.server = self.info.server;
+        }
         // A process that is gone calls itself nothing.
         if info == self.info || info.title.is_empty() {
             return None;

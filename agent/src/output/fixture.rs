@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use analysis::classify::{Class, Kind};
 use analysis::defect::Defect;
-use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{NameId, Ns, ProcessKey, StackId};
 use analysis::report::{
     CaptureSite, DeviceReport, Exclusive, Inclusive, KernelTotal, RecordCounts, Report, StackTime,
@@ -48,6 +48,7 @@ pub(crate) fn capture() -> Capture {
                 time(1, 2, 3, Some(1), 0, 50),
             ],
             idle_stacks: extra::idle_stacks(),
+            host_stacks: extra::host_stacks(),
             ranges: extra::ranges(),
             steps: extra::steps(),
             names: NAMES.map(str::to_owned).to_vec(),
@@ -56,6 +57,7 @@ pub(crate) fn capture() -> Capture {
         stacks: HashMap::from([
             (StackId(0), stack(&["_start", "main", "attention(Tensor&)"], false)),
             (StackId(1), stack(&["model_runner", "execute<8>"], true)),
+            (StackId(2), extra::python_stack()),
         ]),
         cpu: vec![extra::on_cpu(0, 10, 0, 40, 0), extra::on_cpu(1, 11, 1, 2, 0)],
         waits: Vec::new(),
@@ -160,6 +162,10 @@ fn process(number: u32) -> ProcessInfo {
         role: "worker".to_owned(),
         rank: format!("TP{number}"),
         server: 10,
+        service: Service {
+            model: if number == 0 { "a \"model\"\\".to_owned() } else { String::new() },
+            ..Service::default()
+        },
     }
 }
 

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::json::{Gap, GapLaunch};
+use super::json::{Gap, GapLaunch, HostBound};
 use super::words;
+use analysis::report::{HostState, IdleCause};
 
 /// Frames shown of the stack that launched, those nearest the launch.
 const FRAMES: usize = 3;
+
+/// Places of a late thread shown of one gap, and of a device.
+const PLACES: usize = 3;
 
 /// Causes of a gap with their time, most first; equal ones by name.
 pub(crate) fn causes(gap: &Gap) -> Vec<(&str, u64)> {
@@ -88,6 +92,73 @@ pub(crate) fn waited(gap: &Gap) -> Option<String> {
     ))
 }
 
+/// What the launching thread did while it was late, if it was looked at.
+pub(crate) fn meanwhile(gap: &Gap) -> Option<String> {
+    let late = causes(gap).iter().find(|(cause, _)| *cause == HOST_BOUND).map(|&(_, ns)| ns)?;
+    let mut places = Places::default();
+    for host in &gap.host {
+        places.add(&host.frame, false, host.total_ns.saturating_sub(host.asleep_ns), host.samples);
+        places.add(&host.frame, true, host.asleep_ns, 0);
+    }
+    let list = places.list(late);
+    let list: Vec<String> = list.iter().take(PLACES).map(|place| place.text(80)).collect();
+    (!list.is_empty()).then(|| format!("meanwhile the thread was {}", list.join(", ")))
+}
+
+/// Where the hosts of a device were in the `late` ns of its host-bound time, most first.
+pub(crate) fn late_places(stacks: &[HostBound], late: u64) -> Vec<Place<'_>> {
+    let mut places = Places::default();
+    for HostBound { state, frame, samples, total_ns, .. } in stacks {
+        places.add(frame, state == HostState::Asleep.as_str(), *total_ns, *samples);
+    }
+    places.list(late)
+}
+
+const HOST_BOUND: &str = IdleCause::HostBound.as_str();
+
+/// Time by frame, running and asleep apart.
+#[derive(Default)]
+struct Places<'g>(BTreeMap<(&'g str, bool), (u64, u64)>);
+
+impl<'g> Places<'g> {
+    fn add(&mut self, frame: &'g str, asleep: bool, ns: u64, samples: u64) {
+        if ns > 0 {
+            let (sum, seen) = self.0.entry((frame, asleep)).or_default();
+            *sum = sum.saturating_add(ns);
+            *seen = seen.saturating_add(samples);
+        }
+    }
+
+    fn list(self, all: u64) -> Vec<Place<'g>> {
+        let place = |((frame, asleep), (ns, samples))| Place { frame, asleep, ns, samples, all };
+        let mut list: Vec<Place<'g>> = self.0.into_iter().map(place).collect();
+        list.sort_by_key(|place| std::cmp::Reverse(place.ns));
+        list
+    }
+}
+
+/// Where a late thread was.
+pub(crate) struct Place<'g> {
+    pub(crate) frame: &'g str,
+    pub(crate) asleep: bool,
+    pub(crate) ns: u64,
+    pub(crate) samples: u64,
+    /// Host-bound time, of which `ns` is a part.
+    all: u64,
+}
+
+impl Place<'_> {
+    pub(crate) fn share(&self) -> f64 {
+        words::percent(self.ns, self.all)
+    }
+
+    /// `in module.function (file.py:7) 62 %`, `asleep in ... 30 %`.
+    pub(crate) fn text(&self, width: usize) -> String {
+        let asleep = if self.asleep { "asleep " } else { "" };
+        format!("{asleep}in {} {:.0} %", words::shorten_front(self.frame, width), self.share())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,11 +174,12 @@ mod tests {
             .flat_map(|device| &device.idle_gaps)
             .map(|gap| {
                 format!(
-                    "{} | {} | {} | {}",
+                    "{} | {} | {} | {} | {}",
                     why(gap),
                     between(gap, 20),
                     launcher(gap),
-                    waited(gap).unwrap_or_default()
+                    waited(gap).unwrap_or_default(),
+                    meanwhile(gap).unwrap_or_default()
                 )
             })
             .collect();

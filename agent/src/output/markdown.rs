@@ -175,7 +175,7 @@ fn write_device(
         writeln!(text, "- Each kind on its own: {}", kinds.join(", "))?;
     }
     writeln!(text)?;
-    sections::idle(text, capture, device)?;
+    sections::idle(text, capture, position, device)?;
     write_heaviest(text, capture, position)?;
     sections::ranges(text, capture, position)
 }

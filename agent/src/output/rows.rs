@@ -2,27 +2,25 @@
 //! and pprof all draw exactly these rows, so that they cannot disagree.
 
 mod host;
+mod idle;
 mod titles;
-
-use std::collections::BTreeMap;
 
 use analysis::classify::{Class, Kind};
 use analysis::ids::{ProcessKey, Thread};
-use analysis::report::{CaptureSite, DeviceReport, IdleCause};
+use analysis::report::{CaptureSite, DeviceReport};
 use analysis::wait::WaitReason;
 
 use super::layers::Layer;
 use super::words;
 use crate::capture::{Capture, Frame, Language, Stack};
 pub(crate) use host::{cpu, offcpu, wall};
+pub(crate) use idle::launches as late_launches;
 pub(crate) use titles::Titles;
 
 /// Stands above the first frame of a stack whose root is missing, where no remark says why.
-const CUT: &str = "[cut: root not reached]";
+pub(crate) const CUT: &str = "[cut: root not reached]";
 /// Stands where a thread slept and no stack was taken of it.
 pub(crate) const NOT_TAKEN: &str = "[stack not taken]";
-/// Stands where the cause of the latest idle time is not decided yet.
-const UNDECIDED: &str = "[idle: not decided yet]";
 /// Stands where a kernel has no sampled launch.
 pub(crate) const NOT_SAMPLED: &str = "[stack not sampled]";
 
@@ -109,7 +107,7 @@ pub(crate) struct Row<'r, 'c> {
 }
 
 /// GPU time: GPU, worker, launch stack, graph, capture stack, kernel; idle under the GPU, its cause and
-/// the stack that was late; unobserved under the GPU and its reason.
+/// what the host did; unobserved under the GPU and its reason.
 pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl FnMut(Row<'_, 'c>)) {
     let report = &capture.report;
     let mut frames: Vec<RowFrame<'c>> = Vec::new();
@@ -139,7 +137,7 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             graph: time.graph,
         });
     }
-    idle(capture, titles, &mut each);
+    idle::drawn(capture, titles, &mut each);
     for (position, reason, text, ns) in titles.unobserved.iter().filter(|row| row.3 > 0) {
         let tint = Tint::Unobserved;
         each(Row {
@@ -153,70 +151,6 @@ pub(crate) fn gpu<'c>(capture: &'c Capture, titles: &'c Titles, mut each: impl F
             thread: None,
             graph: 0,
         });
-    }
-}
-
-/// Idle time: GPU, cause, the worker whose launch came late, the stack of that launch. What no
-/// stack of the report accounts for hangs under the cause itself, so that each cause is as wide
-/// as its time.
-fn idle<'c>(capture: &'c Capture, titles: &'c Titles, each: &mut impl FnMut(Row<'_, 'c>)) {
-    let report = &capture.report;
-    let mut rest: BTreeMap<(usize, IdleCause), u64> =
-        titles.idle.iter().map(|(&key, &(_, ns))| (key, ns)).collect();
-    let mut frames: Vec<RowFrame<'c>> = Vec::new();
-    let mut tell = |key: (usize, IdleCause), from: Option<ProcessKey>, stack, value| {
-        let Some((text, _)) = titles.idle.get(&key) else {
-            return;
-        };
-        frames.clear();
-        frames.push(plain(titles.gpu(key.0), Tint::Gpu));
-        frames.push(plain(text, Tint::Idle));
-        if let Some(process) = from {
-            frames.push(plain(titles.process(process), Tint::Process));
-            match stack {
-                Some(stack) => push_host(&mut frames, stack, titles),
-                None => frames.push(plain(NOT_SAMPLED, Tint::Marker)),
-            }
-        }
-        each(Row {
-            frames: &frames,
-            value,
-            tint: Tint::Idle,
-            kind: None,
-            cause: Some(words::idle_cause(key.1)),
-            device: report.devices.get(key.0),
-            process: from,
-            thread: None,
-            graph: 0,
-        });
-    };
-    for time in &report.idle_stacks {
-        let key = (time.device, time.cause);
-        // Never more than the cause has: it is the exact figure.
-        let value = rest.get(&key).map_or(0, |&left| left.min(time.total));
-        if value > 0 {
-            rest.entry(key).and_modify(|left| *left -= value);
-            tell(key, time.process, time.stack.and_then(|id| capture.stacks.get(&id)), value);
-        }
-    }
-    for (key, left) in rest.into_iter().filter(|&(_, left)| left > 0) {
-        tell(key, None, None, left);
-    }
-    for (position, device) in report.devices.iter().enumerate() {
-        if device.idle_undecided > 0 {
-            let gpu = plain(titles.gpu(position), Tint::Gpu);
-            each(Row {
-                frames: &[gpu, plain(UNDECIDED, Tint::Idle)],
-                value: device.idle_undecided,
-                tint: Tint::Idle,
-                kind: None,
-                cause: None,
-                device: Some(device),
-                process: None,
-                thread: None,
-                graph: 0,
-            });
-        }
     }
 }
 

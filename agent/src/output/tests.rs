@@ -91,7 +91,9 @@ fn every_kernel_is_as_wide_in_the_flame_graph_as_its_total() {
         assert_eq!(widths.get(format!("[idle: {cause}]").as_str()), Some(&ns), "{cause}");
     }
     assert_eq!(widths.get("[unobserved: arming]"), Some(&100));
-    assert_eq!(widths.get("[stack not sampled]"), Some(&(150 + 20 + 50)));
+    assert_eq!(widths.get("[stack not sampled]"), Some(&(150 + 50)));
+    assert_eq!(widths.get("[thread not sampled]"), Some(&20));
+    assert_eq!(widths.get("[asleep]"), Some(&(20 + 40)));
     assert_eq!(widths.get("GPU 0 SIMULATED"), Some(&(800 + 200 + 100)));
     assert!(svg.contains("(SIMULATED)</text>"), "the title says so");
 }
@@ -125,6 +127,12 @@ fn each_idle_cause_is_as_wide_as_its_time_whatever_the_stacks_say() {
             }
         }
     };
+    check(&capture, "the host's stacks for all of it");
+    capture.report.host_stacks[0].total -= 30;
+    check(&capture, "the host's stacks for a part of it");
+    capture.report.host_stacks[0].total += 1_000;
+    check(&capture, "the host's stacks for more than there is");
+    capture.report.host_stacks.clear();
     check(&capture, "stacks for all of it");
     capture.report.idle_stacks.truncate(3);
     capture.report.idle_stacks[0].total -= 60;

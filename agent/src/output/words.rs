@@ -8,6 +8,8 @@ use analysis::event::{DeviceInfo, ProcessInfo};
 use analysis::ids::{NameId, Thread};
 use analysis::report::{DeviceReport, Exclusive, Histogram, IdleCause, Report, UnobservedReason};
 
+use crate::capture::{Frame, Language, Stack};
+
 /// Stands where a name's id leads nowhere.
 pub(crate) const NAME_UNKNOWN: &str = "[name unknown]";
 
@@ -189,6 +191,28 @@ pub(crate) fn process_title(info: &ProcessInfo) -> String {
     format!("{title} (pid {})", info.pid)
 }
 
+/// A frame with its place: `module.qualname (file.py:7)` of Python, the function of others.
+pub(crate) fn frame(frame: &Frame) -> String {
+    let Frame { language, function, module: _, file, line } = frame;
+    match (language, file, line) {
+        (Language::Python, Some(file), Some(line)) => {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            format!("{function} ({name}:{line})")
+        }
+        _ => function.clone(),
+    }
+}
+
+/// The frame that says best where a thread was: the innermost one of Python; without Python, the
+/// innermost one that is code.
+pub(crate) fn telling(stack: &Stack) -> Option<String> {
+    let innermost = |of: fn(Language) -> bool| {
+        stack.frames.iter().rev().find(|frame| of(frame.language)).map(|at| frame(at))
+    };
+    innermost(|language| language == Language::Python)
+        .or_else(|| innermost(|language| language != Language::Remark))
+}
+
 /// `worker TP0 (VLLM::Worker_TP0, pid 123)`; of a process without a role its title.
 pub(crate) fn role_title(info: &ProcessInfo) -> String {
     if matches!(info.role.as_str(), "" | "process") {
@@ -265,6 +289,17 @@ pub(crate) fn shorten(text: &str, width: usize) -> String {
     let start: String = text.chars().take(head).collect();
     let end: String = text.chars().skip(count - (keep - head)).collect();
     format!("{start}...{end}")
+}
+
+/// `text` in at most `width` characters, the front left out: what tells names of Python apart
+/// stands at their ends.
+pub(crate) fn shorten_front(text: &str, width: usize) -> String {
+    let count = text.chars().count();
+    if count <= width {
+        return text.to_owned();
+    }
+    let end: String = text.chars().skip(count - width.saturating_sub(3)).collect();
+    format!("...{end}")
 }
 
 #[cfg(test)]

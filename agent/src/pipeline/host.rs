@@ -118,8 +118,9 @@ impl Host {
     }
 
     /// A sleep, or a piece of one from its beginning on.
-    pub(super) fn waited(&mut self, blocked: &Blocked, signature: u64) {
+    pub(super) fn waited(&mut self, blocked: &Blocked) {
         let who = (blocked.process, blocked.tid);
+        let signature = blocked.signature;
         let end = self.end.map_or(u64::MAX, |end| end.0);
         let (from, to) = (blocked.from.0, blocked.to.0.min(end));
         let mut latest = Latest { from, to, counted_from: from, signature };

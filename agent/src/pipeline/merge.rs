@@ -37,8 +37,17 @@ impl Merged {
         let Capture { info, report, stacks, cpu, waits, gil, names: style, threads, processes } =
             capture;
         self.whole.names = style;
-        let Report { devices, workers, stacks: times, idle_stacks, ranges, steps, names, defects } =
-            report;
+        let Report {
+            devices,
+            workers,
+            stacks: times,
+            idle_stacks,
+            host_stacks,
+            ranges,
+            steps,
+            names,
+            defects,
+        } = report;
         let (process_base, stack_base) = (self.processes, self.stacks);
         let process = |key: ProcessKey| ProcessKey(key.0.saturating_add(process_base));
         let stack = |id: StackId| StackId(id.0.saturating_add(stack_base));
@@ -56,6 +65,9 @@ impl Merged {
                 gap.before = gap.before.map(name);
                 gap.after = gap.after.map(name);
                 gap.stack = gap.stack.map(stack);
+                for host in &mut gap.host {
+                    host.stack = stack(host.stack);
+                }
                 if let Some(launch) = &mut gap.launch {
                     launch.process = process(launch.process);
                 }
@@ -86,6 +98,12 @@ impl Merged {
             idle.process = idle.process.map(process);
             idle.stack = idle.stack.map(stack);
             self.whole.report.idle_stacks.push(idle);
+        }
+        for mut host in host_stacks {
+            host.device += device_base;
+            host.process = process(host.process);
+            host.stack = host.stack.map(stack);
+            self.whole.report.host_stacks.push(host);
         }
         for mut range in ranges {
             range.device += device_base;

@@ -42,10 +42,15 @@ pub enum Remark {
     MapsChanged,
     /// The walk reached as many frames as are kept.
     TooManyFrames,
+    /// The caller's frame is not in the copied bytes, although the stack is not longer: it is in
+    /// another stack, or in memory that was not there.
+    StackUnread,
+    /// The caller's frame cannot be found: the code was made at run time and describes itself nowhere.
+    AnonymousCode,
 }
 
 impl Remark {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Unknown,
         Self::TooLong,
         Self::NoUnwindInformation,
@@ -55,6 +60,8 @@ impl Remark {
         Self::Unmerged,
         Self::MapsChanged,
         Self::TooManyFrames,
+        Self::StackUnread,
+        Self::AnonymousCode,
     ];
 
     /// As a frame of the stack shows it.
@@ -69,6 +76,8 @@ impl Remark {
             Self::Unmerged => "[native and Python frames not merged]",
             Self::MapsChanged => "[cut: code mapped or unmapped meanwhile]",
             Self::TooManyFrames => "[cut: too many frames]",
+            Self::StackUnread => "[cut: stack not readable]",
+            Self::AnonymousCode => "[cut: code made at run time]",
         }
     }
 

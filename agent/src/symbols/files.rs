@@ -2,10 +2,8 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
 
 use blazesym::symbolize::source::{Elf, Source};
 use blazesym::symbolize::{Input, Sym, Symbolized, Symbolizer};
@@ -74,10 +72,7 @@ impl Files {
     }
 
     fn try_open(&mut self, pid: u32, mapping: &Mapping) -> Option<FileId> {
-        let candidates =
-            [mapping.map_files(pid), PathBuf::from(format!("/proc/{pid}/root{}", mapping.path))];
-        let (file, metadata) =
-            candidates.iter().find_map(|path| open_regular(path, mapping.inode).ok())?;
+        let (file, metadata) = mapping.open(pid).ok()?;
         let key = (metadata.dev(), metadata.ino());
         if let Some(&id) = self.by_inode.get(&key) {
             return Some(id);
@@ -194,18 +189,4 @@ fn frames(symbol: &Sym<'_>, module: &str) -> Vec<Frame> {
         .collect();
     frames.reverse();
     frames
-}
-
-/// Opens only what the mapping shows: the same inode, a regular file.
-fn open_regular(path: &std::path::Path, inode: u64) -> io::Result<(File, std::fs::Metadata)> {
-    let before = std::fs::metadata(path)?;
-    if !before.is_file() || before.ino() != inode {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.ino() != inode {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok((file, metadata))
 }

@@ -55,24 +55,22 @@ fn a_busy_function_is_seen_and_a_stranger_is_not() {
         });
         let events = wait_for(&mut bpf, "20 samples of the busy thread", |events| {
             let tid = tid.load(Ordering::Relaxed);
-            stacks(events, CPU_SAMPLE).iter().filter(|event| event.tid == tid).count() >= 20
+            stacks(events, CPU_SAMPLE).iter().filter(|event| event.head.tid == tid).count() >= 20
         });
         stop.store(true, Ordering::Relaxed);
         events
     });
     let samples = stacks(&events, CPU_SAMPLE);
     assert!(
-        samples.iter().all(|event| event.tgid == pid),
+        samples.iter().all(|event| event.head.tgid == pid),
         "the stranger {} was sampled",
         stranger.0.id()
     );
     let tid = tid.into_inner();
-    let of_thread: Vec<_> = samples.iter().filter(|event| event.tid == tid).collect();
+    let of_thread: Vec<_> = samples.iter().filter(|event| event.head.tid == tid).collect();
     let in_busy = of_thread
         .iter()
-        .filter(|event| {
-            event.addresses.iter().any(|address| (start..start + 256).contains(address))
-        })
+        .filter(|event| event.chain().iter().any(|address| (start..start + 256).contains(address)))
         .count();
     assert!(
         in_busy * 10 >= of_thread.len() * 9,
@@ -82,5 +80,5 @@ fn a_busy_function_is_seen_and_a_stranger_is_not() {
     bpf.stop_cpu_sampling();
     let after = bpf.counters().unwrap();
     assert!(after.cpu_samples >= 20);
-    assert_eq!((after.ring_full, after.launch_stacks), (0, 0));
+    assert_eq!((after.ring_full, after.launch_stacks, after.scratch_busy), (0, 0, 0));
 }

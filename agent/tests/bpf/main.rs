@@ -11,9 +11,13 @@
     reason = "a test fails by panicking, and says on stdout why it was skipped"
 )]
 
+mod copies;
 mod cpu;
 mod launches;
+mod phase;
 mod process;
+mod python;
+mod sleeps;
 mod support;
 mod threads;
 mod verify;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use warplens::bpf::Bpf;
 use warplens::bpf::host::Host;
-use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
+use warplens::bpf::{Bpf, Setup};
+use wire::kernel::{ProcessEvent, PythonFrame, StackCopy, WaitEvent, event_kind};
 use zerocopy::FromBytes;
 
 /// Long enough for any scheduler; a test that waits this long has failed.
@@ -16,17 +16,17 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The programs, or `None` after saying why they cannot be had here.
 pub(crate) fn load() -> Option<Bpf> {
-    load_with_ring(wire::limits::RING_BYTES)
+    load_with(Setup::default())
 }
 
-pub(crate) fn load_with_ring(ring_bytes: u32) -> Option<Bpf> {
+pub(crate) fn load_with(setup: Setup) -> Option<Bpf> {
     let obstacles: Vec<String> =
         Host::read().features().into_iter().filter_map(|feature| feature.obstacle).collect();
     if let Some(obstacle) = obstacles.first() {
         println!("SKIP bpf: {obstacle}");
         return None;
     }
-    let bpf = Bpf::load_with_ring(ring_bytes).expect("this host has what it takes");
+    let bpf = Bpf::load_with(setup).expect("this host has what it takes");
     assert!(bpf.missing().is_empty(), "{:?}", bpf.missing());
     Some(bpf)
 }
@@ -34,17 +34,72 @@ pub(crate) fn load_with_ring(ring_bytes: u32) -> Option<Bpf> {
 /// An event as the kernel programs wrote it.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    Stack(Box<StackEvent>),
+    Stack(Box<Stack>),
     Process(ProcessEvent),
     Wait(WaitEvent),
+}
+
+/// A copied stack.
+#[derive(Clone)]
+pub(crate) struct Stack {
+    pub(crate) head: StackCopy,
+    pub(crate) python: Vec<PythonFrame>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Stack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stack").field("head", &self.head).field("python", &self.python).finish()
+    }
+}
+
+impl Stack {
+    fn parse(record: &[u8]) -> Self {
+        let (head, rest) = StackCopy::read_from_prefix(record).expect("the head of a stack");
+        let frames = head.python_frames as usize * size_of::<PythonFrame>();
+        let (python, rest) = rest.split_at(frames);
+        // The ring pads a record to eight bytes and says its true length.
+        assert_eq!(rest.len(), head.stack_bytes as usize);
+        let python = python
+            .chunks_exact(size_of::<PythonFrame>())
+            .map(|frame| PythonFrame::read_from_bytes(frame).expect("a frame's length"))
+            .collect();
+        Self { head, python, bytes: rest.to_vec() }
+    }
+
+    /// The word that stood at `address`.
+    pub(crate) fn word(&self, address: u64) -> Option<u64> {
+        let at = usize::try_from(address.checked_sub(self.head.stack_start)?).ok()?;
+        Some(u64::from_ne_bytes(*self.bytes.get(at..)?.first_chunk()?))
+    }
+
+    pub(crate) fn instruction(&self) -> u64 {
+        self.head.registers[16]
+    }
+
+    pub(crate) fn stack_pointer(&self) -> u64 {
+        self.head.registers[7]
+    }
+
+    /// The instruction and the return addresses behind it, by the chain of frame pointers.
+    pub(crate) fn chain(&self) -> Vec<u64> {
+        let mut chain = vec![self.instruction()];
+        let mut frame = self.head.registers[6];
+        while let (Some(next), Some(back)) = (self.word(frame), self.word(frame + 8)) {
+            chain.push(back);
+            if next <= frame {
+                break;
+            }
+            frame = next;
+        }
+        chain
+    }
 }
 
 pub(crate) fn decode(bytes: &[u8]) -> Event {
     let (kind, _) = u32::read_from_prefix(bytes).expect("an event starts with its kind");
     match kind {
-        event_kind::LAUNCH_STACK | event_kind::CPU_SAMPLE => Event::Stack(Box::new(
-            StackEvent::read_from_bytes(bytes).expect("a stack event's length"),
-        )),
+        event_kind::STACK_COPY => Event::Stack(Box::new(Stack::parse(bytes))),
         event_kind::EXEC | event_kind::EXIT => {
             Event::Process(ProcessEvent::read_from_bytes(bytes).expect("a process event's length"))
         }
@@ -62,12 +117,40 @@ pub(crate) fn drain(bpf: &mut Bpf) -> Vec<Event> {
     events
 }
 
-pub(crate) fn stacks(events: &[Event], kind: u32) -> Vec<&StackEvent> {
+pub(crate) fn stacks(events: &[Event], of: u32) -> Vec<&Stack> {
     events
         .iter()
         .filter_map(|event| match event {
-            Event::Stack(stack) if stack.kind == kind => Some(&**stack),
+            Event::Stack(stack) if stack.head.of == of => Some(&**stack),
             Event::Stack(_) | Event::Process(_) | Event::Wait(_) => None,
+        })
+        .collect()
+}
+
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "never saw {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the first thread of a process sleeps.
+pub(crate) fn until_asleep(pid: u32) {
+    let path = format!("/proc/{pid}/stat");
+    until("sleep", || fs::read_to_string(&path).unwrap().contains(") S ").then_some(()));
+}
+
+/// The sleeps of a thread that were told.
+pub(crate) fn waits(events: &[Event], tid: u32) -> Vec<WaitEvent> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Wait(wait) if wait.tid == tid => Some(*wait),
+            Event::Wait(_) | Event::Stack(_) | Event::Process(_) => None,
         })
         .collect()
 }
@@ -111,6 +194,10 @@ pub(crate) fn locate(address: usize) -> (PathBuf, u64) {
             })
         })
         .expect("every function is mapped")
+}
+
+pub(crate) fn tid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
 /// A shared library compiled for a test and loaded into this process.

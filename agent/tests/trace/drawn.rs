@@ -57,6 +57,7 @@ impl Known {
                 role: "worker".to_owned(),
                 rank: "TP0".to_owned(),
                 server: 42,
+                service: analysis::event::Service::default(),
             },
             stacks: HashMap::from([
                 (StackId(0), stack(&["_start", "main", "cuLaunchKernel"], false)),

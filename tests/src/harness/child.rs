@@ -122,14 +122,31 @@ impl Child {
     /// # Errors
     /// When the line does not come in time or the child ends without it.
     pub fn line(&mut self, part: &str, limit: Duration) -> Result<String, ChildError> {
+        self.line_of(Self::stdout, part, limit)
+    }
+
+    /// The same of stderr.
+    ///
+    /// # Errors
+    /// As [`Child::line`].
+    pub fn error_line(&mut self, part: &str, limit: Duration) -> Result<String, ChildError> {
+        self.line_of(Self::stderr, part, limit)
+    }
+
+    fn line_of(
+        &mut self,
+        read: fn(&Self) -> String,
+        part: &str,
+        limit: Duration,
+    ) -> Result<String, ChildError> {
         let find = |text: String| text.lines().find(|line| line.contains(part)).map(str::to_owned);
         let mut over = false;
         let line = wait::until(limit, || {
             over = !self.alive();
-            find(self.stdout()).map(Some).or_else(|| over.then_some(None))
+            find(read(self)).map(Some).or_else(|| over.then_some(None))
         });
         // Between the look at the file and the look at the process the line may have been written.
-        line.flatten().or_else(|| find(self.stdout())).ok_or_else(|| {
+        line.flatten().or_else(|| find(read(self))).ok_or_else(|| {
             self.late(
                 &format!("print `{part}`{}", if over { " before it ended" } else { "" }),
                 limit,

@@ -5,6 +5,8 @@ pub mod artefacts;
 pub mod child;
 pub mod hostile;
 pub mod process;
+pub mod python;
+pub mod real_vllm;
 pub mod require;
 pub mod ring;
 pub mod server;

@@ -6,9 +6,11 @@
 
 pub mod captures;
 pub mod compare;
+pub mod host;
 pub mod idle;
 pub mod invalid;
 pub mod kernels;
+pub mod pprof;
 pub mod report;
 pub mod shares;
 pub mod sweep;

@@ -19,6 +19,8 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     components()?;
     rust_src::install(workspace)?;
     bpf_linker::install(workspace)?;
+    let peer = crate::py_spy::install(workspace)?;
+    say("there", &peer.display().to_string());
     say("ready", "everything `cargo xtask build` and `cargo xtask test` need is here");
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::limits::{GAP_PARTS, GAPS};
 use crate::report::{GapLaunch, IdleCause, IdleGap, IdlePart, Window};
 
 use super::Waited;
+use super::code::GapCode;
 
 /// A gap that is not over, or not explained to its end.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(super) struct OpenGap {
     /// Causes are decided up to here.
     pub(super) decided: u64,
     pub(super) waited: Option<Waited>,
+    /// Of its host-bound parts.
+    pub(super) code: GapCode,
     before: Option<NameId>,
     parts: Vec<IdlePart>,
 }
@@ -21,7 +24,8 @@ impl OpenGap {
     /// `room` is what an earlier gap left.
     pub(super) fn new(start: u64, before: Option<NameId>, mut room: Vec<IdlePart>) -> Self {
         room.clear();
-        Self { start, decided: start, waited: None, before, parts: room }
+        let code = GapCode::default();
+        Self { start, decided: start, waited: None, code, before, parts: room }
     }
 
     pub(super) fn into_parts(self) -> Vec<IdlePart> {
@@ -55,6 +59,7 @@ impl OpenGap {
             launch,
             sync,
             stack,
+            host: self.code.finish(),
         }
     }
 }

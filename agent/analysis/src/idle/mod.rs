@@ -19,8 +19,10 @@
 //! [`IdleCause::NoRequests`] while the main threads of all the device's workers and of their engine
 //! cores sleep, else [`IdleCause::Unknown`].
 //!
-//! [`gap`] keeps the evidence, [`host`] splits the time in which the host was late.
+//! [`gap`] keeps the evidence, [`host`] splits the time in which the host was late, [`code`] says in which
+//! code it was then.
 
+mod code;
 mod gap;
 mod host;
 
@@ -33,6 +35,7 @@ use crate::session::Session;
 use crate::spans::Span;
 use crate::timeline::cells::{Cells, Source};
 use crate::timeline::device::Pending;
+use code::Code;
 use gap::{Longest, OpenGap};
 
 /// Stands for "no worker" in an idle cell.
@@ -72,6 +75,8 @@ pub(crate) struct Idle {
     /// Position in `cells` by worker and cause: a gap has several parts, and gaps are many.
     places: Vec<[Option<u32>; IdleCause::ALL.len()]>,
     longest: Longest,
+    /// Host-bound time by what the launching threads did.
+    pub(crate) code: Code,
     /// A gap that reached the watermark.
     open: Option<OpenGap>,
     /// What ended last, and when.
@@ -311,6 +316,13 @@ fn decide(
     let cell = device.idle.cell(worker, cause);
     device.idle.cells.add(cell, ns, true);
     let process = device.workers.get(usize::from(worker)).map(|worker| worker.process);
+    if let (IdleCause::HostBound, Some(who), Some(process)) = (cause, who, process) {
+        let process = &session.processes[process];
+        let tid = process.threads.tid(who.thread, process.info.pid);
+        let spent = process.whereabouts.spent(tid, span);
+        open.code.add(ns, &spent);
+        device.idle.code.add(worker, ns, &spent);
+    }
     if let (Some(who), Some(process)) = (who.filter(|who| who.sampled), process) {
         let place = Place { device: index, cell, idle: true };
         let samples = &mut session.processes[process].samples;

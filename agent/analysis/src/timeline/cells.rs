@@ -39,6 +39,12 @@ impl Cell {
         u64::try_from(self.total).unwrap_or(u64::MAX)
     }
 
+    /// Weighted sampled time of a stack.
+    pub(crate) fn weight(&self, stack: StackId) -> u128 {
+        let place = self.stacks.binary_search_by_key(&stack, |&(stack, _)| stack);
+        place.map_or(0, |place| self.stacks[place].1)
+    }
+
     /// The total shared out over the stacks.
     pub(crate) fn shares(&self) -> Vec<(Option<StackId>, u64)> {
         let total = self.total_ns();
@@ -54,7 +60,7 @@ impl Cell {
 }
 
 /// `total` in proportion to `weights`; `None` when they sum to 0.
-fn share(total: u64, weights: &[u128]) -> Option<Vec<u64>> {
+pub(crate) fn share(total: u64, weights: &[u128]) -> Option<Vec<u64>> {
     let sum = weights.iter().fold(0_u128, |sum, &weight| sum.saturating_add(weight));
     if sum == 0 {
         return None;

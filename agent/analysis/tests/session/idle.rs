@@ -37,7 +37,12 @@ fn server(watched: bool) -> Vec<Event> {
 
 fn asleep(process: u32, from: u64, to: u64) -> Event {
     let tid = Thread(1000 + process);
-    Event::Blocked(Blocked { process: ProcessKey(process), tid, from: Ns(from), to: Ns(to) })
+    asleep_at(process, tid, from, to, 0)
+}
+
+fn asleep_at(process: u32, tid: Thread, from: u64, to: u64, signature: u64) -> Event {
+    let process = ProcessKey(process);
+    Event::Blocked(Blocked { process, tid, from: Ns(from), to: Ns(to), signature })
 }
 
 fn stream_sync(enter: u64, exit: u64) -> Event {

@@ -1,5 +1,6 @@
 //! Sessions fed by hand and by chance, seen from outside.
 
+mod code;
 mod graphs;
 mod idle;
 mod oracle;

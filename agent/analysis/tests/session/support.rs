@@ -1,10 +1,12 @@
 //! A stream of events as a shim would send it, made by hand, and the names it uses.
 
+use std::collections::BTreeMap;
+
 use analysis::event::{
     DeviceInfo, Event, Launch, LaunchKind, Mark, ProcessInfo, Sync, SyncScope, Work, WorkKind,
 };
 use analysis::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId};
-use analysis::report::{DeviceReport, Exclusive, Report, UnobservedReason};
+use analysis::report::{DeviceReport, Exclusive, IdleCause, Report, UnobservedReason};
 use analysis::session::{Options, Session};
 
 /// One kernel name per group of priority; ids 1 to 4.
@@ -156,6 +158,18 @@ pub(crate) fn check_sums(report: &Report) {
                 continue;
             }
             assert_eq!(hanging.map(|idle| idle.total).sum::<u64>(), *total, "{cause:?}");
+        }
+        let rows = report.host_stacks.iter().filter(|row| row.device == position);
+        let mut late: BTreeMap<ProcessKey, u64> = BTreeMap::new();
+        for row in rows {
+            *late.entry(row.process).or_default() += row.total;
+        }
+        for (process, total) in late {
+            let hanging = report.idle_stacks.iter().filter(|idle| {
+                (idle.device, idle.cause, idle.process)
+                    == (position, IdleCause::HostBound, Some(process))
+            });
+            assert_eq!(hanging.map(|idle| idle.total).sum::<u64>(), total, "{process:?}");
         }
         let of_device = || report.stacks.iter().filter(move |time| time.device == position);
         for total in &device.totals {

@@ -2,8 +2,8 @@
 //! an event breaks the build here.
 
 use analysis::event::{
-    Blocked, Event, GraphChange, GraphEvent, Launch, LaunchKind, Range, RangeKind, Sync, SyncScope,
-    Work, WorkKind,
+    Blocked, Event, GraphChange, GraphEvent, Launch, LaunchKind, Range, RangeKind, Sampled, Sync,
+    SyncScope, Work, WorkKind,
 };
 use analysis::ids::{Correlation, Ns, ProcessKey, StackId, Thread};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -21,6 +21,7 @@ mod tag {
     pub(super) const KERNEL: u8 = 8;
     pub(super) const MEMCPY: u8 = 9;
     pub(super) const MEMSET: u8 = 10;
+    pub(super) const SAMPLED: u8 = 11;
 }
 
 /// Set in `extra`: the call returned (launch), or returned success (synchronisation).
@@ -31,7 +32,7 @@ const YES: u8 = 0x80;
 pub(super) struct Row {
     time: u64,
     end: u64,
-    /// Kernel name, bytes, function, stack, or label and shapes.
+    /// Kernel name, bytes, function, stack, signature, or label and shapes.
     payload: u64,
     /// Graph node; of a launch: weight of its sample and one.
     node: u64,
@@ -57,6 +58,7 @@ pub(super) fn time(event: &Event) -> Option<Ns> {
         Event::Launch(launch) => Some(launch.enter),
         Event::Sync(sync) => Some(sync.enter),
         Event::Blocked(blocked) => Some(blocked.from),
+        Event::Sampled(sampled) => Some(sampled.at),
         Event::Range(range) => Some(range.start),
         Event::Graph(graph) => Some(graph.at),
         Event::Device { .. }
@@ -68,6 +70,7 @@ pub(super) fn time(event: &Event) -> Option<Ns> {
         | Event::Thread { .. }
         | Event::LaunchFailed { .. }
         | Event::CaptureStack { .. }
+        | Event::SleepStack { .. }
         | Event::LaunchStack { .. }
         | Event::Mark(_)
         | Event::Ended { .. } => None,
@@ -157,9 +160,19 @@ impl Row {
                     ..base(process, tag::SYNC)?
                 }
             }
-            Event::Blocked(Blocked { process, tid, from, to }) => {
-                Self { time: from.0, end: to.0, stream: tid.0, ..base(process, tag::BLOCKED)? }
-            }
+            Event::Blocked(Blocked { process, tid, from, to, signature }) => Self {
+                time: from.0,
+                end: to.0,
+                payload: signature,
+                stream: tid.0,
+                ..base(process, tag::BLOCKED)?
+            },
+            Event::Sampled(Sampled { process, tid, at, stack }) => Self {
+                time: at.0,
+                payload: u64::from(stack.0),
+                stream: tid.0,
+                ..base(process, tag::SAMPLED)?
+            },
             Event::Range(range) => {
                 let Range { process, thread, kind, start, end, label, shapes } = range;
                 let kind = RangeKind::ALL.iter().position(|&known| known == kind)?;
@@ -202,6 +215,7 @@ impl Row {
             | Event::Name { .. }
             | Event::Label { .. }
             | Event::Thread { .. }
+            | Event::SleepStack { .. }
             | Event::Mark(_)
             | Event::Ended { .. } => return None,
         })
@@ -298,9 +312,19 @@ impl Row {
                 thread: self.stream,
                 succeeded: self.extra & YES != 0,
             }),
-            tag::BLOCKED => {
-                Event::Blocked(Blocked { process, tid: Thread(self.stream), from: start, to: end })
-            }
+            tag::BLOCKED => Event::Blocked(Blocked {
+                process,
+                tid: Thread(self.stream),
+                from: start,
+                to: end,
+                signature: self.payload,
+            }),
+            tag::SAMPLED => Event::Sampled(Sampled {
+                process,
+                tid: Thread(self.stream),
+                at: start,
+                stack: StackId(low(self.payload)),
+            }),
             tag::RANGE => Event::Range(Range {
                 process,
                 thread: self.stream,

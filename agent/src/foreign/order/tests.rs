@@ -1,8 +1,8 @@
 use std::collections::HashSet;
 
 use analysis::event::{
-    Blocked, GraphChange, GraphEvent, Launch, LaunchKind, Range, RangeKind, Sync, SyncScope, Work,
-    WorkKind,
+    Blocked, GraphChange, GraphEvent, Launch, LaunchKind, Range, RangeKind, Sampled, Sync,
+    SyncScope, Work, WorkKind,
 };
 use analysis::ids::{Correlation, StackId, Thread};
 use proptest::prelude::*;
@@ -75,7 +75,11 @@ fn timed() -> impl Strategy<Value = Event> {
     });
     let blocked = numbers().prop_map(|n| {
         let (from, to) = (Ns(n.0), Ns(n.1));
-        Event::Blocked(Blocked { process: PROCESS, tid: Thread(n.2), from, to })
+        Event::Blocked(Blocked { process: PROCESS, tid: Thread(n.2), from, to, signature: n.4 })
+    });
+    let sampled = numbers().prop_map(|n| {
+        let (at, stack) = (Ns(n.0), StackId(n.3));
+        Event::Sampled(Sampled { process: PROCESS, tid: Thread(n.2), at, stack })
     });
     let graph = (numbers(), 0..7_u32).prop_map(|(n, change)| {
         let (node, original_node, graph, original_graph, exec) = (n.4, n.5, n.2, n.3, n.3);
@@ -90,7 +94,7 @@ fn timed() -> impl Strategy<Value = Event> {
         };
         Event::Graph(GraphEvent { process: PROCESS, entry: n.2, at: Ns(n.0), change })
     });
-    prop_oneof![work, launch, sync, range, blocked, graph]
+    prop_oneof![work, launch, sync, range, blocked, sampled, graph]
 }
 
 /// What a session is fed, without marks and texts.

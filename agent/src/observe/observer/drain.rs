@@ -14,9 +14,10 @@ use zerocopy::IntoBytes;
 use super::guards::tally;
 use super::{ObserveError, Observer, chain};
 use crate::observe::clock::now;
-use crate::observe::target::Target;
+use crate::observe::target::{Python, Target};
 use crate::pipeline::Input;
 use crate::shim::{GraphNews, WorkerRing};
+use crate::stack::Record;
 use analysis::decode::{self, KernelEvent};
 use analysis::ids::ProcessKey;
 
@@ -99,15 +100,43 @@ impl Observer {
         let mut sleeping: Vec<WaitEvent> = Vec::new();
         let looked = bpf.sleepers(now().0, |wait| sleeping.push(wait));
         let mut events = Vec::new();
-        bpf.poll(|bytes| events.push(bytes.to_vec()));
+        let maker = &mut self.maker;
+        // Unwound while it is in the buffer: nobody keeps bytes of a user's stack.
+        bpf.poll(|bytes| {
+            if Record::is_one(bytes) {
+                events.extend(maker.make(bytes));
+            } else {
+                events.push(bytes.to_vec());
+            }
+        });
         events.extend(sleeping.iter().map(|wait| wait.as_bytes().to_vec()));
         events.into_iter().try_for_each(|bytes| {
             self.keep_capture(&bytes);
+            self.notice_exec(&bytes);
             self.feed(Input::KernelEvent(bytes))
         })?;
         looked.or_else(|error| {
             self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
         })
+    }
+
+    /// A process that executed another program has lost what was known of its code, and may have
+    /// become a server, which is met in this turn, not when the next look is due.
+    fn notice_exec(&mut self, bytes: &[u8]) {
+        let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
+        if kind != Some(event_kind::EXEC) {
+            return;
+        }
+        let Ok(KernelEvent::Exec { tgid, .. }) = decode::kernel_event(bytes) else {
+            return;
+        };
+        if let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid) {
+            target.python = Python::Unknown;
+            self.maker.forget(tgid);
+        }
+        if self.node.on_exec(tgid) {
+            self.last_scan = None;
+        }
     }
 
     /// Leaves the stack of a captured node with its worker, for agents after this one.

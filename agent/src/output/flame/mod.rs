@@ -34,8 +34,8 @@ pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
         &Picture {
             title: title(capture, "GPU time"),
             subtitle: format!(
-                "Width: {} of wall time of {}{at_once}; idle stands under its cause and the stack \
-                 that was late",
+                "Width: {} of wall time of {}{at_once}; idle stands under its cause and, where \
+                 the host was late, the code its thread was in",
                 words::duration(wall),
                 words::count(report.devices.len() as u64, "GPU"),
             ),

@@ -64,6 +64,28 @@ pub struct Device {
     pub top_kernels: Vec<Kernel>,
     pub kernel_totals: Vec<Kernel>,
     pub idle_gaps: Vec<Gap>,
+    /// In which code launching threads were while the host was late: the heaviest stacks.
+    pub host_bound: Vec<HostBound>,
+    /// Host-bound time of stacks that are not among these, or of threads nobody looked at.
+    pub host_bound_rest_ns: u64,
+}
+
+/// Host-bound time of one process in one stack of its launching threads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HostBound {
+    pub pid: u32,
+    pub title: String,
+    /// `running` or `asleep`.
+    pub state: String,
+    /// The innermost Python frame, `module.qualname (file.py:7)`, or where there is none the innermost
+    /// frame.
+    pub frame: String,
+    /// Root first.
+    pub stack: Vec<String>,
+    /// Samples that shared out the time; 0 of sleeps, whose time is exact.
+    pub samples: u64,
+    pub total_ns: u64,
 }
 
 /// Half-open `[start_ns, end_ns)`.
@@ -160,6 +182,22 @@ pub struct Gap {
     pub sync: Option<Stretch>,
     /// Root first.
     pub stack: Option<Vec<String>>,
+    /// Where the launching thread spent most of the host-bound parts, most first.
+    pub host: Vec<GapHost>,
+}
+
+/// Host-bound time of one gap in one stack of the launching thread.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GapHost {
+    /// As in [`HostBound`].
+    pub frame: String,
+    /// Root first.
+    pub stack: Vec<String>,
+    pub samples: u64,
+    pub asleep_ns: u64,
+    /// With the samples' share of the time in which the thread ran.
+    pub total_ns: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,21 +3,26 @@
 use std::collections::BTreeMap;
 
 use analysis::classify::{Class, Kind};
-use analysis::ids::{NameId, ProcessKey};
+use analysis::ids::{NameId, ProcessKey, StackId};
 use analysis::report::{
-    self, DeviceReport, IdleCause, IdleGap, KernelTotal, Report, StepReport, WorkerReport,
+    self, DeviceReport, HostStack, IdleCause, IdleGap, KernelTotal, Report, StepReport,
+    WorkerReport,
 };
 
 use super::document::{
-    Coverage, Device, Document, Exclusive, Gap, GapLaunch, GapPart, Histogram, Inclusive, Kernel,
-    PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch, Worker,
+    Coverage, Device, Document, Exclusive, Gap, GapHost, GapLaunch, GapPart, Histogram, HostBound,
+    Inclusive, Kernel, PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch,
+    Worker,
 };
 use super::host::Host;
-use crate::capture::Capture;
+use crate::capture::{Capture, Stack};
 use crate::output::{rows, words};
 
 /// Kernels in `top_kernels`; `kernel_totals` has all of them.
 const TOP_KERNELS: usize = 20;
+
+/// Stacks in `host_bound`; gpu.folded has all of them.
+const HOST_BOUND: usize = 100;
 
 impl Document {
     pub fn of(capture: &Capture) -> Self {
@@ -47,6 +52,9 @@ fn device(capture: &Capture, position: usize, device: &DeviceReport) -> Device {
     let report = &capture.report;
     let kernel_totals: Vec<Kernel> =
         device.totals.iter().map(|total| kernel(report, total)).collect();
+    let host_bound = host_bound(capture, position);
+    let told: u64 = host_bound.iter().map(|host| host.total_ns).sum();
+    let late = device.idle_cause.get(&IdleCause::HostBound).copied().unwrap_or(0);
     Device {
         index: device.info.index,
         uuid: device.info.uuid.clone(),
@@ -110,7 +118,49 @@ fn device(capture: &Capture, position: usize, device: &DeviceReport) -> Device {
         top_kernels: kernel_totals.iter().take(TOP_KERNELS).cloned().collect(),
         kernel_totals,
         idle_gaps: device.gaps.iter().map(|of| gap(capture, of)).collect(),
+        host_bound_rest_ns: late.saturating_sub(told),
+        host_bound,
     }
+}
+
+/// The heaviest stacks of late hosts. What nobody saw is left out.
+pub(crate) fn host_bound(capture: &Capture, position: usize) -> Vec<HostBound> {
+    let of_device = |host: &&HostStack| host.device == position;
+    let mut hosts: Vec<&HostStack> = capture.report.host_stacks.iter().filter(of_device).collect();
+    hosts.sort_by_key(|host| std::cmp::Reverse(host.total));
+    hosts
+        .into_iter()
+        .filter_map(|host| {
+            let (frame, stack) = code(capture, host.stack?)?;
+            Some(HostBound {
+                pid: pid(capture, host.process),
+                title: title(capture, host.process),
+                state: host.state.as_str().to_owned(),
+                frame,
+                stack,
+                samples: host.samples,
+                total_ns: host.total,
+            })
+        })
+        .take(HOST_BOUND)
+        .collect()
+}
+
+/// The frame that says best where a stack is, and all of them.
+fn code(capture: &Capture, stack: StackId) -> Option<(String, Vec<String>)> {
+    let stack = capture.stacks.get(&stack)?;
+    let all = functions(stack);
+    Some((words::telling(stack).unwrap_or_else(|| rows::CUT.to_owned()), all))
+}
+
+/// Root first.
+fn functions(stack: &Stack) -> Vec<String> {
+    let cut = rows::cut_mark(stack).map(str::to_owned);
+    cut.into_iter().chain(stack.frames.iter().map(|frame| frame.function.clone())).collect()
+}
+
+fn title(capture: &Capture, process: ProcessKey) -> String {
+    capture.processes.get(&process).map(|info| info.title.clone()).unwrap_or_default()
 }
 
 fn coverage(device: &DeviceReport) -> Coverage {
@@ -155,20 +205,22 @@ pub(crate) fn gap(capture: &Capture, gap: &IdleGap) -> Gap {
         after: gap.after.map(name),
         launch: gap.launch.map(|launch| GapLaunch {
             pid: pid(capture, launch.process),
-            title: capture
-                .processes
-                .get(&launch.process)
-                .map(|info| info.title.clone())
-                .unwrap_or_default(),
+            title: title(capture, launch.process),
             thread: launch.thread,
             enter_ns: launch.enter.0,
             graph: launch.graph,
         }),
         sync: gap.sync.map(stretch),
-        stack: gap.stack.and_then(|stack| capture.stacks.get(&stack)).map(|stack| {
-            let cut = rows::cut_mark(stack).map(str::to_owned);
-            cut.into_iter().chain(stack.frames.iter().map(|f| f.function.clone())).collect()
-        }),
+        stack: gap.stack.and_then(|stack| capture.stacks.get(&stack)).map(functions),
+        host: gap
+            .host
+            .iter()
+            .filter_map(|host| {
+                let (frame, stack) = code(capture, host.stack)?;
+                let (samples, asleep_ns, total_ns) = (host.samples, host.asleep, host.total);
+                Some(GapHost { frame, stack, samples, asleep_ns, total_ns })
+            })
+            .collect(),
     }
 }
 

@@ -6,11 +6,12 @@ mod make;
 mod read;
 
 pub use document::{
-    Coverage, Device, Document, Exclusive, Gap, GapLaunch, GapPart, Histogram, Inclusive, Kernel,
-    PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch, Worker,
+    Coverage, Device, Document, Exclusive, Gap, GapHost, GapLaunch, GapPart, Histogram, HostBound,
+    Inclusive, Kernel, PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch,
+    Worker,
 };
 pub use host::Host;
-pub(crate) use make::gap;
+pub(crate) use make::{gap, host_bound};
 pub use read::{ReadReportError, looks_like_report, read};
 
 use crate::capture::Capture;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use analysis::event::RangeKind;
-use analysis::report::{DeviceReport, StepReport};
+use analysis::report::{DeviceReport, IdleCause, StepReport};
 
 use super::{cell, code};
 use crate::capture::Capture;
@@ -23,6 +23,7 @@ const RANGES: usize = 20;
 pub(super) fn idle(
     text: &mut String,
     capture: &Capture,
+    position: usize,
     device: &DeviceReport,
 ) -> std::fmt::Result {
     let window = words::window_ns(device);
@@ -42,6 +43,7 @@ pub(super) fn idle(
             words::idle_meaning(cause)
         )?;
     }
+    host_bound(text, capture, position, device)?;
     if device.gaps.is_empty() {
         return writeln!(text);
     }
@@ -55,7 +57,8 @@ pub(super) fn idle(
     for gap in device.gaps.iter().take(GAPS) {
         let gap = json::gap(capture, gap);
         let after = gap.start_ns.saturating_sub(device.window.start.0);
-        let waited = gaps::waited(&gap).map_or(String::new(), |waited| format!("; {waited}"));
+        let more = |more: Option<String>| more.map_or(String::new(), |more| format!("; {more}"));
+        let (waited, meanwhile) = (more(gaps::waited(&gap)), more(gaps::meanwhile(&gap)));
         writeln!(
             text,
             "| +{} | {} | {} | {} | {} |",
@@ -63,20 +66,53 @@ pub(super) fn idle(
             words::duration(gap.duration_ns),
             gaps::why(&gap),
             code(&gaps::between(&gap, 50)),
-            cell(&format!("{}{waited}", gaps::launcher(&gap)))
+            cell(&format!("{}{waited}{meanwhile}", gaps::launcher(&gap)))
         )?;
     }
     writeln!(text)
+}
+
+/// In which code launching threads were while the host was late.
+fn host_bound(
+    text: &mut String,
+    capture: &Capture,
+    position: usize,
+    device: &DeviceReport,
+) -> std::fmt::Result {
+    let late = device.idle_cause.get(&IdleCause::HostBound).copied().unwrap_or(0);
+    let stacks = json::host_bound(capture, position);
+    let places = gaps::late_places(&stacks, late);
+    if places.is_empty() {
+        return Ok(());
+    }
+    writeln!(
+        text,
+        "\nWhile the host was late, its launching threads were here. Sleep is exact to the nanosecond; \
+         what they ran is shared out by CPU samples.\n"
+    )?;
+    writeln!(text, "| innermost Python frame | time | share of host_bound | how it is known |")?;
+    writeln!(text, "|---|---:|---:|---|")?;
+    for place in places.iter().take(LATE) {
+        let known = match (place.asleep, place.samples) {
+            (true, _) => "asleep".to_owned(),
+            (false, samples) => words::count(samples, "sample"),
+        };
+        writeln!(
+            text,
+            "| {} | {} | {:.1} % | {known} |",
+            code(&words::shorten_front(place.frame, 100)),
+            words::duration(place.ns),
+            place.share()
+        )?;
+    }
+    Ok(())
 }
 
 /// Under which stacks GPUs waited.
 pub(super) fn late(text: &mut String, capture: &Capture) -> std::fmt::Result {
     let mut heavy: BTreeMap<String, u64> = BTreeMap::new();
     let mut all = 0u64;
-    rows::gpu(capture, &rows::Titles::of(capture), |row| {
-        if row.tint != rows::Tint::Idle {
-            return;
-        }
+    rows::late_launches(capture, &rows::Titles::of(capture), |row| {
         all = all.saturating_add(row.value);
         let cause = row.frames.iter().find(|frame| frame.tint == rows::Tint::Idle);
         let stack = super::host_text(&row);
@@ -89,10 +125,7 @@ pub(super) fn late(text: &mut String, capture: &Capture) -> std::fmt::Result {
         return Ok(());
     }
     writeln!(text, "## Which launches ended idle time\n")?;
-    writeln!(
-        text,
-        "Idle time by the stack of the launch that ended it; gpu.svg shows all of it.\n"
-    )?;
+    writeln!(text, "Idle time by the stack of the launch that ended it.\n")?;
     let mut heavy: Vec<(String, u64)> = heavy.into_iter().collect();
     heavy.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
     for (stack, ns) in heavy.iter().take(LATE) {

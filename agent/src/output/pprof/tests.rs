@@ -93,7 +93,7 @@ fn gpu_profile_has_the_rows_of_the_report() {
 }
 
 #[test]
-fn idle_time_is_labelled_with_its_cause_and_hangs_under_the_late_stack() {
+fn idle_time_is_labelled_with_its_cause_and_hangs_under_what_the_host_did() {
     let capture = fixture::capture();
     let profile = decode(&gpu(&capture).unwrap());
     let of = |cause: &str| {
@@ -102,13 +102,25 @@ fn idle_time_is_labelled_with_its_cause_and_hangs_under_the_late_stack() {
         });
         idle.map(|sample| (path(&profile, sample), sample.value[0])).collect::<Vec<_>>()
     };
+    let runner = "vllm.v1.worker.gpu_model_runner.GPUModelRunner";
     let worker = "GPU 0 SIMULATED;[idle: host_bound];VLLM::Worker_TP0 (pid 10)";
     assert_eq!(
         of("host_bound"),
         [
-            (format!("{worker};_start;main;attention(Tensor&)"), 100),
-            (format!("{worker};[stack not sampled]"), 20),
+            (
+                format!(
+                    "{worker};_start;{runner}.execute_model;{runner}._prepare_inputs;THPVariable_getitem"
+                ),
+                60
+            ),
+            (format!("{worker};[thread not sampled];[asleep]"), 20),
+            (format!("{worker};_start;main;attention(Tensor&);[asleep]"), 40),
         ]
+    );
+    let worker = "GPU 0 SIMULATED;[idle: sync];VLLM::Worker_TP0 (pid 10)";
+    assert_eq!(
+        of("sync"),
+        [(format!("{worker};[cut: root not reached];model_runner;execute<8>"), 30)]
     );
     assert_eq!(of("unknown"), [("GPU 1 SIMULATED;[idle: unknown]".to_owned(), 90)]);
     assert_eq!(of("arming"), [("GPU 0 SIMULATED;[unobserved: arming]".to_owned(), 100)]);

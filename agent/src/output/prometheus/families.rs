@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use analysis::event::Service;
 use analysis::report::DeviceReport;
 
 use super::{
-    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, WorkerLabels, host,
-    steps,
+    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, host, steps,
 };
 use crate::capture::Capture;
 use crate::output::words;
@@ -166,7 +166,7 @@ fn agent(capture: &Capture, health: &Health) -> Vec<Family> {
             name: "warplens_worker",
             help: "Workers seen, for joins.",
             kind: FamilyKind::Info,
-            series: workers(capture, health),
+            series: workers(capture),
         },
         Family {
             name: "warplens_build",
@@ -259,21 +259,19 @@ fn records(capture: &Capture) -> Family {
     }
 }
 
-fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, Value)> {
-    let unknown = WorkerLabels::default();
+fn workers(capture: &Capture) -> Vec<(Labels, Value)> {
     let mut series: Vec<Labels> = capture
         .report
         .workers
         .iter()
         .map(|worker| {
-            let WorkerLabels { namespace, pod, container, model_name, engine } =
-                health.workers.get(&worker.process).unwrap_or(&unknown).clone();
+            let Service { model, engine, container, pod, namespace } = worker.info.service.clone();
             vec![
                 ("UUID", uuid(capture.report.devices.get(worker.device))),
                 ("namespace", namespace),
                 ("pod", pod),
                 ("container", container),
-                ("model_name", model_name),
+                ("model_name", model),
                 ("engine", engine),
                 ("role", worker.info.role.clone()),
                 ("rank", worker.info.rank.clone()),

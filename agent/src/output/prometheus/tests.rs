@@ -9,10 +9,6 @@ fn health() -> Health {
         dropped: vec![(Dropped::BpfRing, 3), (Dropped::ShimRing, 0), (Dropped::Cupti, 4)],
         rearms: 2,
         guard_fallbacks: 1,
-        workers: HashMap::from([(
-            ProcessKey(0),
-            WorkerLabels { model_name: "a \"model\"\\".to_owned(), ..WorkerLabels::default() },
-        )]),
         windows: vec![
             WindowShares { device: 0, window: "10s", shares: [0.25, 0.5, 0.0, 0.0, 0.25, 0.0] },
             WindowShares { device: 0, window: "5m", shares: [0.5, 0.25, 0.0, 0.0, 0.25, 0.0] },

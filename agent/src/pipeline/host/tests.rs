@@ -8,8 +8,8 @@ const PROCESS: ProcessKey = ProcessKey(1);
 const THREAD: Thread = Thread(70);
 const WHO: (ProcessKey, Thread) = (PROCESS, THREAD);
 
-fn blocked(tid: Thread, from: u64, to: u64) -> Blocked {
-    Blocked { process: PROCESS, tid, from: Ns(from), to: Ns(to) }
+fn blocked(tid: Thread, from: u64, to: u64, signature: u64) -> Blocked {
+    Blocked { process: PROCESS, tid, from: Ns(from), to: Ns(to), signature }
 }
 
 fn taken(signature: u64, stack: u32, reason: WaitReason) -> Taken {
@@ -27,7 +27,7 @@ fn check(sleeps: &[(u64, u64, u64)], expected: &[(Option<u32>, WaitReason, u64)]
     host.taken(WHO, Ns(1), taken(7, 0, WaitReason::Lock));
     host.taken(WHO, Ns(1), taken(8, 1, WaitReason::Gil));
     for &(from, to, signature) in sleeps {
-        host.waited(&blocked(THREAD, from, to), signature);
+        host.waited(&blocked(THREAD, from, to, signature));
     }
     assert_eq!(rows(&host), expected, "{sleeps:?}");
 }
@@ -74,8 +74,8 @@ fn stacks_of_a_place_share_its_time_and_no_other() {
     host.taken(WHO, Ns(1), taken(8, 5, WaitReason::Io));
     // The same signature of another thread is another place.
     host.taken((PROCESS, Thread(71)), Ns(1), taken(7, 9, WaitReason::Gil));
-    host.waited(&blocked(THREAD, 100, 200), 7);
-    host.waited(&blocked(THREAD, 300, 303), 8);
+    host.waited(&blocked(THREAD, 100, 200, 7));
+    host.waited(&blocked(THREAD, 300, 303, 8));
     let lock = WaitReason::Lock;
     assert_eq!(
         rows(&host),
@@ -93,7 +93,7 @@ fn names_that_come_later_refine_the_reason() {
     let mut host = Host::default();
     host.taken(WHO, Ns(1), taken(7, 0, WaitReason::Lock));
     host.taken(WHO, Ns(1), taken(7, 1, WaitReason::Lock));
-    host.waited(&blocked(THREAD, 0, 10), 7);
+    host.waited(&blocked(THREAD, 0, 10, 7));
     let waits =
         host.waits(|stack, reason| if stack == StackId(1) { WaitReason::Queue } else { reason });
     let reasons: Vec<_> = waits.iter().map(|wait| (wait.reason, wait.ns)).collect();
@@ -106,8 +106,8 @@ fn nothing_counts_after_the_end() {
     host.limit(Ns(100));
     host.taken(WHO, Ns(90), taken(7, 0, WaitReason::Lock));
     host.taken(WHO, Ns(101), taken(7, 1, WaitReason::Lock));
-    host.waited(&blocked(THREAD, 50, 150), 7);
-    host.waited(&blocked(THREAD, 160, 170), 7);
+    host.waited(&blocked(THREAD, 50, 150, 7));
+    host.waited(&blocked(THREAD, 160, 170, 7));
     host.sampled(WHO, Ns(100), StackId(3), true);
     host.sampled(WHO, Ns(101), StackId(3), true);
     assert_eq!(rows(&host), [(Some(0), WaitReason::Lock, 50)]);
@@ -125,8 +125,8 @@ fn the_lock_is_held_on_and_off_the_cpu() {
     let holding = Taken { holds_gil: true, ..taken(7, 2, WaitReason::Io) };
     host.taken(WHO, Ns(1), holding);
     host.taken(WHO, Ns(1), taken(8, 3, WaitReason::Gil));
-    host.waited(&blocked(THREAD, 0, 30), 7);
-    host.waited(&blocked(THREAD, 40, 45), 8);
+    host.waited(&blocked(THREAD, 0, 30, 7));
+    host.waited(&blocked(THREAD, 40, 45, 8));
     let (cpu, waits) = (host.cpu(), host.waits(|_, reason| reason));
     assert_eq!(
         gil(&cpu, &waits),
@@ -144,21 +144,21 @@ fn the_lock_is_held_on_and_off_the_cpu() {
 #[test]
 fn a_thread_that_turns_out_to_launch_has_its_sleeps_told() {
     let mut host = Host::default();
-    let first = blocked(Thread(5), 0, 10);
+    let first = blocked(Thread(5), 0, 10, 0);
     assert!(host.explains(&first, 5), "the first thread's always");
-    let early = blocked(THREAD, 20, 30);
+    let early = blocked(THREAD, 20, 30, 0);
     assert!(!host.explains(&early, 5));
-    assert!(!host.explains(&blocked(Thread(99), 20, 30), 5));
+    assert!(!host.explains(&blocked(Thread(99), 20, 30, 0), 5));
     assert_eq!(host.launches(WHO), [early]);
     assert_eq!(host.launches(WHO), [], "once");
-    assert!(host.explains(&blocked(THREAD, 40, 50), 5));
+    assert!(host.explains(&blocked(THREAD, 40, 50, 0), 5));
 }
 
 #[test]
 fn full_tables_are_counted_and_lose_no_time() {
     let mut host = Host::default();
     for signature in 1..=PLACES_MAX as u64 + 5 {
-        host.waited(&blocked(THREAD, signature * 10, signature * 10 + 3), signature);
+        host.waited(&blocked(THREAD, signature * 10, signature * 10 + 3, signature));
     }
     let total: u64 = rows(&host).iter().map(|row| row.2).sum();
     assert_eq!(total, 3 * (PLACES_MAX as u64 + 5));
@@ -192,7 +192,7 @@ proptest! {
     ) {
         let mut host = Host::default();
         for (from, to, signature) in sleeps {
-            host.waited(&blocked(THREAD, from, to), signature);
+            host.waited(&blocked(THREAD, from, to, signature));
         }
         let total: u64 = rows(&host).iter().map(|row| row.2).sum();
         prop_assert!(total <= 100, "{}", total);

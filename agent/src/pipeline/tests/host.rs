@@ -191,3 +191,26 @@ fn nothing_counts_after_the_end_of_the_observation() {
     // Two threads slept until then.
     assert_eq!(total, 2 * 50);
 }
+
+#[test]
+fn functions_that_only_pass_calls_are_dropped_beside_python() {
+    let mut inputs = server();
+    let symbols = vec![
+        // Inlined, innermost first.
+        symbol(0x40, &["_PyEval_EvalFrame", "_PyEval_Vector", "PyEval_EvalCode"]),
+        symbol(0x50, &["PyObject_Vectorcall", "sorted_by_c", "cfunction_vectorcall_O"]),
+    ];
+    inputs.push(Input::Symbols { process: PROCESS, symbols });
+    let sample = event_kind::CPU_SAMPLE;
+    inputs.push(unwound(sample, PID, 0, 0, &[0x50, python(1), 0x40, 0x10]));
+    inputs.push(unwound(sample, PID, 0, 0, &[0x50, 0x40, 0x10]));
+    let text = folded::cpu(&run(&inputs));
+    let root = "worker (pid 4242);main thread;_start;PyEval_EvalCode";
+    for line in [
+        "app.main (app.py:3);sorted_by_c;PyObject_Vectorcall 1\n",
+        // Without Python nothing is known to be beside it.
+        "_PyEval_Vector;_PyEval_EvalFrame;cfunction_vectorcall_O;sorted_by_c;PyObject_Vectorcall 1\n",
+    ] {
+        assert!(text.contains(&format!("{root};{line}")), "{line} in {text}");
+    }
+}

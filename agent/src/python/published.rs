@@ -1,0 +1,106 @@
+//! The offsets that CPython publishes about itself from 3.13 on: `_Py_DebugOffsets`, the first bytes
+//! of `_PyRuntime`. The structure grew from 3.13 to 3.14, so it is read by version.
+
+use super::offsets::{Code, Frame, Gil, Offsets, Thread};
+use super::version::Version;
+
+/// The first 8 bytes of `_PyRuntime` from 3.13 on.
+pub(super) const COOKIE: &[u8; 8] = b"xdebugpy";
+
+/// Words of the structure that are read: both versions' are longer.
+pub(super) const WORDS: usize = 71;
+
+/// The last field of any structure that is read lies below this: the interpreter's state is the
+/// largest with 110 kB, and an offset beyond is nonsense that would only cost reads.
+const OFFSET_MAX: u64 = 1 << 20;
+
+/// What the structure says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Published {
+    Offsets(Box<Offsets>),
+    /// Built without the global lock: frames look different.
+    FreeThreaded,
+    /// It is not there, or not as this version has it.
+    Malformed(&'static str),
+}
+
+/// Positions of fields, in words; what follows a field in both versions is counted from it.
+struct Positions {
+    threads_head: usize,
+    ceval_gil: usize,
+    thread: usize,
+    frame: usize,
+    code: usize,
+    bytes: usize,
+}
+
+const V3_13: Positions =
+    Positions { threads_head: 9, ceval_gil: 14, thread: 19, frame: 28, code: 34, bytes: 64 };
+const V3_14: Positions =
+    Positions { threads_head: 9, ceval_gil: 15, thread: 22, frame: 31, code: 39, bytes: 0 };
+
+/// Reads the structure. What it does not tell comes from the table.
+pub(super) fn parse(version: Version, words: &[u64; WORDS]) -> Published {
+    let positions = match version {
+        Version::V3_13 => V3_13,
+        Version::V3_14 => V3_14,
+        Version::V3_10 | Version::V3_11 | Version::V3_12 => {
+            return Published::Malformed("this version publishes none");
+        }
+    };
+    if words[0] != u64::from_le_bytes(*COOKIE) {
+        return Published::Malformed("the cookie is missing");
+    }
+    if Version::of_hex(words[1]) != Some(version) {
+        return Published::Malformed("the version is another one");
+    }
+    if words[2] != 0 {
+        return Published::FreeThreaded;
+    }
+    match offsets(&Offsets::of(version), &positions, words) {
+        Some(offsets) => Published::Offsets(Box::new(offsets)),
+        None => Published::Malformed("an offset is out of range"),
+    }
+}
+
+fn offsets(table: &Offsets, at: &Positions, words: &[u64; WORDS]) -> Option<Offsets> {
+    let word = |index: usize| words.get(index).copied().filter(|&offset| offset < OFFSET_MAX);
+    let narrow = |index: usize| u32::try_from(word(index)?).ok();
+    let size = |index: usize| usize::try_from(word(index)?).ok();
+    // `bytes` is only laid out as far as 3.13: the line table is one.
+    if at.bytes != 0 && (word(at.bytes + 1)?, word(at.bytes + 2)?) != (16, 32) {
+        return None;
+    }
+    Some(Offsets {
+        tss_key: table.tss_key,
+        // `interpreters.main` lies behind `interpreters.head`.
+        interpreters_main: word(5)? + 8,
+        threads_head: word(at.threads_head)?,
+        gil: Gil::Pointer(word(at.ceval_gil)?),
+        thread: Thread {
+            next: word(at.thread + 2)?,
+            thread_id: word(at.thread + 5)?,
+            native_thread_id: Some(word(at.thread + 6)?),
+            frame: narrow(at.thread + 4)?,
+            cframe: table.thread.cframe,
+        },
+        frame: Frame {
+            previous: narrow(at.frame + 1)?,
+            code: narrow(at.frame + 2)?,
+            instruction: narrow(at.frame + 3)?,
+            owner: narrow(at.frame + 5)?,
+            ..table.frame
+        },
+        code: Code {
+            filename: size(at.code + 1)?,
+            name: size(at.code + 2)?,
+            qualname: Some(size(at.code + 3)?),
+            line_table: size(at.code + 4)?,
+            first_line: size(at.code + 5)?,
+            instructions: size(at.code + 9)?,
+            version: table.code.version,
+        },
+        ascii: table.ascii,
+        compact: table.compact,
+    })
+}
