@@ -11,6 +11,7 @@ mod hta;
 mod load;
 mod nvidia;
 mod py_spy;
+mod real_vllm;
 mod setup;
 mod soak;
 mod test;

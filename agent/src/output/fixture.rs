@@ -1,6 +1,7 @@
 //! A small capture for tests of outputs: two GPUs, three workers, odd names, something missing.
 
 mod extra;
+mod host;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,6 +15,8 @@ use analysis::report::{
 };
 
 use crate::capture::{Capture, CaptureInfo, Frame, Language, NameStyle, Stack};
+
+pub(crate) use host::host;
 
 /// Kernel names: one with the characters that formats trip over.
 pub(crate) const NAMES: [&str; 4] = [

@@ -4,6 +4,7 @@
 //! GPU labels are dcgm-exporter's: `gpu` (index) and `UUID`.
 
 mod families;
+mod host;
 mod steps;
 mod windows;
 
