@@ -154,8 +154,7 @@ fn on_a_stack_with_an_end(body: fn()) -> u64 {
     let (prot, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
     // SAFETY: a fresh mapping where the kernel likes it, never given back.
-    let stack =
-        unsafe { libc::mmap(std::ptr::null_mut(), BYTES + 4096, prot, flags, -1, 0) };
+    let stack = unsafe { libc::mmap(std::ptr::null_mut(), BYTES + 4096, prot, flags, -1, 0) };
     assert_ne!(stack, libc::MAP_FAILED);
     let end = stack.wrapping_byte_add(BYTES);
     // SAFETY: the last page of the mapping above.
@@ -307,9 +306,7 @@ fn a_sample_in_a_system_call_has_the_kernels_frames_and_the_users() {
 fn in_kernel(events: &[crate::support::Event], tid: u32) -> Vec<&Stack> {
     stacks(events, CPU_SAMPLE)
         .into_iter()
-        .filter(|stack| {
-            stack.head.tid == tid && stack.head.flags & stack_flag::IN_KERNEL != 0
-        })
+        .filter(|stack| stack.head.tid == tid && stack.head.flags & stack_flag::IN_KERNEL != 0)
         .collect()
 }
 

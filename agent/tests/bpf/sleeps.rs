@@ -181,9 +181,12 @@ fn python_places(interpreter: &Path) {
     let mut asleep = Vec::new();
     bpf.all_sleepers(now().0, |wait| asleep.push(wait)).unwrap();
     assert_eq!(asleep.len(), 3, "{asleep:?}");
-    assert!(asleep.iter().all(|wait| {
-        wait.signature == 0 && wait.tgid == pid && (before..=after).contains(&wait.from_ns)
-    }), "{asleep:?} {before} {after}");
+    assert!(
+        asleep.iter().all(|wait| {
+            wait.signature == 0 && wait.tgid == pid && (before..=after).contains(&wait.from_ns)
+        }),
+        "{asleep:?} {before} {after}"
+    );
     let mut told = Vec::new();
     bpf.sleepers(now().0, |wait| told.push(wait.tid)).unwrap();
     assert_eq!(told, [pid]);
@@ -243,10 +246,11 @@ fn python_places(interpreter: &Path) {
     };
     let lines = totals(code(0), None);
     assert_eq!(lines.len(), 3, "{}: {places:?} {places_of:?}", interpreter.display());
-    for (ns, (name, asked)) in lines
-        .into_iter()
-        .zip([("first", 80_000_000), ("second", 140_000_000), ("third", 220_000_000)])
-    {
+    for (ns, (name, asked)) in lines.into_iter().zip([
+        ("first", 80_000_000),
+        ("second", 140_000_000),
+        ("third", 220_000_000),
+    ]) {
         check(name, &[ns], asked, own(name));
     }
     let (one, two) = (totals(code(3), Some(code(1))), totals(code(3), Some(code(2))));
