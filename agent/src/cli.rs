@@ -27,6 +27,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// List the vLLM servers of this node, with their processes
+    Servers(ServersArgs),
     /// Observe running processes for a while and write a report, profiles and the recording
     Record(RecordArgs),
     /// Start a command with the shim loaded into it, and observe it until it ends
@@ -51,13 +53,27 @@ pub enum Command {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
     warplens record --pid 4242 -d 30s -o warplens-out\n  \
+    warplens record --pod serving/llama-0 -d 1m\n  \
+    warplens record --model meta-llama/Llama-3.3-70B-Instruct\n  \
     warplens record --all --duration 2m --json")]
 pub struct RecordArgs {
     /// Observe these processes and their descendants
     #[arg(short, long, value_name = "PID", value_delimiter = ',', group = "target")]
     pub pid: Vec<u32>,
 
-    /// Observe every process that has the shim loaded
+    /// Observe the vLLM servers of this pod; the namespace may be left out where it is clear
+    #[arg(long, value_name = "NAMESPACE/NAME", group = "target")]
+    pub pod: Option<String>,
+
+    /// Observe the vLLM servers of the container whose id begins so
+    #[arg(long, value_name = "ID", group = "target")]
+    pub container: Option<String>,
+
+    /// Observe the vLLM servers of this model: its path, repository or served name
+    #[arg(long, value_name = "NAME", group = "target")]
+    pub model: Option<String>,
+
+    /// Observe every vLLM server, and every process that has the shim loaded
     #[arg(long, group = "target")]
     pub all: bool,
 
@@ -71,6 +87,18 @@ pub struct RecordArgs {
 
     #[command(flatten)]
     pub observation: ObservationArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  warplens servers\n  warplens servers --watch --json")]
+pub struct ServersArgs {
+    /// Print one JSON document; with --watch, one a line whenever something changed
+    #[arg(long)]
+    pub json: bool,
+
+    /// Go on, and print again whenever something changed
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// What every observation can be told.

@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let ended = match &cli.command {
+        Command::Servers(args) => commands::servers::run(args),
         Command::Record(args) => commands::record::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Agent(args) => commands::agent::run(args),

@@ -105,13 +105,28 @@ pub struct ProcessInfo {
     pub pid: u32,
     /// Title without arguments, such as `VLLM::Worker_TP0`.
     pub title: String,
-    /// `worker`, `engine_core`, `api_server`, ... or `process`.
+    /// `frontend`, `script`, `api_server`, `coordinator`, `engine_core`, `worker` or `process`.
     pub role: String,
     /// Rank text from the title, such as `TP0`; empty when there is none.
     pub rank: String,
     /// Which processes make one server: the PID of the first of them. 0: not known, the process
     /// stands for itself.
     pub server: u32,
+    pub service: Service,
+}
+
+/// What a process serves, and where. Empty where not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// As clients and vLLM's own metrics name it.
+    pub model: String,
+    /// vLLM's own label: the data-parallel rank.
+    pub engine: String,
+    /// Id of the container.
+    pub container: String,
+    pub pod: String,
+    /// Of the pod.
+    pub namespace: String,
 }
 
 /// What ran on the device.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::perf_event::PerfEventLink;
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -18,6 +17,7 @@ use super::kernel::TaskOffsets;
 use super::pod::Counts;
 use super::python::Pythons;
 use super::threads::{Sleepers, THREAD_SWITCH};
+use crate::perf::Sampler;
 
 /// The object `cargo xtask ebpf` built, or nothing where it has not been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -43,8 +43,8 @@ pub struct Bpf {
     pub(super) walks_python: bool,
     /// What hangs in each watched process.
     pub(super) attached: BTreeMap<u32, Attached>,
-    /// One link a CPU while sampling.
-    pub(super) sampling: Vec<PerfEventLink>,
+    /// While the CPU is sampled.
+    pub(super) sampling: Option<Sampler>,
     /// Features that could not be had.
     missing: Vec<BpfError>,
 }
@@ -111,7 +111,7 @@ impl Bpf {
             tells_threads: false,
             walks_python: false,
             attached: BTreeMap::new(),
-            sampling: Vec::new(),
+            sampling: None,
             missing: Vec::new(),
             ebpf,
         };
@@ -182,7 +182,7 @@ impl std::fmt::Debug for Bpf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bpf")
             .field("attached", &self.attached.keys())
-            .field("sampling", &self.sampling.len())
+            .field("sampling", &self.sampling)
             .field("missing", &self.missing)
             .finish_non_exhaustive()
     }

@@ -34,7 +34,7 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
     })?;
     let address = listener.local_addr().unwrap_or(at);
     let settings = Settings {
-        selection: Selection::Rings,
+        selection: Selection::All,
         // Metrics need totals only: no stacks are taken. Of the kernel programs, only those that
         // tell who sleeps have anything to do.
         level: if config.enabled { Level::Counting } else { Level::Dormant },

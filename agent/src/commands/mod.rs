@@ -12,6 +12,7 @@ mod load;
 pub mod record;
 pub mod run;
 pub mod screen;
+pub mod servers;
 pub mod session;
 pub mod signals;
 
@@ -50,6 +51,8 @@ pub enum CommandError {
     Config(#[from] crate::daemon::ConfigError),
     #[error(transparent)]
     Rules(#[from] RulesError),
+    #[error("record: {0}")]
+    Selector(#[from] crate::proc::SelectorError),
     #[error(transparent)]
     Observe(#[from] crate::observe::ObserveError),
     #[error(transparent)]
@@ -93,6 +96,7 @@ impl CommandError {
             | Self::Trace(_)
             | Self::Config(_)
             | Self::Rules(_)
+            | Self::Selector(_)
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)

@@ -1,12 +1,12 @@
 //! The `record` command: observe running processes for a while.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::session::{Outcome, Session, Until, print};
 use super::{CommandError, Exit, screen};
 use crate::cli::RecordArgs;
 use crate::observe::{Refused, Selection};
-use crate::proc;
+use crate::proc::{self, Discovery, Selector};
 
 /// Between looks for new processes below the ones that were named.
 const SCAN_EVERY: Duration = Duration::from_secs(1);
@@ -56,11 +56,18 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
 
 fn selection(args: &RecordArgs) -> Result<Selection, CommandError> {
     if args.all {
-        return Ok(Selection::Rings);
+        return Ok(Selection::All);
+    }
+    if let Some(selector) = selector(args) {
+        let mut node = Discovery::new();
+        node.look(Instant::now());
+        // A mistyped name is an error now, not an empty report in 30 s.
+        drop(selector.choose(&node)?);
+        return Ok(Selection::Servers(selector));
     }
     if args.pid.is_empty() {
         return Err(CommandError::Usage(
-            "record: nothing to observe: name processes with `--pid`, or take every process that has the shim with `--all`"
+            "record: nothing to observe: name processes with `--pid`, a server with `--pod`, `--container` or `--model` (`warplens servers` lists them), or take everything with `--all`"
                 .to_owned(),
         ));
     }
@@ -83,6 +90,13 @@ fn selection(args: &RecordArgs) -> Result<Selection, CommandError> {
     Ok(Selection::Trees(args.pid.clone()))
 }
 
+fn selector(args: &RecordArgs) -> Option<Selector> {
+    let pod = args.pod.clone().map(Selector::Pod);
+    let container = || args.container.clone().map(Selector::Container);
+    let model = || args.model.clone().map(Selector::Model);
+    pod.or_else(container).or_else(model)
+}
+
 /// Nothing to see is an error now, not an empty report in 30 s.
 fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandError> {
     let observer = &session.observer;
@@ -90,10 +104,12 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
     if observer.ring_count() > unarmed.len() {
         return Ok(());
     }
-    if let Some(refused) = observer.refused().iter().chain(&unarmed).next() {
+    // With `--all` nobody asked for that process in particular.
+    let others = args.all && observer.has_programs() && observer.targets_left() > 0;
+    if let Some(refused) = observer.refused().iter().chain(&unarmed).next().filter(|_| !others) {
         return Err(refusal("record", refused));
     }
-    if args.all || !observer.has_programs() {
+    if observer.targets_left() == 0 || !observer.has_programs() {
         if !rustix::process::geteuid().is_root() {
             return Err(CommandError::Privilege {
                 what: "record".to_owned(),
@@ -101,8 +117,15 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
                 advice: "run it with sudo".to_owned(),
             });
         }
+        let message = if observer.has_programs() {
+            "record: no vLLM server and no process with the shim is here: start"
+        } else {
+            "record: no process has the shim loaded, and without kernel programs nothing else can be seen: start"
+        };
         return Err(CommandError::Failed {
-            message: "record: no process has the shim loaded: start the server with `warplens run`, or with CUDA_INJECTION64_PATH set to libwarplens_cuda.so".to_owned(),
+            message: format!(
+                "{message} the server with `warplens run`, or with CUDA_INJECTION64_PATH set to libwarplens_cuda.so"
+            ),
             source: None,
         });
     }

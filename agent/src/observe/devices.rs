@@ -44,7 +44,7 @@ impl Devices {
 }
 
 /// As `nvidia-smi` prints it; a simulated device begins with `SIM-`.
-fn uuid_text(bytes: [u8; 16], simulated: bool) -> String {
+pub(crate) fn uuid_text(bytes: [u8; 16], simulated: bool) -> String {
     let hex = format!("{:032x}", u128::from_be_bytes(bytes));
     let prefix = if simulated { "SIM" } else { "GPU" };
     let part = |from: usize, to: usize| hex.get(from..to).unwrap_or("").to_owned();

@@ -10,6 +10,7 @@ mod target;
 mod verify;
 
 pub use clock::now;
+pub(crate) use devices::uuid_text;
 pub use observer::{Drops, Guarded, ObserveError, Observer, Refused, Settings};
 pub use select::Selection;
 pub use verify::Verification;

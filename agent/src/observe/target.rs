@@ -7,7 +7,7 @@ use analysis::ids::ProcessKey;
 use wire::shim::{Level, SIMULATOR_SYMBOL};
 
 use super::guard::{Guard, Tally};
-use crate::proc;
+use crate::proc::{self, Discovery};
 use crate::shim::{WorkerRing, library_with};
 
 /// How long a ring's records wait for the UUIDs of its devices.
@@ -108,11 +108,16 @@ impl Target {
     }
 
     /// Its description where that differs from the last one.
-    pub(super) fn renamed(&mut self) -> Option<ProcessInfo> {
-        if self.since.elapsed() > TITLE_PATIENCE {
+    pub(super) fn renamed(&mut self, node: &Discovery) -> Option<ProcessInfo> {
+        // What is known of members of servers costs nothing to ask for.
+        if node.find(self.pid).is_none() && self.since.elapsed() > TITLE_PATIENCE {
             return None;
         }
-        let info = proc::describe(self.pid);
+        let mut info = node.describe(self.pid);
+        // Whose frontend died is of the same server still.
+        if self.info.server != 0 {
+            info.server = self.info.server;
+        }
         // A process that is gone calls itself nothing.
         if info == self.info || info.title.is_empty() {
             return None;

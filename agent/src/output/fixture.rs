@@ -1,12 +1,13 @@
 //! A small capture for tests of outputs: two GPUs, three workers, odd names, something missing.
 
 mod extra;
+mod host;
 
 use std::collections::{BTreeMap, HashMap};
 
 use analysis::classify::{Class, Kind};
 use analysis::defect::Defect;
-use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{NameId, Ns, ProcessKey, StackId};
 use analysis::report::{
     CaptureSite, DeviceReport, Exclusive, Inclusive, KernelTotal, RecordCounts, Report, StackTime,
@@ -14,6 +15,8 @@ use analysis::report::{
 };
 
 use crate::capture::{Capture, CaptureInfo, Frame, Language, NameStyle, Stack};
+
+pub(crate) use host::host;
 
 /// Kernel names: one with the characters that formats trip over.
 pub(crate) const NAMES: [&str; 4] = [
@@ -159,6 +162,10 @@ fn process(number: u32) -> ProcessInfo {
         role: "worker".to_owned(),
         rank: format!("TP{number}"),
         server: 10,
+        service: Service {
+            model: if number == 0 { "a \"model\"\\".to_owned() } else { String::new() },
+            ..Service::default()
+        },
     }
 }
 

@@ -1,5 +1,6 @@
 //! `report.md`: the report for people, to read or to paste into an issue.
 
+mod host;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -51,6 +52,7 @@ fn write(text: &mut String, capture: &Capture) -> std::fmt::Result {
     sections::steps(text, capture)?;
     write_stacks(text, capture)?;
     sections::late(text, capture)?;
+    host::write(text, capture)?;
     writeln!(text, "## What was not seen\n")?;
     let grave = findings(capture);
     let mut lines: Vec<String> = grave

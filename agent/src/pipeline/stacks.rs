@@ -145,7 +145,7 @@ impl StackTable {
         }
         trim_launch(&mut frames);
         frames.reverse();
-        let whole = frames.first().is_some_and(|root| starts_a_thread(&root.function));
+        let whole = frames.first().is_some_and(|root| begins_a_stack(root));
         Stack { frames, cut: cut || astray || !whole }
     }
 
@@ -185,6 +185,26 @@ fn unnamed(place: Place) -> Frame {
         Place::Remark(remark) => (Language::Remark, remark.text().to_owned()),
     };
     Frame { language, function, ..Frame::default() }
+}
+
+/// Whether nothing calls this frame. Where a walk ended early without saying so, something does.
+fn begins_a_stack(root: &Frame) -> bool {
+    match root.language {
+        Language::Native => starts_a_thread(&root.function) || is_nameless_libc(root),
+        // Python's frames come from a list with an end of its own, and a thread of the kernel has no
+        // other root.
+        Language::Python | Language::Kernel => true,
+        // What is no cut says nothing of the root.
+        Language::Remark => false,
+    }
+}
+
+/// Where a distribution strips libc, the function that starts a thread has no name.
+fn is_nameless_libc(root: &Frame) -> bool {
+    const LIBC: [&str; 4] = ["libc.so", "libc-", "ld-linux", "ld-musl"];
+    let module = root.module.as_deref().unwrap_or_default();
+    LIBC.iter().any(|start| module.starts_with(start))
+        && root.function.strip_prefix(module).is_some_and(|rest| rest.starts_with("+0x"))
 }
 
 /// Whether nothing calls this function: a walk that ends elsewhere lost its way.

@@ -145,6 +145,7 @@ fn head() -> Vec<Input> {
                 role: "process".to_owned(),
                 rank: String::new(),
                 server: 0,
+                service: analysis::event::Service::default(),
             },
         },
         Input::Ordinal { process: PROCESS, ordinal: 0, device: DeviceKey(0) },
@@ -228,7 +229,7 @@ fn records_stacks_and_symbols_meet() {
         ],
         "{text}"
     );
-    assert_eq!(folded::cpu(&capture), "worker (pid 4242);_start;main;inlined;0x40 2\n");
+    assert_eq!(folded::cpu(&capture), "worker (pid 4242);main thread;_start;main;inlined;0x40 2\n");
     assert_eq!(capture.info.notes, ["something was not seen"]);
     assert!(capture.simulated());
 }
@@ -271,7 +272,7 @@ fn a_stack_that_ends_in_the_middle_is_cut() {
     inputs.push(stack(event_kind::CPU_SAMPLE, 0, &[0x40, 0x30]));
     let text = folded::cpu(&run(&inputs));
     assert!(
-        text.contains("worker (pid 4242);[cut: no frame pointers];launch_gemm;0x40 1\n"),
+        text.contains("worker (pid 4242);main thread;[cut: root not reached];launch_gemm;0x40 1\n"),
         "{text}"
     );
 }
@@ -285,7 +286,7 @@ fn a_walk_that_went_astray_ends_where_it_did() {
     inputs.push(stack(event_kind::CPU_SAMPLE, 0, &[0x50, 0x10]));
     let text = folded::cpu(&run(&inputs));
     for expected in ["main;inlined;launch_gemm 1\n", "[not code] 1\n"] {
-        let line = format!("worker (pid 4242);[cut: no frame pointers];{expected}");
+        let line = format!("worker (pid 4242);main thread;[cut: root not reached];{expected}");
         assert!(text.contains(&line), "{line} in {text}");
     }
 }

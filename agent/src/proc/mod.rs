@@ -1,12 +1,28 @@
 //! `/proc` as the agent reads it: parsers are pure, readers are thin. Everything in it is written
 //! by other processes and trusted for nothing but display.
 
+mod cgroup;
+mod command;
+mod describe;
+mod descriptors;
+mod discovery;
+mod environment;
 mod maps;
-mod role;
-mod server;
+mod read;
+mod root;
+mod sockets;
+mod stat;
+mod title;
 mod tree;
 
+pub use cgroup::{Container, parse_cgroup};
+pub use command::{Executor, Options, Sizes, display_name};
+pub use describe::{describe, engine_cores_above};
+pub use descriptors::{Gpu, gpus};
+pub use discovery::{
+    Chosen, Discovery, LeftOut, Member, Origin, Place, Selector, SelectorError, Server,
+};
+pub use environment::Environment;
 pub use maps::{Mapping, maps, parse_maps};
-pub use role::{describe, parse_title};
-pub use server::{engine_cores_above, server};
+pub use title::{Ranks, Role, Title, parse_title};
 pub use tree::{alive, descendants, has_leader, pids, process_of, start_time};

@@ -1,5 +1,6 @@
 //! Which of a process's mapped files is its Python, and where it keeps what.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -11,8 +12,11 @@ use super::names;
 use crate::elf::{self, Extent};
 use crate::proc::Mapping;
 
-/// Files looked into: a vLLM worker maps about 200.
+/// Files whose headers are read: a vLLM worker maps about 200.
 const FILES_MAX: usize = 1024;
+
+/// Of those, files whose symbols are read. A virtual environment's program and its library are two.
+const LIKELY_MAX: usize = 16;
 
 /// CPython puts `_PyRuntime` into a section of its own from 3.11 on.
 const SECTION: &str = ".PyRuntime";
@@ -49,10 +53,11 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     // Stable: among equals the program itself comes first, as in the memory map.
     files.sort_by_key(|mapping| !mapping.file_name().contains("python"));
     let mut refused = None;
+    let mut left = LIKELY_MAX;
     for mapping in files.into_iter().take(FILES_MAX) {
         let named = mapping.file_name().contains("python");
         let likely = named || exe == Some(mapping.path.as_str());
-        match object(pid, mapping, maps, likely) {
+        match object(pid, mapping, maps, likely, &mut left) {
             Ok(Some(object)) => return Ok(Some(object)),
             Ok(None) => {}
             Err(error) if named => refused = refused.or(Some(error)),
@@ -66,14 +71,11 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
 
 /// The first executable mapping of each file.
 fn files(maps: &[Mapping]) -> Vec<&Mapping> {
-    let mut files: Vec<&Mapping> = Vec::new();
-    for mapping in maps.iter().filter(|mapping| mapping.executable && mapping.inode != 0) {
-        let same = |other: &&Mapping| other.inode == mapping.inode && other.path == mapping.path;
-        if !files.iter().any(same) {
-            files.push(mapping);
-        }
-    }
-    files
+    let mut seen = HashSet::new();
+    maps.iter()
+        .filter(|mapping| mapping.executable && mapping.inode != 0)
+        .filter(|mapping| seen.insert((mapping.inode, mapping.path.as_str())))
+        .collect()
 }
 
 fn object(
@@ -81,6 +83,7 @@ fn object(
     mapping: &Mapping,
     maps: &[Mapping],
     likely: bool,
+    left: &mut usize,
 ) -> Result<Option<Object>, PythonError> {
     let failed = |source| PythonError::Object { pid, source };
     let name = mapping.path.as_str();
@@ -93,6 +96,10 @@ fn object(
     let Some(bias) = shape.bias(mapping.start, mapping.offset) else {
         return Ok(None);
     };
+    let Some(fewer) = left.checked_sub(1) else {
+        return Ok(None);
+    };
+    *left = fewer;
     let symbols = elf::symbols(&file, name, wanted).map_err(failed)?;
     let at = |extent: Extent| {
         let start = bias.wrapping_add(extent.address);

@@ -5,6 +5,7 @@
 //! has a bound, every number is checked before it is used, and what cannot be told is counted. The
 //! processes are never stopped and nothing is written to them.
 
+mod code;
 mod error;
 mod eval;
 mod find;

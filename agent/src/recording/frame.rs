@@ -1,6 +1,6 @@
 //! One [`Input`] as frame bytes and back. The only place that knows bodies; total on any bytes.
 
-use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::shim::{GRAPH_ENTRY_BYTES, Payload};
@@ -73,9 +73,9 @@ pub(super) fn encode<E>(
             }),
         ),
         Input::Process { process, info } => {
-            let ProcessInfo { pid, title, role, rank, server } = info.clone();
-            let process = process.0;
-            emit(PROCESS, &json(&ProcessBody { process, pid, title, role, rank, server }))
+            let ProcessInfo { pid, title, role, rank, server, service } = info.clone();
+            let (process, service) = (process.0, service.into());
+            emit(PROCESS, &json(&ProcessBody { process, pid, title, role, rank, server, service }))
         }
         Input::Ordinal { process, ordinal, device } => {
             emit(ORDINAL, [process.0, *ordinal, device.0].as_bytes())
@@ -134,10 +134,12 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             Input::Device { device: DeviceKey(device), info: DeviceInfo { index, uuid, simulated } }
         }
         PROCESS => {
-            let ProcessBody { process, pid, title, role, rank, server } = parse("process", body)?;
+            let ProcessBody { process, pid, title, role, rank, server, service } =
+                parse("process", body)?;
+            let service = service.into();
             Input::Process {
                 process: ProcessKey(process),
-                info: ProcessInfo { pid, title, role, rank, server },
+                info: ProcessInfo { pid, title, role, rank, server, service },
             }
         }
         ORDINAL => {
@@ -309,6 +311,38 @@ struct ProcessBody {
     rank: String,
     #[serde(default)]
     server: u32,
+    #[serde(default, skip_serializing_if = "ServiceBody::is_empty")]
+    service: ServiceBody,
+}
+
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct ServiceBody {
+    model: String,
+    engine: String,
+    container: String,
+    pod: String,
+    namespace: String,
+}
+
+impl ServiceBody {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<Service> for ServiceBody {
+    fn from(service: Service) -> Self {
+        let Service { model, engine, container, pod, namespace } = service;
+        Self { model, engine, container, pod, namespace }
+    }
+}
+
+impl From<ServiceBody> for Service {
+    fn from(body: ServiceBody) -> Self {
+        let ServiceBody { model, engine, container, pod, namespace } = body;
+        Self { model, engine, container, pod, namespace }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

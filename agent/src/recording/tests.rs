@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use analysis::event::{DeviceInfo, ProcessInfo};
+use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -11,6 +11,16 @@ use tempfile::TempDir;
 use super::*;
 use crate::capture::{Frame, Language};
 use crate::pipeline::{Input, Start, Symbol};
+
+fn service() -> Service {
+    Service {
+        model: "org/m".to_owned(),
+        engine: "0".to_owned(),
+        container: "c".repeat(64),
+        pod: "llm-0".to_owned(),
+        namespace: "serving".to_owned(),
+    }
+}
 
 fn inputs() -> Vec<Input> {
     let process = ProcessKey(3);
@@ -33,6 +43,7 @@ fn inputs() -> Vec<Input> {
                 role: "worker".to_owned(),
                 rank: "TP0".to_owned(),
                 server: 40,
+                service: service(),
             },
         },
         Input::Ordinal { process, ordinal: 0, device: DeviceKey(1) },

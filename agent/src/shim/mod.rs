@@ -9,4 +9,4 @@ mod ring;
 pub use captures::GraphNews;
 pub use find::{Location, find, library_with};
 pub use memory::{Memory, OpenError};
-pub use ring::{Status, WorkerRing, status};
+pub use ring::{Status, WorkerRing, devices, status};

@@ -248,21 +248,26 @@ impl WorkerRing {
 
     /// UUIDs of the worker's devices by ordinal, as far as the shim knows them.
     pub fn devices(&self) -> Vec<(u32, [u8; 16])> {
-        let entries = &self.memory.stats().devices;
-        (0_u32..)
-            .zip(entries.iter().take(DEVICES))
-            .filter(|(_, entry)| entry.known.load(Ordering::Acquire) == 1)
-            .map(|(ordinal, entry)| {
-                let words = [0, 1].map(|word: usize| entry.uuid[word].load(Ordering::Relaxed));
-                (ordinal, zerocopy::transmute!(words))
-            })
-            .collect()
+        devices(&self.memory)
     }
 
     /// What the stats page says.
     pub fn status(&self) -> Status {
         status(&self.memory)
     }
+}
+
+/// Devices by the process's ordinal, of any ring, owned or not.
+pub fn devices(memory: &Memory) -> Vec<(u32, [u8; 16])> {
+    let entries = &memory.stats().devices;
+    (0_u32..)
+        .zip(entries.iter().take(DEVICES))
+        .filter(|(_, entry)| entry.known.load(Ordering::Acquire) == 1)
+        .map(|(ordinal, entry)| {
+            let words = [0, 1].map(|word: usize| entry.uuid[word].load(Ordering::Relaxed));
+            (ordinal, zerocopy::transmute!(words))
+        })
+        .collect()
 }
 
 /// What the stats page of any ring says, owned or not.

@@ -14,6 +14,7 @@
 mod copies;
 mod cpu;
 mod launches;
+mod phase;
 mod process;
 mod python;
 mod sleeps;

@@ -100,6 +100,6 @@ impl Meta {
             Some(rank) => (format!("rank {rank}"), rank.to_string()),
             None => (title, of_title),
         };
-        ProcessInfo { pid, title, role, rank, server: 0 }
+        ProcessInfo { pid, title, role, rank, ..ProcessInfo::default() }
     }
 }

@@ -81,7 +81,7 @@ impl Identities {
         let (_, role, rank) = parse_title(&[&title], &title);
         sink(Input::Process {
             process,
-            info: ProcessInfo { pid: pid(global_pid), title, role, rank, server: 0 },
+            info: ProcessInfo { pid: pid(global_pid), title, role, rank, ..ProcessInfo::default() },
         });
         process
     }

@@ -112,7 +112,7 @@ impl Observer {
         events.extend(sleeping.iter().map(|wait| wait.as_bytes().to_vec()));
         events.into_iter().try_for_each(|bytes| {
             self.keep_capture(&bytes);
-            self.forget_replaced(&bytes);
+            self.notice_exec(&bytes);
             self.feed(Input::KernelEvent(bytes))
         })?;
         looked.or_else(|error| {
@@ -120,15 +120,22 @@ impl Observer {
         })
     }
 
-    /// A process that executed another program has lost what was known of its code.
-    fn forget_replaced(&mut self, bytes: &[u8]) {
+    /// A process that executed another program has lost what was known of its code, and may have
+    /// become a server, which is met in this turn, not when the next look is due.
+    fn notice_exec(&mut self, bytes: &[u8]) {
         let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
-        if kind == Some(event_kind::EXEC)
-            && let Ok(KernelEvent::Exec { tgid, .. }) = decode::kernel_event(bytes)
-            && let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid)
-        {
+        if kind != Some(event_kind::EXEC) {
+            return;
+        }
+        let Ok(KernelEvent::Exec { tgid, .. }) = decode::kernel_event(bytes) else {
+            return;
+        };
+        if let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid) {
             target.python = Python::Unknown;
             self.maker.forget(tgid);
+        }
+        if self.node.on_exec(tgid) {
+            self.last_scan = None;
         }
     }
 

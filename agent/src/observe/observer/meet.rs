@@ -2,6 +2,7 @@
 //! be given to another process, and the same process can become another program.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use wire::shim::Level;
 
@@ -9,6 +10,7 @@ use super::refused::{Refused, reason_text};
 use super::{Drops, ObserveError, Observer, chain};
 use crate::bpf::Bpf;
 use crate::observe::clock::now;
+use crate::observe::select::Covered;
 use crate::observe::target::{Interest, Target};
 use crate::pipeline::Input;
 use crate::proc;
@@ -22,7 +24,13 @@ impl Observer {
     /// Meets processes of the selection that were not met before, and rings that were not there.
     pub(super) fn scan(&mut self) -> Result<(), ObserveError> {
         self.release_replaced()?;
-        for pid in self.settings.selection.pids() {
+        self.node.look(Instant::now());
+        let mut covered = self.settings.selection.covered(&self.node);
+        // A ring that was refused changes hands without a sign.
+        covered.extend(
+            self.refused.list().iter().map(|refused| Covered { pid: refused.pid, ringless: false }),
+        );
+        for Covered { pid, ringless } in covered {
             let Some(start_time) = proc::start_time(pid) else {
                 continue;
             };
@@ -31,7 +39,7 @@ impl Observer {
             let met = known
                 .is_some_and(|target| target.ring.is_some() || target.start_time != start_time);
             if !met && pid != std::process::id() {
-                self.meet(pid, start_time)?;
+                self.meet(pid, start_time, ringless)?;
             }
         }
         self.rename()?;
@@ -46,7 +54,7 @@ impl Observer {
                 continue;
             };
             let process = target.key;
-            if let Some(info) = target.renamed() {
+            if let Some(info) = target.renamed(&self.node) {
                 self.feed(Input::Process { process, info })?;
             }
         }
@@ -61,7 +69,7 @@ impl Observer {
         }
         let workers = self.targets.iter().filter(|target| target.ring.is_some());
         let engines: BTreeSet<u32> =
-            workers.flat_map(|worker| proc::engine_cores_above(worker.pid)).collect();
+            workers.flat_map(|worker| self.node.engine_cores_above(worker.pid)).collect();
         for pid in engines {
             if self.targets.iter().any(|target| target.pid == pid) {
                 continue;
@@ -70,7 +78,7 @@ impl Observer {
                 continue;
             };
             let key = self.fresh_key();
-            let info = proc::describe(pid);
+            let info = self.node.describe(pid);
             self.feed(Input::Process { process: key, info: info.clone() })?;
             if let Some(bpf) = &mut self.bpf
                 && let Err(error) = bpf.watch_threads(pid)
@@ -112,7 +120,7 @@ impl Observer {
         Ok(())
     }
 
-    fn meet(&mut self, pid: u32, start_time: u64) -> Result<(), ObserveError> {
+    fn meet(&mut self, pid: u32, start_time: u64, ringless: bool) -> Result<(), ObserveError> {
         let ring = match shim::find(pid) {
             Ok(Some(location)) => self.take_over(&location)?,
             // Gone, or not ours to look at.
@@ -120,7 +128,7 @@ impl Observer {
             Ok(None) => None,
         };
         let known = self.targets.iter().position(|target| target.pid == pid);
-        if ring.is_none() && (known.is_some() || !self.settings.selection.covers_ringless()) {
+        if ring.is_none() && (known.is_some() || !ringless) {
             return Ok(());
         }
         let key = if let Some(index) = known {
@@ -129,13 +137,14 @@ impl Observer {
         } else {
             self.fresh_key()
         };
-        let info = proc::describe(pid);
+        let info = self.node.describe(pid);
         self.feed(Input::Process { process: key, info: info.clone() })?;
         if ring.is_some() {
             self.feed(Input::Attached { process: key, at: now() })?;
         }
         let mut target =
             Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
+        self.find_python_first(&mut target)?;
         self.attach_programs(&mut target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
@@ -223,7 +232,7 @@ impl Observer {
                 self.ended.extend(pid);
             }
         }
-        if !self.settings.selection.covers_ringless() {
+        if self.settings.selection.is_endless() {
             // A daemon meets processes without end.
             self.refused.retain(proc::alive);
         }

@@ -1,6 +1,7 @@
 //! `report.json` and `analyze --json`: schema `warplens.report/v1`, written and read.
 
 mod document;
+pub mod host;
 mod make;
 mod read;
 
@@ -9,6 +10,7 @@ pub use document::{
     Inclusive, Kernel, PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch,
     Worker,
 };
+pub use host::Host;
 pub(crate) use make::{gap, host_bound};
 pub use read::{ReadReportError, looks_like_report, read};
 

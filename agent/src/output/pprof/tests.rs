@@ -70,7 +70,7 @@ fn gpu_profile_has_the_rows_of_the_report() {
     assert_eq!(
         path(&profile, graph),
         format!(
-            "GPU 0 SIMULATED;VLLM::Worker_TP0 (pid 10);[cut: no frame pointers];model_runner;execute<8>;[graph 7];{}",
+            "GPU 0 SIMULATED;VLLM::Worker_TP0 (pid 10);[cut: root not reached];model_runner;execute<8>;[graph 7];{}",
             fixture::NAMES[1]
         )
     );
@@ -81,6 +81,8 @@ fn gpu_profile_has_the_rows_of_the_report() {
         ("graph", "7"),
         ("kind", "dense"),
         ("process", "VLLM::Worker_TP0 (pid 10)"),
+        ("rank", "TP0"),
+        ("role", "worker"),
     ];
     assert_eq!(
         labels(&profile, graph),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use analysis::event::Service;
 use analysis::report::DeviceReport;
 
 use super::{
-    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, WorkerLabels, steps,
+    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, host, steps,
 };
 use crate::capture::Capture;
 use crate::output::words;
@@ -13,6 +14,7 @@ use crate::output::words;
 pub(super) fn of(capture: &Capture, health: &Health) -> Vec<Family> {
     let mut families = gpu(capture, health);
     families.extend(steps::of(capture));
+    families.extend(host::of(capture));
     families.extend(agent(capture, health));
     families
 }
@@ -164,7 +166,7 @@ fn agent(capture: &Capture, health: &Health) -> Vec<Family> {
             name: "warplens_worker",
             help: "Workers seen, for joins.",
             kind: FamilyKind::Info,
-            series: workers(capture, health),
+            series: workers(capture),
         },
         Family {
             name: "warplens_build",
@@ -257,21 +259,19 @@ fn records(capture: &Capture) -> Family {
     }
 }
 
-fn workers(capture: &Capture, health: &Health) -> Vec<(Labels, Value)> {
-    let unknown = WorkerLabels::default();
+fn workers(capture: &Capture) -> Vec<(Labels, Value)> {
     let mut series: Vec<Labels> = capture
         .report
         .workers
         .iter()
         .map(|worker| {
-            let WorkerLabels { namespace, pod, container, model_name, engine } =
-                health.workers.get(&worker.process).unwrap_or(&unknown).clone();
+            let Service { model, engine, container, pod, namespace } = worker.info.service.clone();
             vec![
                 ("UUID", uuid(capture.report.devices.get(worker.device))),
                 ("namespace", namespace),
                 ("pod", pod),
                 ("container", container),
-                ("model_name", model_name),
+                ("model_name", model),
                 ("engine", engine),
                 ("role", worker.info.role.clone()),
                 ("rank", worker.info.rank.clone()),
@@ -312,6 +312,6 @@ pub(super) fn seconds(ns: u64) -> Value {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn number(count: u64) -> Value {
+pub(super) fn number(count: u64) -> Value {
     Value::Number(count as f64)
 }

@@ -4,6 +4,7 @@
 //! GPU labels are dcgm-exporter's: `gpu` (index) and `UUID`.
 
 mod families;
+mod host;
 mod steps;
 mod windows;
 
@@ -11,7 +12,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
 
-use analysis::ids::ProcessKey;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -36,8 +36,6 @@ pub struct Health {
     pub rearms: u64,
     /// Workers left alone because that did not help. Only grows.
     pub guard_fallbacks: u64,
-    /// What is known of a worker beside its process.
-    pub workers: HashMap<ProcessKey, WorkerLabels>,
     /// Shares of the last seconds and minutes.
     pub windows: Vec<WindowShares>,
 }
@@ -65,16 +63,6 @@ pub enum Dropped {
     Names,
     /// Graph entries that found the table full.
     Graphs,
-}
-
-/// Labels of `warplens_worker_info`; empty where unknown.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkerLabels {
-    pub namespace: String,
-    pub pod: String,
-    pub container: String,
-    pub model_name: String,
-    pub engine: String,
 }
 
 /// Renders captures of one session, one after the other.
