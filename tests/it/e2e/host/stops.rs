@@ -19,6 +19,9 @@ use wire::shim::Level;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// Several turns of the agent on a busy machine.
+const STANDSTILL: Duration = Duration::from_millis(300);
+
 /// A frame as others see it: name, file, line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 struct Seen(String, String, u32);
@@ -115,6 +118,8 @@ fn stop_in_every_shape(python: &Python) -> (Vec<Stopping>, Vec<Stack>) {
             println!("py-spy shows no second thread in {}", stopping.shape);
         }
         told.push(stopping);
+        // Its code objects may be gone right after it: they are read while the process stands still.
+        std::thread::sleep(STANDSTILL);
         child.signal(Signal::CONT);
     }
     let (ended, out) = recording.finish().unwrap();
