@@ -74,6 +74,7 @@ fn record(folder: &Path) {
         Input::Process {
             process: PROCESS,
             info: ProcessInfo {
+                service: analysis::event::Service::default(),
                 pid: PID,
                 title: "VLLM::Worker_TP1".to_owned(),
                 role: "worker".to_owned(),
