@@ -176,7 +176,7 @@ impl Unwinder {
     }
 
     fn walk(&mut self, pid: u32, stack: &Copied<'_>, frames: &mut Vec<NativeFrame>) -> End {
-        self.modules.begin();
+        self.begin(pid);
         let mut state = State::of_leaf(stack.registers);
         // The leaf's instruction is the one that is carried out; a return address lies behind its
         // call, which may be the function's last instruction.
@@ -226,16 +226,23 @@ impl Unwinder {
         End::Cut(Remark::TooManyFrames)
     }
 
-    fn locate(&mut self, pid: u32, address: u64) -> Located {
+    fn begin(&mut self, pid: u32) {
+        self.modules.begin();
         if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
             self.spaces.clear();
             self.modules.sweep(std::iter::empty());
         }
-        self.spaces.entry(pid).or_default().prepare(pid, address);
+        self.spaces.entry(pid).or_default().begin(pid);
+    }
+
+    fn locate(&mut self, pid: u32, address: u64) -> Located {
         let Some(space) = self.spaces.get_mut(&pid) else {
             return Located::Nowhere;
         };
-        space.locate(pid, address, &mut self.modules)
+        space.known(address).unwrap_or_else(|| {
+            space.prepare(pid, address);
+            space.locate(pid, address, &mut self.modules)
+        })
     }
 
     /// What holds at `address`, which is the byte before `code` where that is a return address.
@@ -258,7 +265,7 @@ impl Unwinder {
     /// The addresses of the function, or of the part of one, that unwind information describes as
     /// one piece and `address` lies in. A function that the compiler split has two such parts.
     pub fn function_at(&mut self, pid: u32, address: u64) -> Option<Range<u64>> {
-        self.modules.begin();
+        self.begin(pid);
         let Located::File(id, at) = self.locate(pid, address) else {
             return None;
         };

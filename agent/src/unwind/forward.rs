@@ -68,9 +68,15 @@ pub(super) fn follow(
             };
             match machine.carry_out(&instruction, &mut information, target) {
                 Some(Next::Behind) => {}
-                Some(Next::Either(other)) if pending.len() < PENDING_MAX => {
+                Some(Next::Either(there)) if pending.len() < PENDING_MAX => {
+                    let behind = machine.state.instruction_pointer();
                     let mut branch = machine.clone();
-                    branch.go(other);
+                    // Forwards over what a branch skips, and out of loops: the end is near that way.
+                    if there > behind {
+                        machine.go(there);
+                    } else {
+                        branch.go(there);
+                    }
                     pending.push(branch);
                 }
                 Some(Next::There(address)) if target.is_described(address) => {
