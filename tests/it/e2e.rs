@@ -6,6 +6,7 @@ mod graphs;
 mod host;
 mod idle;
 mod namespaces;
+mod servers;
 mod steps;
 mod successor;
 

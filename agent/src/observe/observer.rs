@@ -1,5 +1,6 @@
 //! The observation's one thread of control.
 
+mod counting;
 mod drain;
 mod guards;
 mod losses;
@@ -75,6 +76,7 @@ pub struct Observer {
     next_key: u32,
     last_beat: Option<Instant>,
     last_scan: Option<Instant>,
+    last_count: Option<Instant>,
     /// What there is on this node.
     node: Discovery,
     refused: Refusals,
@@ -106,6 +108,7 @@ impl Observer {
             next_key: 0,
             last_beat: None,
             last_scan: None,
+            last_count: None,
             node: Discovery::new(),
             refused: Refusals::default(),
             ended: Vec::new(),
@@ -136,6 +139,7 @@ impl Observer {
         }
         self.drain()?;
         self.turn_cpu_sampling()?;
+        self.count()?;
         self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
@@ -243,6 +247,7 @@ impl Observer {
 
     /// Lets go of every worker and closes the recording.
     pub fn finish(mut self) -> Result<Pipeline, ObserveError> {
+        self.count_all()?;
         for verification in self.verifications() {
             self.note(verification.to_string())?;
         }
