@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         subtitle: format!("{stacks} stacks"),
         unit: "ns".to_owned(),
         empty: "nothing".to_owned(),
-        legend: true,
+        legend: Vec::new(),
     };
     let started = Instant::now();
     let svg = match render(&source, &picture) {

@@ -11,6 +11,7 @@ pub mod elf;
 pub mod foreign;
 pub mod observe;
 pub mod output;
+pub mod perf;
 pub mod pipeline;
 pub mod proc;
 pub mod python;

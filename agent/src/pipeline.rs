@@ -11,7 +11,7 @@ mod stacks;
 mod timeline;
 mod windows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use analysis::classify::Classifier;
 use analysis::compare::Figures;
@@ -31,7 +31,8 @@ use timeline::Timeline;
 pub use timeline::{CpuSample, Pieces};
 use windows::Cutter;
 
-use crate::capture::{Capture, CaptureInfo, NameStyle};
+use crate::capture::{Capture, CaptureInfo, NameStyle, ProcessCounters};
+use crate::perf::Reading;
 use crate::stack::refined;
 
 /// Sentences kept. Arbitrary, only bounds memory and the reader's patience.
@@ -51,6 +52,7 @@ pub struct Pipeline {
     stacks: StackTable,
     host: Host,
     processes: HashMap<ProcessKey, ProcessInfo>,
+    counters: BTreeMap<ProcessKey, Reading>,
     /// The process that had this PID last.
     by_pid: HashMap<u32, ProcessKey>,
     /// Kernel's number of a shim's thread, as the session was told.
@@ -82,6 +84,7 @@ impl Pipeline {
             stacks: StackTable::default(),
             host: Host::default(),
             processes: HashMap::new(),
+            counters: BTreeMap::new(),
             by_pid: HashMap::new(),
             threads: HashMap::new(),
             threads_refused: 0,
@@ -155,6 +158,12 @@ impl Pipeline {
                 Err(defect) => self.session.note(defect),
             },
             Input::Symbols { process, symbols } => self.stacks.add_symbols(process, symbols),
+            Input::Counters { process, reading } => {
+                // A process that is not introduced has no row to stand in.
+                if self.processes.contains_key(&process) {
+                    self.counters.insert(process, reading);
+                }
+            }
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
                 self.session.ingest(Event::Attached { process, at });
@@ -261,6 +270,11 @@ impl Pipeline {
             waits,
             names: NameStyle::default(),
             threads: HashMap::new(),
+            counters: self
+                .counters
+                .iter()
+                .map(|(&process, reading)| ProcessCounters { process, reading: reading.clone() })
+                .collect(),
             processes: self.processes.clone(),
         }
     }

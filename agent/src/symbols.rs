@@ -1,4 +1,4 @@
-//! Native code addresses to names, while the process that has them lives.
+//! Native and kernel code addresses to names, while the process that has them lives.
 //!
 //! Files are opened through `/proc/PID/map_files`, so other mount namespaces, deleted files and
 //! memfds make no difference, and stay open: what was seen once can be named when its process is
@@ -9,15 +9,21 @@
 
 mod entry;
 mod files;
+mod kernel;
+mod perf_map;
 mod space;
+mod vdso;
 
 use std::collections::HashMap;
 
 use crate::capture::Frame;
 use crate::pipeline::Symbol;
+use crate::stack;
 
 use files::Files;
+use kernel::Kernel;
 use space::{Place, Space};
+use vdso::Vdso;
 
 /// Processes whose memory maps are remembered, for addresses that come when they have ended.
 const SPACES_MAX: usize = 4096;
@@ -25,6 +31,10 @@ const SPACES_MAX: usize = 4096;
 /// Function of an address that lies in no executable memory: the stack walk went astray in code
 /// that keeps no frame pointer. What comes after it, towards the root, means nothing.
 pub const NOT_CODE: &str = "[not code]";
+
+/// Function of an address in memory that nothing was mapped into, where the process does not tell what
+/// it made there. Such a frame has no module.
+pub const ANONYMOUS_CODE: &str = "[anonymous code]";
 
 /// What naming had to give up, since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +45,8 @@ pub struct SymbolLosses {
     pub astray: u64,
     /// Addresses of processes that had ended before their memory map was ever read.
     pub too_late: u64,
+    /// Addresses of the kernel without a name, mostly because it does not show its addresses.
+    pub kernel: u64,
 }
 
 /// Names code addresses of other processes.
@@ -42,6 +54,8 @@ pub struct SymbolLosses {
 pub struct Symbols {
     spaces: HashMap<u32, Space>,
     files: Files,
+    kernel: Kernel,
+    vdso: Option<Vdso>,
     losses: SymbolLosses,
 }
 
@@ -50,23 +64,46 @@ impl Symbols {
         Self::default()
     }
 
-    /// The frames of each address, innermost inlined function first; never empty. No entry at all
-    /// where the process is gone and unknown.
+    /// The frames of each address of user space or the kernel, innermost inlined function first; never
+    /// empty. No entry at all where the process is gone and unknown.
     pub fn resolve(&mut self, pid: u32, addresses: &[u64]) -> Vec<Symbol> {
         if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
             self.spaces.clear();
         }
+        let is_kernel =
+            |&&address: &&u64| matches!(stack::Place::from_bits(address), stack::Place::Kernel(_));
+        let (kernel, addresses): (Vec<u64>, Vec<u64>) = addresses.iter().partition(is_kernel);
+        let frames = self.kernel.resolve(&kernel);
+        let mut symbols: Vec<Symbol> = kernel
+            .into_iter()
+            .zip(frames)
+            .map(|(address, frame)| Symbol { address, frames: vec![frame] })
+            .collect();
+        if addresses.is_empty() {
+            return symbols;
+        }
         let space = self.spaces.entry(pid).or_default();
         if !space.refresh(pid) {
             self.losses.too_late += addresses.len() as u64;
-            return Vec::new();
+            return symbols;
         }
-        let mut symbols = Vec::with_capacity(addresses.len());
         let mut in_files: HashMap<files::FileId, Vec<(u64, u64)>> = HashMap::new();
-        for &address in addresses {
+        for address in addresses {
             match space.place(pid, address, &mut self.files) {
                 Place::File { file, offset } => {
                     in_files.entry(file).or_default().push((address, offset));
+                }
+                Place::Anonymous => {
+                    let name = space.perf_map.function(pid, address).unwrap_or(ANONYMOUS_CODE);
+                    symbols.push(Symbol { address, frames: vec![plain(name.to_owned())] });
+                }
+                Place::Vdso(offset) => {
+                    let vdso = self.vdso.get_or_insert_with(Vdso::of_this_process);
+                    let frame = Frame {
+                        module: Some(vdso::NAME.to_owned()),
+                        ..plain(vdso.function(offset).to_owned())
+                    };
+                    symbols.push(Symbol { address, frames: vec![frame] });
                 }
                 Place::Named(function) => {
                     symbols.push(Symbol { address, frames: vec![plain(function)] });
@@ -89,7 +126,7 @@ impl Symbols {
 
     /// What could not be named, and why.
     pub fn losses(&self) -> SymbolLosses {
-        SymbolLosses { files: self.files.refused(), ..self.losses }
+        SymbolLosses { files: self.files.refused(), kernel: self.kernel.nameless, ..self.losses }
     }
 }
 

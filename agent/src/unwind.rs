@@ -33,6 +33,10 @@ pub type Registers = [u64; wire::kernel::REGISTERS];
 /// Processes whose mappings are remembered.
 const SPACES_MAX: usize = 4096;
 
+/// Bytes within which a caller's frame belongs to the same stack; those of other threads may lie
+/// anywhere. The usual limit is 8 MiB.
+const STACK_BYTES: u64 = 64 << 20;
+
 /// What a stack is unwound from. Without `Debug`, which would show bytes of a user's stack.
 #[derive(Clone, Copy)]
 pub struct Copied<'a> {
@@ -61,11 +65,9 @@ impl Copied<'_> {
     /// Why there is nothing at `address`.
     fn missing(&self, address: u64) -> Remark {
         let behind = self.start.saturating_add(self.bytes.len() as u64);
-        // A frame of another stack may lie anywhere; one of this stack lies within megabytes.
-        const STACK: u64 = 64 << 20;
         if self.longer
             && address.saturating_add(8) > behind
-            && address < behind.saturating_add(STACK)
+            && address < behind.saturating_add(STACK_BYTES)
         {
             Remark::TooLong
         } else {
@@ -122,7 +124,7 @@ pub struct UnwindLosses {
     pub flushed: u64,
 }
 
-/// What is kept at the moment.
+/// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     pub processes: usize,
@@ -170,6 +172,7 @@ impl Unwinder {
     }
 
     fn walk(&mut self, pid: u32, stack: &Copied<'_>, frames: &mut Vec<NativeFrame>) -> End {
+        self.modules.begin();
         let mut state = State::of_leaf(stack.registers);
         // The leaf's instruction is the one that is carried out; a return address lies behind its
         // call, which may be the function's last instruction.
@@ -247,6 +250,7 @@ impl Unwinder {
     /// The addresses of the function, or of the part of one, that unwind information describes as
     /// one piece and `address` lies in. A function that the compiler split has two such parts.
     pub fn function_at(&mut self, pid: u32, address: u64) -> Option<Range<u64>> {
+        self.modules.begin();
         let Located::File(id, at) = self.locate(pid, address) else {
             return None;
         };
@@ -271,7 +275,7 @@ impl Unwinder {
         }
     }
 
-    /// What is kept at the moment.
+    /// What is kept.
     pub fn kept(&self) -> Kept {
         let (pieces, rows) = self.modules.kept();
         Kept { processes: self.spaces.len(), files: self.modules.len(), pieces, rows }
@@ -281,3 +285,6 @@ impl Unwinder {
 fn frame(state: &State) -> NativeFrame {
     NativeFrame { address: state.instruction_pointer(), stack_pointer: state.stack_pointer() }
 }
+
+#[cfg(test)]
+mod tests;

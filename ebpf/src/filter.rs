@@ -34,10 +34,16 @@ impl Task {
         WATCHED.get_ptr(self.tgid).is_some()
     }
 
+    /// What of it is wanted, one of `wire::kernel::watched`.
+    #[inline(always)]
+    pub fn watched(self) -> Option<u32> {
+        // SAFETY: an element of a preallocated map; the agent writes whole words.
+        WATCHED.get_ptr(self.tgid).map(|what| unsafe { *what })
+    }
+
     /// Stacks of it are wanted.
     #[inline(always)]
     pub fn is_sampled(self) -> bool {
-        // SAFETY: an element of a preallocated map; the agent writes whole words.
-        WATCHED.get_ptr(self.tgid).is_some_and(|what| unsafe { *what } != watched::THREADS_ONLY)
+        self.watched().is_some_and(|what| what != watched::THREADS_ONLY)
     }
 }

@@ -18,6 +18,7 @@ mod python;
 mod registers;
 mod sched;
 mod scratch;
+mod sleep;
 mod stack;
 mod verify;
 

@@ -1,10 +1,11 @@
 //! Every map: key, writer, reader, worst-case size.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use wire::kernel::{PythonLayout, Sleeper, VerifyCounts, counter};
 use wire::limits::{
-    RING_BYTES, SCRATCH_PLACES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS, WAITS_BYTES,
+    self, RING_BYTES, SCRATCH_PLACES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS,
+    WAITS_BYTES,
 };
 
 use crate::scratch::Place;
@@ -23,6 +24,26 @@ pub static EVENTS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 /// because TGIDs go up to 4 194 304. Worst case `TARGETS` x 64 bytes = 256 KiB.
 #[map]
 pub static WATCHED: HashMap<u32, u32> = HashMap::with_max_entries(TARGETS, 0);
+
+/// A thread and a place it sleeps at. The TGID tells threads of one number from each other.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct SleepPlace {
+    pub tid: u32,
+    pub tgid: u32,
+    pub signature: u64,
+}
+
+/// When the last stack of a sleep was taken, ns. Only `sleep` uses it. Forgets its oldest; a hash
+/// because signatures are anything. `SLEEP_PLACES` x 88 bytes = 5.5 MiB.
+#[map]
+pub static SLEEP_PLACES: LruHashMap<SleepPlace, u64> =
+    LruHashMap::with_max_entries(limits::SLEEP_PLACES, 0);
+
+/// Budgets of stacks: thread id -> until when it is used up, ns. Only `sleep` uses it. Forgets its oldest.
+/// `SLEEPERS` x 80 bytes = 1.3 MiB.
+#[map]
+pub static SLEEP_BUDGETS: LruHashMap<u32, u64> = LruHashMap::with_max_entries(SLEEPERS_MAX, 0);
 
 /// Interpreters: TGID -> where its Python keeps what the walk reads. Written by the agent, and by `process` when
 /// one ends or executes. A hash as `WATCHED`. Worst case `TARGETS` x 112 bytes = 448 KiB.

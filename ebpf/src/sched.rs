@@ -1,27 +1,41 @@
 //! Hook: raw tracepoint `sched_switch`. Rate: every context switch of the host. Cost: one look-up
 //! for the thread that leaves, if it goes to sleep, and one for the thread that comes; a record when
-//! a thread that is told of slept for long.
+//! a watched thread slept for long.
 //!
-//! Told are the first thread of a watched process and threads seen launching: an engine waits in
-//! the former, and only the latter decide when the device gets its next work.
+//! Told first are the first thread of a watched process and threads seen launching: an engine waits in
+//! the former, and only the latter decide when the device gets its next work. Of processes with stacks every
+//! other thread is told too, from longer sleeps on, and where it slept.
 //!
-//! A thread that leaves is the running one, so the helpers name it. The thread that comes is known
-//! only as a `task_struct`, whose layout the agent looks up in the kernel's BTF.
+//! A thread that leaves is the running one, so the helpers name it, and it is the last moment at
+//! which its memory can be read. The thread that comes is known only as a `task_struct`, whose layout
+//! the agent looks up in the kernel's BTF.
 
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::bpf_probe_read_kernel;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use wire::kernel::{Sleeper, WAIT_MIN_NS, counter};
+use wire::kernel::{Sleeper, WAIT_MIN_NS, counter, watched};
 
 use crate::emit;
 use crate::filter::Task;
 use crate::maps::{LAUNCHERS, SLEEPERS};
+use crate::sleep;
 
 /// Offset of `task_struct.pid`; the agent stores it before loading (`wire::kernel::task`).
 #[unsafe(no_mangle)]
 static TASK_PID_OFFSET: u32 = 0;
+
+/// Shortest sleep of other threads than those told first, ns; the agent stores it before loading.
+#[unsafe(no_mangle)]
+static OFF_CPU_MIN_NS: u64 = wire::kernel::OFF_CPU_MIN_NS;
+
+#[inline(always)]
+fn shortest() -> u64 {
+    // SAFETY: a static of this program that the loader filled; volatile, or the compiler would
+    // take the value it sees here.
+    unsafe { core::ptr::read_volatile(&raw const OFF_CPU_MIN_NS) }
+}
 
 /// `TASK_INTERRUPTIBLE` and `TASK_UNINTERRUPTIBLE`, as `/proc/PID/stat` and tracefs show them. A
 /// thread that leaves in another state was preempted, gave way, was stopped or died.
@@ -36,23 +50,25 @@ pub fn thread_switch(ctx: RawTracePointContext) -> u32 {
     let next: u64 = ctx.arg(2);
     let state: u64 = ctx.arg(3);
     if !preempted && state & SLEEPING != 0 {
-        leaves(Task::current());
+        leaves(&ctx, Task::current());
     }
     comes(next);
     0
 }
 
 #[inline(always)]
-fn leaves(task: Task) {
-    let told = if task.tid == task.tgid {
-        task.is_watched()
-    } else {
-        LAUNCHERS.get_ptr(task.tid).is_some()
+fn leaves(ctx: &RawTracePointContext, task: Task) {
+    let Some(what) = task.watched() else {
+        return;
     };
-    if !told {
+    let told = task.tid == task.tgid || LAUNCHERS.get_ptr(task.tid).is_some();
+    let stacks = what == watched::STACKS;
+    if !told && !stacks {
         return;
     }
-    let sleeper = Sleeper { since_ns: emit::now(), tgid: task.tgid, told: 1, signature: 0 };
+    let since_ns = emit::now();
+    let signature = if stacks { sleep::place(ctx, task, since_ns) } else { 0 };
+    let sleeper = Sleeper { since_ns, tgid: task.tgid, told: told.into(), signature };
     if SLEEPERS.insert(task.tid, sleeper, 0).is_err() {
         emit::count(counter::SLEEPERS_FULL);
     }
@@ -74,10 +90,15 @@ fn comes(next: u64) {
     // SAFETY: an element of a preallocated map. A thread is switched in by one CPU at a time.
     let sleeper = unsafe { *sleeper };
     let now = emit::now();
-    if now.wrapping_sub(sleeper.since_ns) >= WAIT_MIN_NS {
+    let slept = now.wrapping_sub(sleeper.since_ns);
+    let shortest = if sleeper.told == 1 { WAIT_MIN_NS } else { shortest() };
+    if slept >= shortest {
         // Told before it is forgotten, so that whoever looks at the sleepers and then reads the
         // buffer misses no sleep.
         emit::wait(tid, sleeper, now);
+    } else {
+        emit::count(counter::SHORT_SLEEPS);
+        emit::count_by(counter::SHORT_SLEEP_NS, slept);
     }
     let _ = SLEEPERS.remove(tid);
 }

@@ -3,6 +3,7 @@
 mod daemon;
 mod exhaustion;
 mod graphs;
+mod host;
 mod idle;
 mod namespaces;
 mod servers;
@@ -30,7 +31,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 const DORMANT_LIMIT: Duration = Duration::from_millis(4500);
 
 /// Stands at the root of a stack whose root is missing.
-const CUT: &str = "[cut: no frame pointers]";
+const CUT: &str = "[cut: root not reached]";
 
 /// A run with the shim, late and zero-timestamp records, and a seed of its own.
 fn noisy_run(devices: u32, seed: u32) -> Run {

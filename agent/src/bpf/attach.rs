@@ -3,25 +3,25 @@
 use std::fs;
 use std::io;
 use std::num::NonZeroU32;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::maps::MapError;
-use aya::programs::perf_event::{
-    PerfEvent, PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent,
-};
+use aya::programs::perf_event::PerfEvent;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
-use aya::util::online_cpus;
 use wire::kernel::watched;
 use wire::limits::TARGETS;
 use wire::shim::PROBE_SYMBOL;
 
 use crate::elf::{self, Site};
 use crate::observe::now;
+use crate::perf::{Phase, Sampler};
 
 use super::error::BpfError;
 use super::host::KernelVersion;
 use super::load::Bpf;
+use super::threads::Adopted;
 
 /// Links of one process. Dropping them detaches.
 #[derive(Debug, Default)]
@@ -67,7 +67,11 @@ impl Bpf {
             return Err(BpfError::Gone { pid });
         }
         self.attached.entry(pid).or_default();
-        if self.tells_threads { self.adopt_sleeper(pid, now().0) } else { Ok(()) }
+        if !self.tells_threads {
+            return Ok(());
+        }
+        let whom = if word == watched::STACKS { Adopted::All } else { Adopted::First };
+        self.adopt_sleepers(pid, whom, now().0)
     }
 
     /// Detaches everything from this process and forgets its counts. Not an error when it has
@@ -144,30 +148,36 @@ impl Bpf {
     /// Samples the stacks of watched processes `hz` times a second on every CPU that is online;
     /// returns how many CPUs that is. Replaces a sampling that is under way.
     pub fn start_cpu_sampling(&mut self, hz: u32) -> Result<usize, BpfError> {
+        self.start_cpu_sampling_in(hz, Phase::Jittered)
+    }
+
+    /// [`Bpf::start_cpu_sampling`] with a frequency that varies or does not.
+    pub fn start_cpu_sampling_in(&mut self, hz: u32, phase: Phase) -> Result<usize, BpfError> {
         self.stop_cpu_sampling();
-        let cpus = online_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
         let name = self.variant(CPU_SAMPLE);
         let program: &mut PerfEvent = self.program(name)?;
         if program.fd().is_err() {
             program.load().map_err(|source| BpfError::program(name, source))?;
         }
-        let mut links = Vec::new();
-        for cpu in cpus {
-            let failed = |source: ProgramError| {
-                BpfError::attach(name, format!("the clock of CPU {cpu}"), source)
-            };
-            let id = program
-                .attach(
-                    PerfEventConfig::Software(SoftwareEvent::CpuClock),
-                    PerfEventScope::AllProcessesOneCpu { cpu },
-                    SamplePolicy::Frequency(u64::from(hz)),
-                    false,
-                )
-                .map_err(failed)?;
-            links.push(program.take_link(id).map_err(failed)?);
-        }
-        self.sampling = links;
-        Ok(self.sampling.len())
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        let sampler = Sampler::start(fd.as_fd(), hz, phase, now())?;
+        let cpus = sampler.cpus();
+        self.sampling = Some(sampler);
+        Ok(cpus)
+    }
+
+    /// Varies the sampling, and samples CPUs that came online. To be called several times a second;
+    /// does nothing where the CPU is not sampled.
+    pub fn turn_cpu_sampling(&mut self) -> Result<(), BpfError> {
+        let Some(mut sampler) = self.sampling.take() else {
+            return Ok(());
+        };
+        let name = self.variant(CPU_SAMPLE);
+        let program: &mut PerfEvent = self.program(name)?;
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        let outcome = sampler.turn(fd.as_fd(), now());
+        self.sampling = Some(sampler);
+        Ok(outcome?)
     }
 
     /// The one this kernel can run.
@@ -184,7 +194,7 @@ impl Bpf {
 
     /// Ends [`Bpf::start_cpu_sampling`].
     pub fn stop_cpu_sampling(&mut self) {
-        self.sampling.clear();
+        self.sampling = None;
     }
 }
 

@@ -10,6 +10,7 @@ use aya::programs::ProgramError;
 use thiserror::Error;
 
 use crate::elf::ElfError;
+use crate::perf::PerfError;
 
 use super::host::Host;
 
@@ -96,6 +97,8 @@ pub enum BpfError {
         #[source]
         source: io::Error,
     },
+    #[error(transparent)]
+    Sampling(#[from] PerfError),
 }
 
 impl BpfError {

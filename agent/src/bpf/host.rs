@@ -12,6 +12,10 @@ const CAPABILITIES: [(u32, &str); 3] =
 /// `CAP_SYS_ADMIN` stands for all of them.
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// `bpf_task_pt_regs`: a thread's registers in user mode.
+const STACKS_FROM: KernelVersion = KernelVersion::new(5, 15);
+/// `bpf_loop`: as many frames of Python as there are.
+const PYTHON_FROM: KernelVersion = KernelVersion::new(5, 17);
 /// `sched_switch` tells the state in which a thread leaves the CPU.
 const THREAD_STATES_FROM: KernelVersion = KernelVersion::new(5, 18);
 
@@ -117,20 +121,23 @@ impl Host {
         let uprobes = (!self.uprobes).then(|| {
             "the kernel has no uprobes (CONFIG_UPROBE_EVENTS); use one that has, as every distribution's does".to_owned()
         });
+        let types = |without: &str| {
+            (!self.btf).then(|| {
+                format!("the kernel does not describe its types (/sys/kernel/btf/vmlinux); boot one built with CONFIG_DEBUG_INFO_BTF, or {without}")
+            })
+        };
         vec![
+            feature("stacks of launches", uprobes.clone().or_else(|| needs(STACKS_FROM))),
+            feature("CPU samples", needs(STACKS_FROM)),
             feature(
-                "stacks of launches",
-                uprobes.clone().or_else(|| needs(KernelVersion::new(5, 8))),
+                "Python stacks",
+                needs(PYTHON_FROM).or_else(|| types("stacks have no Python frames")),
             ),
-            feature("CPU samples", needs(KernelVersion::new(5, 8))),
             feature("process starts and ends", needs(KernelVersion::new(5, 8))),
             feature(
                 "thread states",
-                needs(THREAD_STATES_FROM).or_else(|| {
-                    (!self.btf).then(|| {
-                        "the kernel does not describe its types (/sys/kernel/btf/vmlinux); boot one built with CONFIG_DEBUG_INFO_BTF, or idle time is never called no_requests".to_owned()
-                    })
-                }),
+                needs(THREAD_STATES_FROM)
+                    .or_else(|| types("idle time is never called no_requests")),
             ),
             feature(
                 "independent launch count",
@@ -236,20 +243,22 @@ mod tests {
         let obstacles = |host: &Host| -> Vec<bool> {
             host.features().iter().map(|feature| feature.obstacle.is_some()).collect()
         };
-        assert_eq!(obstacles(&full), [false, false, false, false, false]);
+        assert_eq!(obstacles(&full), [false; 6]);
         let old = Host { kernel: KernelVersion::new(5, 10), ..full.clone() };
-        assert_eq!(obstacles(&old), [false, false, false, true, true]);
+        assert_eq!(obstacles(&old), [true, true, true, false, true, true]);
+        let older = Host { kernel: KernelVersion::new(5, 15), ..full.clone() };
+        assert_eq!(obstacles(&older), [false, false, true, false, true, false]);
         let untyped = Host { btf: false, ..full.clone() };
-        assert_eq!(obstacles(&untyped), [false, false, false, true, false]);
+        assert_eq!(obstacles(&untyped), [false, false, true, false, true, false]);
         let bare = Host { uprobes: false, ..full.clone() };
-        assert_eq!(obstacles(&bare), [true, false, false, false, true]);
+        assert_eq!(obstacles(&bare), [true, false, false, false, false, true]);
         for host in [
             Host { built: false, ..full.clone() },
             Host { capabilities: 0, ..full.clone() },
             Host { initial_pid_namespace: false, ..full.clone() },
             Host { lockdown: Some("confidentiality".into()), ..full },
         ] {
-            assert_eq!(obstacles(&host), [true, true, true, true, true]);
+            assert_eq!(obstacles(&host), [true; 6]);
         }
     }
 }

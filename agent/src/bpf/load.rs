@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::perf_event::PerfEventLink;
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
-use wire::kernel::task;
+use wire::kernel::{OFF_CPU_MIN_NAME, task};
 use wire::limits::SCRATCH_PLACES;
 
 use super::attach::Attached;
@@ -18,6 +17,7 @@ use super::kernel::TaskOffsets;
 use super::pod::Counts;
 use super::python::Pythons;
 use super::threads::{Sleepers, THREAD_SWITCH};
+use crate::perf::Sampler;
 
 /// The object `cargo xtask ebpf` built, or nothing where it has not been built.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/programs.o"));
@@ -36,13 +36,15 @@ pub struct Bpf {
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
     pub(super) sleepers: Sleepers,
+    pub(super) launchers: HashMap<MapData, u32, u32>,
+    pub(super) off_cpu_min_ns: u64,
     pub(super) pythons: Pythons,
     pub(super) tells_threads: bool,
     pub(super) walks_python: bool,
     /// What hangs in each watched process.
     pub(super) attached: BTreeMap<u32, Attached>,
-    /// One link a CPU while sampling.
-    pub(super) sampling: Vec<PerfEventLink>,
+    /// While the CPU is sampled.
+    pub(super) sampling: Option<Sampler>,
     /// Features that could not be had.
     missing: Vec<BpfError>,
 }
@@ -93,6 +95,7 @@ impl Bpf {
             .map_max_entries("SCRATCH", places)
             .override_global(task::PID_OFFSET, &pid, true)
             .override_global(task::FSBASE_OFFSET, &fsbase, true)
+            .override_global(OFF_CPU_MIN_NAME, &setup.off_cpu_min_ns, true)
             .load(OBJECT)
             .map_err(BpfError::load)?;
         let mut bpf = Self {
@@ -103,10 +106,12 @@ impl Bpf {
             verify: take(&mut ebpf, "VERIFY")?,
             sleepers: take(&mut ebpf, "SLEEPERS")?,
             pythons: take(&mut ebpf, "PYTHONS")?,
+            launchers: take(&mut ebpf, "LAUNCHERS")?,
+            off_cpu_min_ns: setup.off_cpu_min_ns,
             tells_threads: false,
             walks_python: false,
             attached: BTreeMap::new(),
-            sampling: Vec::new(),
+            sampling: None,
             missing: Vec::new(),
             ebpf,
         };
@@ -177,7 +182,7 @@ impl std::fmt::Debug for Bpf {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Bpf")
             .field("attached", &self.attached.keys())
-            .field("sampling", &self.sampling.len())
+            .field("sampling", &self.sampling)
             .field("missing", &self.missing)
             .finish_non_exhaustive()
     }
@@ -195,6 +200,7 @@ fn take<M: TryFrom<Map, Error = aya::maps::MapError>>(
 mod tests {
     use super::super::host::Host;
     use super::*;
+    use aya::maps::PerCpuValues;
 
     /// Kernels that tell the last thread's exit never use this program otherwise.
     #[test]
@@ -207,6 +213,48 @@ mod tests {
         let mut bpf = Bpf::load().unwrap();
         assert!(bpf.missing().is_empty(), "{:?}", bpf.missing());
         bpf.attach_tracepoint("leader_exit", "sched_process_exit").unwrap();
+    }
+
+    /// Every CPU's word about this place.
+    fn set_busy(bpf: &mut Bpf, place: u32, word: u64) {
+        let words = PerCpuValues::try_from(vec![word; nr_cpus().unwrap()]).unwrap();
+        let mut busy: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(bpf.ebpf.map_mut("BUSY").unwrap()).unwrap();
+        busy.set(place, words, 0).unwrap();
+    }
+
+    fn spin_until(bpf: &Bpf, mut done: impl FnMut(&super::super::Counters) -> bool) {
+        let start = std::time::Instant::now();
+        while !done(&bpf.counters().unwrap()) {
+            assert!(start.elapsed().as_secs() < 20, "{:?}", bpf.counters());
+        }
+    }
+
+    #[test]
+    fn a_stack_without_a_place_to_put_it_together_in_is_counted_and_places_are_given_back() {
+        let features = Host::read().features();
+        if let Some(obstacle) = features.iter().find_map(|feature| feature.obstacle.as_ref()) {
+            println!("SKIP bpf: {obstacle}");
+            return;
+        }
+        let mut bpf = Bpf::load().unwrap();
+        bpf.watch_on_cpu(std::process::id()).unwrap();
+        set_busy(&mut bpf, 0, 1);
+        bpf.start_cpu_sampling(999).unwrap();
+        spin_until(&bpf, |counters| counters.scratch_busy >= 3);
+        assert_eq!(bpf.counters().unwrap().cpu_samples, 0);
+        bpf.stop_cpu_sampling();
+        set_busy(&mut bpf, 0, 0);
+        let busy = bpf.counters().unwrap().scratch_busy;
+        bpf.start_cpu_sampling(999).unwrap();
+        spin_until(&bpf, |counters| counters.cpu_samples >= 3);
+        bpf.stop_cpu_sampling();
+        assert_eq!(bpf.counters().unwrap().scratch_busy, busy);
+        let words: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(bpf.ebpf.map("BUSY").unwrap()).unwrap();
+        for place in 0..SCRATCH_PLACES {
+            assert!(words.get(&place, 0).unwrap().iter().all(|&word| word == 0), "{place}");
+        }
     }
 
     #[test]

@@ -18,7 +18,17 @@ const BPF_NOEXIST: u64 = 1;
 /// The map of sleeping threads.
 pub(super) type Sleepers = HashMap<MapData, u32, MapValue<Sleeper>>;
 
-/// What `/proc/PID/status` says of a process's first thread.
+/// Threads of one process that are adopted at most: as many as the kernel programs keep.
+const THREADS: usize = wire::limits::SLEEPERS as usize;
+
+/// Threads of a process that may sleep already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Adopted {
+    First,
+    All,
+}
+
+/// What `/proc/PID/task/TID/status` says of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Scheduled {
     sleeps: bool,
@@ -27,8 +37,8 @@ struct Scheduled {
 }
 
 impl Scheduled {
-    fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    fn read(pid: u32, tid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?)
     }
 
     fn parse(status: &str) -> Option<Self> {
@@ -41,27 +51,50 @@ impl Scheduled {
 }
 
 impl Bpf {
-    /// A first thread that sleeps already when its process is watched goes unseen until it wakes,
-    /// which in a server without requests is never. It counts as asleep from `now_ns` on if it was
-    /// asleep then and has not run since.
-    pub(super) fn adopt_sleeper(&mut self, pid: u32, now_ns: u64) -> Result<(), BpfError> {
-        let failed = |source| BpfError::map("SLEEPERS", source);
-        let Some(before) = Scheduled::read(pid).filter(|thread| thread.sleeps) else {
+    /// Threads that sleep already when their process is watched go unseen until they wake, which in a
+    /// server without requests is never.
+    pub(super) fn adopt_sleepers(
+        &mut self,
+        pid: u32,
+        whom: Adopted,
+        now_ns: u64,
+    ) -> Result<(), BpfError> {
+        self.adopt(pid, pid, now_ns)?;
+        if whom == Adopted::First {
+            return Ok(());
+        }
+        // A process that ends meanwhile has no threads to adopt.
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
             return Ok(());
         };
-        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, told: 1, signature: 0 };
-        match self.sleepers.insert(pid, MapValue(sleeper), BPF_NOEXIST) {
+        threads
+            .flatten()
+            .filter_map(|thread| thread.file_name().to_str()?.parse().ok())
+            .filter(|tid| *tid != pid)
+            .take(THREADS)
+            .try_for_each(|tid| self.adopt(pid, tid, now_ns))
+    }
+
+    /// A thread counts as asleep from `now_ns` on if it was asleep then and has not run since.
+    fn adopt(&mut self, pid: u32, tid: u32, now_ns: u64) -> Result<(), BpfError> {
+        let failed = |source| BpfError::map("SLEEPERS", source);
+        let Some(before) = Scheduled::read(pid, tid).filter(|thread| thread.sleeps) else {
+            return Ok(());
+        };
+        let told = u32::from(pid == tid);
+        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, told, signature: 0 };
+        match self.sleepers.insert(tid, MapValue(sleeper), BPF_NOEXIST) {
             // Told by the programs already, or no room: told when it sleeps the next time.
             Err(MapError::SyscallError(_)) => return Ok(()),
             other => other.map_err(failed)?,
         }
-        if Scheduled::read(pid) == Some(before) {
+        if Scheduled::read(pid, tid) == Some(before) {
             return Ok(());
         }
         // It ran meanwhile. What stands there may be its next sleep, which the programs saw.
-        match self.sleepers.get(&pid, 0) {
+        match self.sleepers.get(&tid, 0) {
             Ok(MapValue(found)) if found == sleeper => {
-                absent_is_fine(self.sleepers.remove(&pid)).map_err(failed)
+                absent_is_fine(self.sleepers.remove(&tid)).map_err(failed)
             }
             _ => Ok(()),
         }
@@ -72,31 +105,58 @@ impl Bpf {
         self.tells_threads
     }
 
-    /// Every told thread that sleeps at `now_ns` and has for long enough, as the bytes of the
-    /// record the kernel programs write when it wakes. A sleep that ends while this looks is in the
-    /// ring buffer afterwards: read that next.
+    /// First threads and threads that launch that sleep at `now_ns` and have for long enough, as the
+    /// record the kernel programs write when they wake. A sleep that ends while this looks is in the
+    /// ring buffer afterwards: read that next. They are asked for one by one, because among all that sleep
+    /// they are few.
     pub fn sleepers(&self, now_ns: u64, mut sink: impl FnMut(WaitEvent)) -> Result<(), BpfError> {
+        let mut look = |tid: u32| match self.sleepers.get(&tid, 0) {
+            Ok(MapValue(sleeper)) => {
+                self.tell(tid, sleeper, now_ns, &mut sink);
+                Ok(())
+            }
+            Err(MapError::KeyNotFound) => Ok(()),
+            Err(source) => Err(BpfError::map("SLEEPERS", source)),
+        };
+        self.attached.keys().copied().try_for_each(&mut look)?;
+        self.launchers
+            .keys()
+            .try_for_each(|tid| look(tid.map_err(|source| BpfError::map("LAUNCHERS", source))?))
+    }
+
+    /// Every watched thread that sleeps at `now_ns` and has for long enough, for the end of an
+    /// observation.
+    pub fn all_sleepers(
+        &self,
+        now_ns: u64,
+        mut sink: impl FnMut(WaitEvent),
+    ) -> Result<(), BpfError> {
         for entry in &self.sleepers {
             let (tid, MapValue(sleeper)) =
                 entry.map_err(|source| BpfError::map("SLEEPERS", source))?;
-            if !self.attached.contains_key(&sleeper.tgid) {
-                continue;
-            }
-            // A thread that went to sleep while this looked has slept for no time yet.
-            if now_ns.saturating_sub(sleeper.since_ns) < WAIT_MIN_NS {
-                continue;
-            }
-            sink(WaitEvent {
-                kind: event_kind::WAIT,
-                tgid: sleeper.tgid,
-                tid,
-                open: 1,
-                from_ns: sleeper.since_ns,
-                to_ns: now_ns,
-                signature: sleeper.signature,
-            });
+            self.tell(tid, sleeper, now_ns, &mut sink);
         }
         Ok(())
+    }
+
+    fn tell(&self, tid: u32, sleeper: Sleeper, now_ns: u64, sink: &mut impl FnMut(WaitEvent)) {
+        if !self.attached.contains_key(&sleeper.tgid) {
+            return;
+        }
+        let shortest = if sleeper.told == 1 { WAIT_MIN_NS } else { self.off_cpu_min_ns };
+        // A thread that went to sleep while this looked has slept for no time yet.
+        if now_ns.saturating_sub(sleeper.since_ns) < shortest {
+            return;
+        }
+        sink(WaitEvent {
+            kind: event_kind::WAIT,
+            tgid: sleeper.tgid,
+            tid,
+            open: 1,
+            from_ns: sleeper.since_ns,
+            to_ns: now_ns,
+            signature: sleeper.signature,
+        });
     }
 }
 

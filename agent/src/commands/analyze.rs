@@ -42,7 +42,8 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
         };
         captures.push(read(file, &classifier, trace)?);
     }
-    let capture = merge(captures);
+    let mut capture = merge(captures);
+    capture.names = args.names.style();
     let found = findings(&capture);
     let worst = found.first().map(|finding| finding.severity);
     let written = match folder {

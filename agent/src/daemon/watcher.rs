@@ -157,6 +157,7 @@ fn watch(
             windows.add(now().0, &observer.pipeline().summary().devices);
         }
         if let Ok(question) = questions.recv_timeout(ROUND) {
+            observer.look_at_sleepers()?;
             let capture = observer.pipeline().capture();
             windows.add(now().0, &capture.report.devices);
             let shares = windows.latest(now().0);

@@ -26,16 +26,16 @@ impl Bounded {
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Self::of(File::open(path)?)
+        Self::of(File::open(path)?, BUDGET)
     }
 
     /// A file that is open. Its position is shared with whoever else reads it.
-    pub(super) fn of(file: File) -> io::Result<Self> {
+    pub(super) fn of(file: File, budget: u64) -> io::Result<Self> {
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        Ok(Self { file, length: metadata.len(), left: BUDGET })
+        Ok(Self { file, length: metadata.len(), left: budget })
     }
 
     fn spend(&mut self, bytes: usize) -> Result<(), ()> {

@@ -53,6 +53,10 @@ pub fn defines(path: &Path, name: &str) -> Result<bool, ElfError> {
     find(path, &[name]).map(|found| !found.is_empty())
 }
 
+/// Bytes read of a file that may be an interpreter: a debug build of CPython has 3 MB of symbols, and a
+/// program that has it built in may have ten times as many.
+const INTERPRETER_BUDGET: u64 = 32 << 20;
+
 /// Segments of an open file, and one section of it by name.
 pub fn sections(file: &File, name: &str, section: &str) -> Result<Object, ElfError> {
     object::sections(&cache(file, name)?, section).map_err(|reason| malformed(name, reason))
@@ -70,7 +74,7 @@ pub fn symbols(
 fn cache(file: &File, name: &str) -> Result<::object::ReadCache<file::Bounded>, ElfError> {
     let file = file
         .try_clone()
-        .and_then(file::Bounded::of)
+        .and_then(|file| file::Bounded::of(file, INTERPRETER_BUDGET))
         .map_err(|source| ElfError::Open { path: name.to_owned(), source })?;
     Ok(::object::ReadCache::new(file))
 }

@@ -1,5 +1,6 @@
 //! The observation's one thread of control.
 
+mod counting;
 mod drain;
 mod guards;
 mod losses;
@@ -12,8 +13,11 @@ use std::time::{Duration, Instant};
 use analysis::classify::Classifier;
 use analysis::ids::Ns;
 use thiserror::Error;
+use wire::kernel::WaitEvent;
 use wire::shim::{Level, OffReason};
+use zerocopy::IntoBytes;
 
+use super::clock::now;
 use super::devices::Devices;
 use super::select::Selection;
 use super::target::{Interest, Target};
@@ -72,6 +76,7 @@ pub struct Observer {
     next_key: u32,
     last_beat: Option<Instant>,
     last_scan: Option<Instant>,
+    last_count: Option<Instant>,
     /// What there is on this node.
     node: Discovery,
     refused: Refusals,
@@ -103,6 +108,7 @@ impl Observer {
             next_key: 0,
             last_beat: None,
             last_scan: None,
+            last_count: None,
             node: Discovery::new(),
             refused: Refusals::default(),
             ended: Vec::new(),
@@ -132,13 +138,32 @@ impl Observer {
             self.rings().for_each(WorkerRing::beat);
         }
         self.drain()?;
+        self.turn_cpu_sampling()?;
+        self.count()?;
         self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
     }
 
+    /// Tells of the threads that sleep still, each up to this instant: a thread that sleeps through is not
+    /// heard of otherwise.
+    pub fn look_at_sleepers(&mut self) -> Result<(), ObserveError> {
+        let Some(bpf) = &self.bpf else {
+            return Ok(());
+        };
+        let mut sleeping: Vec<WaitEvent> = Vec::new();
+        let looked = bpf.all_sleepers(now().0, |wait| sleeping.push(wait));
+        sleeping
+            .into_iter()
+            .try_for_each(|wait| self.feed(Input::KernelEvent(wait.as_bytes().to_vec())))?;
+        looked.or_else(|error| {
+            self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
+        })
+    }
+
     /// Nothing after `end` is reported.
     pub fn limit(&mut self, end: Ns) -> Result<(), ObserveError> {
+        self.look_at_sleepers()?;
         self.feed(Input::Limit(end))
     }
 
@@ -222,6 +247,7 @@ impl Observer {
 
     /// Lets go of every worker and closes the recording.
     pub fn finish(mut self) -> Result<Pipeline, ObserveError> {
+        self.count_all()?;
         for verification in self.verifications() {
             self.note(verification.to_string())?;
         }
@@ -256,6 +282,13 @@ impl Observer {
         match bpf.start_cpu_sampling(hz) {
             Ok(_cpus) => Ok(()),
             Err(error) => self.note(format!("The CPU was not sampled: {}.", chain(&error))),
+        }
+    }
+
+    fn turn_cpu_sampling(&mut self) -> Result<(), ObserveError> {
+        match self.bpf.as_mut().map_or(Ok(()), Bpf::turn_cpu_sampling) {
+            Ok(()) => Ok(()),
+            Err(error) => self.note(format!("CPUs were not sampled: {}.", chain(&error))),
         }
     }
 

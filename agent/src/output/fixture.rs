@@ -1,6 +1,7 @@
 //! A small capture for tests of outputs: two GPUs, three workers, odd names, something missing.
 
 mod extra;
+mod host;
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -14,6 +15,8 @@ use analysis::report::{
 };
 
 use crate::capture::{Capture, CaptureInfo, Frame, Language, NameStyle, Stack};
+
+pub(crate) use host::host;
 
 /// Kernel names: one with the characters that formats trip over.
 pub(crate) const NAMES: [&str; 4] = [
@@ -59,6 +62,7 @@ pub(crate) fn capture() -> Capture {
         cpu: vec![extra::on_cpu(0, 10, 0, 40, 0), extra::on_cpu(1, 11, 1, 2, 0)],
         waits: Vec::new(),
         gil: Vec::new(),
+        counters: Vec::new(),
         names: NameStyle::Whole,
         threads: HashMap::new(),
         processes: (0..3).map(|number| (ProcessKey(number), process(number))).collect(),

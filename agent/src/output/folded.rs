@@ -1,5 +1,5 @@
-//! `cpu.folded`, `gpu.folded`: one line a stack, `root;...;leaf value`, complete and exact.
-//! GPU values are ns, CPU values samples.
+//! `cpu.folded`, `offcpu.folded`, `wall.folded`, `gpu.folded`: one line a stack, `root;...;leaf value`,
+//! complete and exact. Values are ns, those of `cpu.folded` samples.
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,20 @@ pub fn gpu(capture: &Capture) -> String {
 pub fn cpu(capture: &Capture) -> String {
     let mut lines = Lines::default();
     rows::cpu(capture, &Titles::of(capture), |row| lines.add(&row));
+    lines.render()
+}
+
+/// Time off the CPU, ns.
+pub fn offcpu(capture: &Capture) -> String {
+    let mut lines = Lines::default();
+    rows::offcpu(capture, &Titles::of(capture), |row| lines.add(&row));
+    lines.render()
+}
+
+/// Time on and off the CPU, ns.
+pub fn wall(capture: &Capture) -> String {
+    let mut lines = Lines::default();
+    rows::wall(capture, &Titles::of(capture), |row| lines.add(&row));
     lines.render()
 }
 

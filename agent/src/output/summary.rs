@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use analysis::report::{DeviceReport, Exclusive, WorkerReport};
 
+use super::host::{self, Gil};
 use super::words;
 use crate::capture::Capture;
 use crate::commands::findings::{Finding, Severity, findings};
@@ -14,6 +15,9 @@ const BAR: u32 = 40;
 
 /// Kernels listed for a GPU.
 const TOP: usize = 5;
+
+/// Processes listed: the workers and servers of a node.
+const PROCESSES: usize = 12;
 
 /// Stands above everything drawn from the simulator.
 pub const SIMULATED_BANNER: &str =
@@ -44,6 +48,7 @@ fn write(text: &mut String, capture: &Capture, findings: &[Finding]) -> std::fmt
     for (position, device) in capture.report.devices.iter().enumerate() {
         write_device(text, capture, position, device)?;
     }
+    write_host(text, capture)?;
     let worth: Vec<&Finding> =
         findings.iter().filter(|finding| finding.severity > Severity::Info).collect();
     for (title, lines) in [
@@ -111,6 +116,39 @@ fn write_device(
             heavy.class.as_str(),
             words::shorten(words::kernel_name(&capture.report, heavy.name), 60)
         )?;
+    }
+    writeln!(text)
+}
+
+/// A line for each process that ran, and one for the Python function it spent most time in.
+fn write_host(text: &mut String, capture: &Capture) -> std::fmt::Result {
+    let mut processes = host::processes(capture);
+    processes.retain(|process| process.cpu_ns > 0);
+    if processes.is_empty() {
+        return Ok(());
+    }
+    processes.sort_by_key(|process| std::cmp::Reverse(process.cpu_ns));
+    writeln!(text, "Host, time on the CPU:")?;
+    for process in processes.iter().take(PROCESSES) {
+        let title = process.info.map_or_else(|| "process".to_owned(), words::role_title);
+        write!(text, "    {:>9}  {title}", words::duration(process.cpu_ns))?;
+        let Gil { held_ns, waited_ns, .. } = process.gil;
+        if held_ns > 0 || waited_ns > 0 {
+            let (held, waited) = (words::duration(held_ns), words::duration(waited_ns));
+            write!(text, "; interpreter lock held {held}, awaited {waited}")?;
+        }
+        writeln!(text)?;
+        if let Some(top) =
+            host::functions(capture, process).iter().max_by_key(|function| function.own.on)
+            && top.own.on > 0
+        {
+            let name = words::shorten(&top.frame.function, 70);
+            let share = words::percent(top.own.on, process.cpu_ns);
+            writeln!(text, "               {share:.1} % of it in {name}")?;
+        }
+    }
+    if processes.len() > PROCESSES {
+        writeln!(text, "    {} more processes stand in report.md", processes.len() - PROCESSES)?;
     }
     writeln!(text)
 }

@@ -1,5 +1,7 @@
 //! Every output of one small capture, as text; and what must hold between them.
 
+mod host;
+
 use std::collections::BTreeMap;
 
 use super::fixture::capture;
@@ -106,7 +108,7 @@ fn folded_flame_graph_and_report_agree() {
         let expected = kernels + device.exclusive.idle + device.exclusive.unobserved;
         assert_eq!(folded_sum(&text, &title), expected, "{title}");
     }
-    assert_eq!(folded_sum(&text, "[cut: no frame pointers]"), 250 + 50 + 30 + 60);
+    assert_eq!(folded_sum(&text, "[cut: root not reached]"), 250 + 50 + 30 + 60);
 }
 
 #[test]
@@ -193,10 +195,16 @@ fn an_empty_capture_still_gives_every_output() {
         REPORT_JSON,
         REPORT_MD,
         CPU_SVG,
+        OFFCPU_SVG,
+        WALL_SVG,
         GPU_SVG,
         CPU_FOLDED,
+        OFFCPU_FOLDED,
+        WALL_FOLDED,
         GPU_FOLDED,
         CPU_PPROF,
+        OFFCPU_PPROF,
+        WALL_PPROF,
         GPU_PPROF,
         GPU_SPEEDSCOPE,
     ] {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use analysis::classify::{Class, Kind};
 use analysis::event::{DeviceInfo, ProcessInfo};
-use analysis::ids::NameId;
+use analysis::ids::{NameId, Thread};
 use analysis::report::{DeviceReport, Exclusive, Histogram, IdleCause, Report, UnobservedReason};
 
 use crate::capture::{Frame, Language, Stack};
@@ -211,6 +211,29 @@ pub(crate) fn telling(stack: &Stack) -> Option<String> {
     };
     innermost(|language| language == Language::Python)
         .or_else(|| innermost(|language| language != Language::Remark))
+}
+
+/// `worker TP0 (VLLM::Worker_TP0, pid 123)`; of a process without a role its title.
+pub(crate) fn role_title(info: &ProcessInfo) -> String {
+    if matches!(info.role.as_str(), "" | "process") {
+        return process_title(info);
+    }
+    format!("{} ({}, pid {})", role_and_rank(info), info.title, info.pid)
+}
+
+/// `worker TP0`.
+pub(crate) fn role_and_rank(info: &ProcessInfo) -> String {
+    let space = if info.rank.is_empty() { "" } else { " " };
+    format!("{}{space}{}", info.role, info.rank)
+}
+
+/// `main thread`, `ZMQbg/IO/0 (thread 124)`, `thread 125`.
+pub(crate) fn thread_title(thread: Thread, pid: Option<u32>, name: Option<&str>) -> String {
+    match name {
+        _ if pid == Some(thread.0) => "main thread".to_owned(),
+        Some(name) if !name.is_empty() => format!("{name} (thread {})", thread.0),
+        _ => format!("thread {}", thread.0),
+    }
 }
 
 /// Parts of `whole` in per cent; 0 of nothing.

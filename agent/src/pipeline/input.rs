@@ -9,6 +9,7 @@ use analysis::ids::{DeviceKey, Ns, ProcessKey};
 use wire::shim::Payload;
 
 use crate::capture::Frame;
+use crate::perf::Reading;
 
 /// How the observation began. Comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +83,11 @@ pub enum Input {
     Symbols {
         process: ProcessKey,
         symbols: Vec<Symbol>,
+    },
+    /// What a process did since its counters were opened. A later one replaces it.
+    Counters {
+        process: ProcessKey,
+        reading: Reading,
     },
     /// A sentence for every output: what could not be seen and why.
     Note(String),

@@ -1,9 +1,12 @@
 //! `/proc/PID/maps`.
 
 use std::fs::{self, File, Metadata};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+/// Bytes of `maps` read at most: the usual limit of 65 530 mappings with paths of 1 000 characters.
+const MAPS_MAX: u64 = 64 << 20;
 
 /// One line of `maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +27,21 @@ impl Mapping {
         PathBuf::from(format!("/proc/{pid}/map_files/{:x}-{:x}", self.start, self.end))
     }
 
+    /// Memory of the process's own: nothing was mapped into it. Its name, if it has one, tells its
+    /// use.
+    pub fn is_anonymous(&self) -> bool {
+        let names = ["[anon", "[heap]", "[stack"];
+        self.path.is_empty()
+            || self.inode == 0 && names.iter().any(|name| self.path.starts_with(name))
+    }
+
     /// Opens only what the mapping shows: the same inode, a regular file.
     pub fn open(&self, pid: u32) -> io::Result<(File, Metadata)> {
-        let through_link = open_regular(&self.map_files(pid), self.inode);
-        through_link.or_else(|error| {
-            let path = PathBuf::from(format!("/proc/{pid}/root{}", self.path));
-            open_regular(&path, self.inode).map_err(|_| error)
-        })
+        if let Ok(opened) = open_regular(&self.map_files(pid), self.inode) {
+            return Ok(opened);
+        }
+        let path = PathBuf::from(format!("/proc/{pid}/root{}", self.path));
+        open_regular(&path, self.inode)
     }
 
     /// Last component of the path, without ` (deleted)`.
@@ -57,7 +68,8 @@ fn open_regular(path: &Path, inode: u64) -> io::Result<(File, Metadata)> {
 /// The mappings of a process.
 pub fn maps(pid: u32) -> io::Result<Vec<Mapping>> {
     // Paths are bytes of the process's choosing.
-    let text = fs::read(format!("/proc/{pid}/maps"))?;
+    let mut text = Vec::new();
+    File::open(format!("/proc/{pid}/maps"))?.take(MAPS_MAX).read_to_end(&mut text)?;
     Ok(parse_maps(&String::from_utf8_lossy(&text)))
 }
 
@@ -113,6 +125,21 @@ zz-7f50 rw-p 00000000 00:00 0
         assert_eq!(maps[1].file_name(), "memfd:warplens-ring");
         assert_eq!(maps[1].map_files(9).to_str(), Some("/proc/9/map_files/7f20-7f30"));
         assert_eq!(maps[2].path, "");
+    }
+
+    #[test]
+    fn anonymous_memory_is_told() {
+        let check = |line: &str, expected: bool| {
+            assert_eq!(parse_line(line).unwrap().is_anonymous(), expected, "{line}");
+        };
+        check("7f40-7f50 rwxp 00000000 00:00 0", true);
+        check("7f40-7f50 rwxp 00000000 00:00 0        [anon:jit]", true);
+        check("7f40-7f50 rwxp 00000000 00:00 0        [heap]", true);
+        check("7f40-7f50 r-xp 00000000 00:00 0        [vdso]", false);
+        check("7f40-7f50 r-xp 00000000 fe:00 42       /usr/lib/a.so", false);
+        check("7f40-7f50 r-xs 00000000 00:01 7        /memfd:code (deleted)", false);
+        // A file may be called so.
+        check("7f40-7f50 r-xp 00000000 fe:00 42       [anon]", false);
     }
 
     #[test]

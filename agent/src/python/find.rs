@@ -1,5 +1,6 @@
 //! Which of a process's mapped files is its Python, and where it keeps what.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
@@ -11,8 +12,11 @@ use super::names;
 use crate::elf::{self, Extent};
 use crate::proc::Mapping;
 
-/// Files looked into: a vLLM worker maps about 200.
+/// Files whose headers are read: a vLLM worker maps about 200.
 const FILES_MAX: usize = 1024;
+
+/// Of those, files whose symbols are read. A virtual environment's program and its library are two.
+const LIKELY_MAX: usize = 16;
 
 /// CPython puts `_PyRuntime` into a section of its own from 3.11 on.
 const SECTION: &str = ".PyRuntime";
@@ -47,12 +51,13 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     let exe = exe.as_deref().and_then(|path| path.to_str());
     let mut files = files(maps);
     // Stable: among equals the program itself comes first, as in the memory map.
-    files.sort_by_key(|mapping| !mapping.file_name().contains("python"));
+    files.sort_by_key(|mapping| !named(mapping));
     let mut refused = None;
+    let mut left = LIKELY_MAX;
     for mapping in files.into_iter().take(FILES_MAX) {
-        let named = mapping.file_name().contains("python");
+        let named = named(mapping);
         let likely = named || exe == Some(mapping.path.as_str());
-        match object(pid, mapping, maps, likely) {
+        match object(pid, mapping, maps, likely, &mut left) {
             Ok(Some(object)) => return Ok(Some(object)),
             Ok(None) => {}
             Err(error) if named => refused = refused.or(Some(error)),
@@ -64,16 +69,20 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     refused.map_or(Ok(None), Err)
 }
 
+/// `python3.12`, `libpython3.12.so.1.0`; not `_json.cpython-312-x86_64-linux-gnu.so`, of which a
+/// process maps dozens.
+fn named(mapping: &Mapping) -> bool {
+    let name = mapping.file_name();
+    name.strip_prefix("lib").unwrap_or(name).starts_with("python")
+}
+
 /// The first executable mapping of each file.
 fn files(maps: &[Mapping]) -> Vec<&Mapping> {
-    let mut files: Vec<&Mapping> = Vec::new();
-    for mapping in maps.iter().filter(|mapping| mapping.executable && mapping.inode != 0) {
-        let same = |other: &&Mapping| other.inode == mapping.inode && other.path == mapping.path;
-        if !files.iter().any(same) {
-            files.push(mapping);
-        }
-    }
-    files
+    let mut seen = HashSet::new();
+    maps.iter()
+        .filter(|mapping| mapping.executable && mapping.inode != 0)
+        .filter(|mapping| seen.insert((mapping.inode, mapping.path.as_str())))
+        .collect()
 }
 
 fn object(
@@ -81,6 +90,7 @@ fn object(
     mapping: &Mapping,
     maps: &[Mapping],
     likely: bool,
+    left: &mut usize,
 ) -> Result<Option<Object>, PythonError> {
     let failed = |source| PythonError::Object { pid, source };
     let name = mapping.path.as_str();
@@ -93,6 +103,10 @@ fn object(
     let Some(bias) = shape.bias(mapping.start, mapping.offset) else {
         return Ok(None);
     };
+    let Some(fewer) = left.checked_sub(1) else {
+        return Ok(None);
+    };
+    *left = fewer;
     let symbols = elf::symbols(&file, name, wanted).map_err(failed)?;
     let at = |extent: Extent| {
         let start = bias.wrapping_add(extent.address);
@@ -164,4 +178,33 @@ fn open_regular(path: &std::path::Path, inode: u64) -> io::Result<File> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::parse_maps;
+
+    #[test]
+    fn an_extension_module_is_no_interpreter_by_its_name() {
+        let is_named = |path: &str| {
+            let maps = parse_maps(&format!("1000-2000 r-xp 00000000 fe:00 42 {path}"));
+            named(&maps[0])
+        };
+        for path in ["/usr/bin/python3.12", "/a/libpython3.12.so.1.0 (deleted)", "/b/python"] {
+            assert!(is_named(path), "{path}");
+        }
+        for path in ["/a/_json.cpython-312-x86_64-linux-gnu.so", "/a/libtorch_python.so", "/x/ld"] {
+            assert!(!is_named(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_looked_into_once() {
+        let maps = parse_maps(
+            "1000-2000 r-xp 00000000 fe:00 42 /a\n3000-4000 r-xp 00002000 fe:00 42 /a\n5000-6000 r-xp 00000000 fe:00 43 /a\n7000-8000 rw-p 00000000 fe:00 44 /b\n8000-9000 r-xp 00000000 00:00 0\n",
+        );
+        let starts: Vec<u64> = files(&maps).iter().map(|mapping| mapping.start).collect();
+        assert_eq!(starts, [0x1000, 0x5000]);
+    }
 }

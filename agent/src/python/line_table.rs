@@ -101,7 +101,7 @@ mod tests {
     fn pairs_of_3_10() {
         // The example of PEP 626's `lnotab_notes.txt`, with a stretch without a line.
         let table = [6, 1, 44, 1, 0, 100, 4, 0x80, 2, 0xff];
-        let line = |offset| super::line(Version::V3_10, &table, 10, offset);
+        let line = |offset| line(Version::V3_10, &table, 10, offset);
         assert_eq!(line(0), Some(11));
         assert_eq!(line(5), Some(11));
         assert_eq!(line(6), Some(12));
@@ -129,7 +129,7 @@ mod tests {
             1,
             2,
         ];
-        let line = |offset| super::line(Version::V3_12, &table, 10, offset);
+        let line = |offset| line(Version::V3_12, &table, 10, offset);
         let lines: Vec<Option<u32>> = (0..14).step_by(2).map(line).collect();
         assert_eq!(lines, [Some(13), Some(13), Some(13), Some(14), None, Some(12), None],);
         assert_eq!(line(1), Some(13));

@@ -5,6 +5,7 @@
 //! has a bound, every number is checked before it is used, and what cannot be told is counted. The
 //! processes are never stopped and nothing is written to them.
 
+mod code;
 mod error;
 mod eval;
 mod find;
@@ -27,6 +28,7 @@ pub mod line_table;
 pub use error::PythonError;
 pub use memory::{Memory, ProcessMemory};
 pub use merge::{Native, Seams, merge};
+pub use names::passes_calls;
 pub use runtime::Runtime;
 pub use symbols::{PythonLosses, PythonSymbols, UNKNOWN};
 pub use version::Version;

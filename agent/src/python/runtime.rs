@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use wire::kernel::PythonLayout;
 
+use super::code::Interpreter;
 use super::error::PythonError;
 use super::eval;
 use super::find::{self, Object};
@@ -157,8 +158,13 @@ impl Runtime {
         &self.offsets
     }
 
-    pub(super) fn code_type(&self) -> Option<u64> {
-        self.code_type
+    pub(super) fn interpreter(&self) -> Interpreter<'_, ProcessMemory> {
+        Interpreter {
+            memory: &self.memory,
+            version: self.version,
+            offsets: &self.offsets,
+            code_type: self.code_type,
+        }
     }
 
     /// Every thread of the main interpreter, and where `struct pthread` has a thread's number.

@@ -81,13 +81,12 @@ pub(super) fn find(
         return Slot::NoThread;
     }
     let fits = |key: u32| fitting(memory, slots.of_key(key), threads);
-    if let Some(key) = key.filter(|&key| key < FIRST_BLOCK)
-        && fits(key) != Fit::No
-    {
-        return match fits(key) {
-            Fit::Yes => Slot::At(slots.of_key(key)),
-            Fit::Unknown | Fit::No => Slot::NoThread,
-        };
+    if let Some(key) = key.filter(|&key| key < FIRST_BLOCK) {
+        match fits(key) {
+            Fit::Yes => return Slot::At(slots.of_key(key)),
+            Fit::Unknown => return Slot::NoThread,
+            Fit::No => {}
+        }
     }
     let mut fitting = (0..FIRST_BLOCK).filter(|&key| fits(key) == Fit::Yes);
     match (fitting.next(), fitting.next(), key) {
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_key_is_believed_when_a_thread_confirms_it() {
-        let find = |memory: &Fake, key| super::find(memory, Slots::default(), key, &[MAIN, OTHER]);
+        let find = |memory: &Fake, key| find(memory, Slots::default(), key, &[MAIN, OTHER]);
         assert_eq!(find(&bound(3), Some(3)), Slot::At(0x310 + 3 * 16 + 8));
         // Another key, or none: the one that fits.
         assert_eq!(find(&bound(3), Some(0x7fff)), Slot::At(0x310 + 3 * 16 + 8));
@@ -161,7 +160,7 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_for_granted() {
-        let find = |memory: &Fake, key| super::find(memory, Slots::default(), key, &[MAIN, OTHER]);
+        let find = |memory: &Fake, key| find(memory, Slots::default(), key, &[MAIN, OTHER]);
         let mut empty = bound(3);
         for thread in [MAIN, OTHER] {
             empty.put_u64(thread.thread_id + 0x310 + 3 * 16 + 8, 0);

@@ -154,13 +154,13 @@ mod tests {
         let mut memory = thread(0x6000);
         put_frame(&mut memory, 0x6000, 0x9000, 0x6100, 0);
         put_frame(&mut memory, 0x6100, 0xa000, 0, 3);
-        let (frames, end) = frames(&memory, &layout(), 0x5000);
+        let (found, end) = frames(&memory, &layout(), 0x5000);
         assert_eq!(end, python_walk::WHOLE);
         let expected = [
             PythonFrame { code: 0x9000, instruction: 0x9100 },
             PythonFrame { code: 0xa000, instruction: 0xa100 | 3 << 56 },
         ];
-        assert_eq!(frames, expected);
+        assert_eq!(found, expected);
         assert!(!holds_gil(&memory, &layout(), 0x5000));
         memory.put_u32(0x100, 1);
         memory.put_u64(0x108, 0x5000);
@@ -171,13 +171,13 @@ mod tests {
     fn loops_and_wild_pointers_end() {
         let mut circle = thread(0x6000);
         put_frame(&mut circle, 0x6000, 0x9000, 0x6000, 0);
-        let (frames, end) = super::frames(&circle, &layout(), 0x5000);
-        assert_eq!((frames.len(), end), (PYTHON_FRAMES, python_walk::TRUNCATED));
+        let (found, end) = frames(&circle, &layout(), 0x5000);
+        assert_eq!((found.len(), end), (PYTHON_FRAMES, python_walk::TRUNCATED));
         let mut wild = thread(0x6000);
         put_frame(&mut wild, 0x6000, 0x9000, u64::MAX - 4, 0);
-        let (frames, end) = super::frames(&wild, &layout(), 0x5000);
-        assert_eq!((frames.len(), end), (1, python_walk::FAULT));
-        let (frames, end) = super::frames(&Fake::default(), &layout(), u64::MAX);
-        assert_eq!((frames.len(), end), (0, python_walk::FAULT));
+        let (found, end) = frames(&wild, &layout(), 0x5000);
+        assert_eq!((found.len(), end), (1, python_walk::FAULT));
+        let (found, end) = frames(&Fake::default(), &layout(), u64::MAX);
+        assert_eq!((found.len(), end), (0, python_walk::FAULT));
     }
 }

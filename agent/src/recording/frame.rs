@@ -8,6 +8,7 @@ use zerocopy::IntoBytes;
 
 use super::{Counts, RECORDS_PER_FRAME};
 use crate::capture::{Frame, Language};
+use crate::perf::{Count, Counter, Reading};
 use crate::pipeline::{Input, Start, Symbol};
 
 const START: u8 = 1;
@@ -22,6 +23,7 @@ const NOTE: u8 = 9;
 const ENDED: u8 = 10;
 const LIMIT: u8 = 11;
 const ATTACHED: u8 = 12;
+const COUNTERS: u8 = 13;
 const GRAPHS: u8 = 20;
 const CAPTURE_STACK: u8 = 21;
 const END: u8 = 255;
@@ -111,6 +113,20 @@ pub(super) fn encode<E>(
             }
             Ok(())
         }
+        Input::Counters { process, reading } => {
+            let counts = reading.counts.iter();
+            let counts = counts.map(|(counter, count)| CountBody {
+                counter: counter.as_str().to_owned(),
+                value: count.value,
+                scaled: count.scaled,
+            });
+            let body = CountersBody {
+                process: process.0,
+                counts: counts.collect(),
+                threads_left_out: reading.threads_left_out,
+            };
+            emit(COUNTERS, &json(&body))
+        }
         Input::Note(note) => emit(NOTE, note.as_bytes()),
         Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
         Input::Attached { process, at } => emit(ATTACHED, &process_time(*process, *at)),
@@ -198,6 +214,17 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
                 process: ProcessKey(process),
                 symbols: symbols.into_iter().map(Symbol::from).collect(),
             }
+        }
+        COUNTERS => {
+            let body: CountersBody = parse("counters", body)?;
+            // A counter of another version is left out.
+            let counts = body.counts.iter().filter_map(|count| {
+                let counter = Counter::parse(&count.counter)?;
+                Some((counter, Count { value: count.value, scaled: count.scaled }))
+            });
+            let threads_left_out = body.threads_left_out;
+            let reading = Reading { counts: counts.collect(), threads_left_out };
+            Input::Counters { process: ProcessKey(body.process), reading }
         }
         NOTE => Input::Note(std::str::from_utf8(body).map_err(BodyError::Text)?.to_owned()),
         ENDED => {
@@ -343,6 +370,20 @@ impl From<ServiceBody> for Service {
         let ServiceBody { model, engine, container, pod, namespace } = body;
         Self { model, engine, container, pod, namespace }
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct CountersBody {
+    process: u32,
+    counts: Vec<CountBody>,
+    threads_left_out: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CountBody {
+    counter: String,
+    value: u64,
+    scaled: bool,
 }
 
 #[derive(Serialize, Deserialize)]

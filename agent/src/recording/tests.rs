@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::capture::{Frame, Language};
+use crate::perf::{Count, Counter, Reading};
 use crate::pipeline::{Input, Start, Symbol};
 
 fn service() -> Service {
@@ -71,6 +72,16 @@ fn inputs() -> Vec<Input> {
                     line: Some(3),
                 }],
             }],
+        },
+        Input::Counters {
+            process: ProcessKey(7),
+            reading: Reading {
+                counts: vec![
+                    (Counter::PageFaults, Count { value: 12, scaled: false }),
+                    (Counter::Cycles, Count { value: u64::MAX, scaled: true }),
+                ],
+                threads_left_out: 3,
+            },
         },
         Input::Note("a note".to_owned()),
         Input::Ended { process, at: Ns(77) },

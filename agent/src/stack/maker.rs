@@ -93,8 +93,10 @@ impl Maker {
             End::Cut(remark) => Some(remark),
         };
         let addresses: Vec<u64> = frames.iter().map(|frame| frame.address).collect();
-        let interpreter =
-            interpreters.get(&head.tgid).filter(|_| head.python != python_walk::NO_THREAD_STATE);
+        // Without a walk there is nothing to merge: the thread runs no Python, or its interpreter was found
+        // after the stack was taken.
+        let walked = !matches!(head.python, python_walk::NONE | python_walk::NO_THREAD_STATE);
+        let interpreter = interpreters.get(&head.tgid).filter(|_| walked);
         let Some(runtime) = interpreter else {
             let native = addresses.into_iter().map(Place::User);
             return native.chain(cut.map(Place::Remark)).collect();

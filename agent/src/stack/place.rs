@@ -140,6 +140,6 @@ mod tests {
         for place in remarks.chain(others) {
             assert_eq!(Place::from_bits(place.to_bits()), place);
         }
-        assert_eq!(Place::from_bits(REMARK | 999), Place::Remark(Remark::Unknown));
+        assert_eq!(Place::from_bits(REMARK | 0x3e7), Place::Remark(Remark::Unknown));
     }
 }

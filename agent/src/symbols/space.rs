@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use crate::proc::{self, Mapping};
 
 use super::files::{FileId, Files};
+use super::perf_map::PerfMap;
+use super::vdso;
 
 /// What an address belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,7 +15,11 @@ pub(super) enum Place {
         file: FileId,
         offset: u64,
     },
-    /// Executable memory without a file that could be read: what to call it.
+    /// Executable memory that nothing was mapped into: code made at run time.
+    Anonymous,
+    /// The kernel's, at an offset.
+    Vdso(u64),
+    /// Executable memory whose file cannot be read: what to call it.
     Named(String),
     /// Not executable, or not mapped.
     Nowhere,
@@ -28,6 +34,8 @@ pub(super) struct Space {
     mappings: Vec<Mapping>,
     /// Opened file of a mapping, by its start, end, offset and inode; `None` = cannot be opened.
     opened: HashMap<(u64, u64, u64, u64), Option<FileId>>,
+    /// What the process tells of its anonymous code.
+    pub(super) perf_map: PerfMap,
 }
 
 impl Space {
@@ -60,9 +68,11 @@ impl Space {
             return Place::Nowhere;
         }
         let inside = address - mapping.start;
-        if mapping.path.is_empty() {
-            // No file and no name: code that was made at run time.
-            return Place::Named("[jit]".to_owned());
+        if mapping.is_anonymous() {
+            return Place::Anonymous;
+        }
+        if mapping.path == vdso::NAME {
+            return Place::Vdso(inside);
         }
         let offset = mapping.offset.saturating_add(inside);
         if mapping.inode == 0 {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
+use crate::capture::Language;
 
 fn names(symbols: &[Symbol], address: u64) -> Vec<String> {
     let symbol =
@@ -146,10 +147,35 @@ fn a_process_that_ended_is_named_from_what_was_seen() {
 }
 
 #[test]
-fn code_without_a_file_is_called_so() {
+fn the_kernels_code_in_a_process_is_named() {
     let vdso = mapping("[vdso]");
-    let symbols = Symbols::new().resolve(std::process::id(), &[vdso.start + 0x10]);
-    assert_eq!(names(&symbols, vdso.start + 0x10), ["[vdso]+0x10"]);
+    let memory = fs::File::open("/proc/self/mem").unwrap();
+    let mut bytes = vec![0; usize::try_from(vdso.end - vdso.start).unwrap()];
+    std::os::unix::fs::FileExt::read_exact_at(&memory, &mut bytes, vdso.start).unwrap();
+    let offset =
+        crate::elf::find_in(&bytes, &["__vdso_clock_gettime"]).unwrap()["__vdso_clock_gettime"]
+            .offset;
+    let (inside, header) = (vdso.start + offset + 1, vdso.start + 0x10);
+    let symbols = Symbols::new().resolve(std::process::id(), &[inside, header]);
+    assert_eq!(names(&symbols, inside), ["__vdso_clock_gettime"]);
+    assert_eq!(names(&symbols, header), ["[vdso]"]);
+    assert!(symbols.iter().all(|symbol| symbol.frames[0].module.as_deref() == Some("[vdso]")));
+}
+
+#[test]
+fn kernel_and_user_addresses_come_together() {
+    let function: extern "C" fn() -> u64 = named_function;
+    let (user, kernel) = (function as usize as u64, 0xffff_ffff_8100_1000);
+    let symbols = Symbols::new().resolve(std::process::id(), &[kernel, user]);
+    assert_eq!(symbols.len(), 2);
+    let language = |address| {
+        let symbol = symbols.iter().find(|symbol| symbol.address == address).unwrap();
+        symbol.frames[0].language
+    };
+    assert_eq!(language(kernel), Language::Kernel);
+    assert_eq!(language(user), Language::Native);
+    // The kernel outlives a process.
+    assert_eq!(Symbols::new().resolve(1 << 23, &[kernel, user]).len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::Copied;
 use super::row::{State, Stuck};
 
 /// Operations carried out at most: expressions have a dozen, and one may jump backwards.
-const OPERATIONS_MAX: u32 = 256;
+const OPERATIONS_MAX: u32 = 64;
 
 const ENCODING: gimli::Encoding =
     gimli::Encoding { format: gimli::Format::Dwarf32, version: 4, address_size: 8 };

@@ -10,8 +10,8 @@ use super::row::{RETURN_ADDRESS, Row};
 
 pub(super) type Eh<'a> = EhFrame<EndianSlice<'a, LittleEndian>>;
 
-/// Bytes of a function's entry at most. The largest of libtorch, vLLM and CPython have some 20 kB.
-const ENTRY_MAX: usize = 1 << 17;
+/// Bytes of a function's entry at most. The largest of torch, Triton, cuDNN, vLLM and CPython has 20 kB.
+const ENTRY_MAX: usize = 1 << 16;
 
 /// Bytes of a common entry at most. They have some 30.
 const COMMON_MAX: usize = 1 << 12;
@@ -37,6 +37,8 @@ pub(super) type Piece = (u32, Option<Row>);
 /// What unwind information says of one function, in addresses of the file.
 #[derive(Debug)]
 pub(super) struct Function {
+    /// Bytes it stands in.
+    pub(super) bytes: usize,
     pub(super) start: u64,
     pub(super) end: u64,
     pub(super) pieces: Vec<Piece>,
@@ -59,6 +61,7 @@ pub(super) fn read(image: &Image, address: u64, context: &mut Context) -> Option
 
 /// Evaluates the entry at offset `at` of a section that would be loaded to `base`.
 fn evaluate(section: &[u8], at: usize, base: u64, context: &mut Context) -> Option<Function> {
+    let bytes = section.len();
     let section = EhFrame::new(section, LittleEndian);
     let bases = BaseAddresses::default().set_eh_frame(base);
     let entry = section.fde_from_offset(&bases, at.into(), Eh::cie_from_offset).ok()?;
@@ -91,7 +94,7 @@ fn evaluate(section: &[u8], at: usize, base: u64, context: &mut Context) -> Opti
             }
         }
     }
-    Some(Function { start, end, pieces })
+    Some(Function { bytes, start, end, pieces })
 }
 
 /// The bytes of an entry with its length in front.

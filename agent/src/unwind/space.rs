@@ -17,6 +17,9 @@ const AGE_MAX: Duration = Duration::from_secs(10);
 /// not help, up to the other. A stack that went astray must not cost much each time.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// The same, as a multiple of what reading took: 2 % of the time at most, however many there are.
+const PAUSE_FACTOR: u32 = 50;
+
 /// Bytes of the vdso at most; it has two pages.
 const VDSO_MAX: u64 = 64 << 10;
 
@@ -76,16 +79,16 @@ impl Space {
     /// Makes sure that the mapping of `address` is known if there is one.
     pub(super) fn prepare(&mut self, pid: u32, address: u64) {
         let Some(read_at) = self.read_at else {
-            self.read(pid);
-            self.pause = PAUSE;
+            self.pause = self.read(pid);
             return;
         };
         let age = read_at.elapsed();
         let known = self.position(address).is_some();
-        if age > AGE_MAX || (!known && age > self.pause) {
-            self.read(pid);
+        if age > AGE_MAX.max(self.pause) || (!known && age > self.pause) {
+            let shortest = self.read(pid);
             let helped = known || self.position(address).is_some();
-            self.pause = if helped { PAUSE } else { (self.pause * 2).min(AGE_MAX) };
+            let longer = (self.pause * 2).min(AGE_MAX);
+            self.pause = if helped { shortest } else { longer.max(shortest) };
         }
     }
 
@@ -95,13 +98,17 @@ impl Space {
         self.mappings.get(index).filter(|(mapping, _)| address < mapping.end).map(|_| index)
     }
 
-    fn read(&mut self, pid: u32) {
-        self.read_at = Some(Instant::now());
+    /// Returns for how long it should not be done again.
+    fn read(&mut self, pid: u32) -> Duration {
+        let begin = Instant::now();
         let mut mappings = proc::maps(pid).unwrap_or_default();
+        let end = Instant::now();
+        self.read_at = Some(end);
+        let pause = (end.duration_since(begin) * PAUSE_FACTOR).max(PAUSE);
         mappings.retain(|mapping| mapping.executable);
         // A process that is ending has no mappings any more, and its last stacks are still to come.
         if mappings.is_empty() {
-            return;
+            return pause;
         }
         mappings.sort_by_key(|mapping| mapping.start);
         let mut before = std::mem::take(&mut self.mappings).into_iter().peekable();
@@ -113,6 +120,7 @@ impl Space {
                 (mapping, same.map_or(Code::Unopened, |(_, code)| code))
             })
             .collect();
+        pause
     }
 
     /// The files that stacks of this process went through.

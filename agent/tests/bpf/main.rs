@@ -11,10 +11,14 @@
     reason = "a test fails by panicking, and says on stdout why it was skipped"
 )]
 
+mod copies;
 mod cpu;
+mod hostile;
 mod launches;
+mod phase;
 mod process;
 mod python;
+mod sleeps;
 mod support;
 mod threads;
 mod verify;

@@ -1,7 +1,7 @@
 //! Python's frames: of every interpreter that is here, in many shapes, frame by frame.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -127,14 +127,14 @@ impl Drop for Python {
     }
 }
 
-fn line(from: &mut impl std::io::BufRead) -> Value {
+fn line(from: &mut impl BufRead) -> Value {
     let mut text = String::new();
     from.read_line(&mut text).unwrap();
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
 }
 
 /// What the program said of a stack: code object and last instruction, leaf first.
-type Truth = Vec<(u64, i64)>;
+pub(crate) type Truth = Vec<(u64, i64)>;
 
 /// Where the bytecode of a code object begins; before 3.11 a frame has an index instead.
 fn bytecode(minor: u64) -> u64 {
@@ -146,7 +146,8 @@ fn is_shim(minor: u64, frame: &PythonFrame) -> bool {
     minor >= 12 && frame.instruction >> 56 >= 3
 }
 
-fn walked(minor: u64, frames: &[PythonFrame]) -> Truth {
+/// The functions among the frames.
+pub(crate) fn walked(minor: u64, frames: &[PythonFrame]) -> Truth {
     frames
         .iter()
         .filter(|frame| !is_shim(minor, frame))

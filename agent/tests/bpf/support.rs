@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use warplens::bpf::host::Host;
@@ -39,6 +39,20 @@ pub(crate) enum Event {
     Wait(WaitEvent),
 }
 
+impl Event {
+    fn is(&self, kind: u32, tgid: u32) -> bool {
+        matches!(self, Self::Process(event) if event.kind == kind && event.tgid == tgid)
+    }
+
+    pub(crate) fn is_exec(&self, tgid: u32) -> bool {
+        self.is(event_kind::EXEC, tgid)
+    }
+
+    pub(crate) fn is_exit(&self, tgid: u32) -> bool {
+        self.is(event_kind::EXIT, tgid)
+    }
+}
+
 /// A copied stack.
 #[derive(Clone)]
 pub(crate) struct Stack {
@@ -49,7 +63,10 @@ pub(crate) struct Stack {
 
 impl std::fmt::Debug for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stack").field("head", &self.head).field("python", &self.python).finish()
+        f.debug_struct("Stack")
+            .field("head", &self.head)
+            .field("python", &self.python)
+            .finish_non_exhaustive()
     }
 }
 
@@ -127,6 +144,44 @@ pub(crate) fn stacks(events: &[Event], of: u32) -> Vec<&Stack> {
         .collect()
 }
 
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "never saw {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Waits until the first thread of a process sleeps.
+pub(crate) fn until_asleep(pid: u32) {
+    let path = format!("/proc/{pid}/stat");
+    until("sleep", || fs::read_to_string(&path).unwrap().contains(") S ").then_some(()));
+}
+
+/// Kills a child that would run for ever.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// The sleeps of a thread that were told.
+pub(crate) fn waits(events: &[Event], tid: u32) -> Vec<WaitEvent> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Wait(wait) if wait.tid == tid => Some(*wait),
+            Event::Wait(_) | Event::Stack(_) | Event::Process(_) => None,
+        })
+        .collect()
+}
+
 /// Collects events until `done` says so of all that came, or panics.
 pub(crate) fn wait_for(
     bpf: &mut Bpf,
@@ -166,6 +221,10 @@ pub(crate) fn locate(address: usize) -> (PathBuf, u64) {
             })
         })
         .expect("every function is mapped")
+}
+
+pub(crate) fn tid() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
 }
 
 /// A shared library compiled for a test and loaded into this process.

@@ -7,37 +7,16 @@ use std::time::Duration;
 
 use warplens::bpf::Bpf;
 use warplens::observe::now;
-use wire::kernel::event_kind::{CPU_SAMPLE, LAUNCH_STACK};
+use wire::kernel::event_kind::{CPU_SAMPLE, LAUNCH_STACK, OFF_CPU_STACK};
 use wire::kernel::{WAIT_MIN_NS, WaitEvent};
 
-use crate::support::{Event, drain, load, locate, stacks, wait_for};
-
-fn waits(events: &[Event], tid: u32) -> Vec<WaitEvent> {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Wait(wait) if wait.tid == tid => Some(*wait),
-            Event::Wait(_) | Event::Stack(_) | Event::Process(_) => None,
-        })
-        .collect()
-}
+use crate::support::{drain, load, locate, stacks, tid, until, until_asleep, wait_for, waits};
 
 fn asleep(bpf: &Bpf, tid: u32) -> Option<WaitEvent> {
     let mut found = None;
     bpf.sleepers(now().0, |wait| found = found.or(Some(wait).filter(|wait| wait.tid == tid)))
         .unwrap();
     found
-}
-
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let start = std::time::Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(start.elapsed() < Duration::from_secs(20), "never saw {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// `cat`: sleeps until it is told something, and says it back.
@@ -55,8 +34,7 @@ impl Echo {
         let mut echo = Self { child, to, from };
         // It has become `cat`, and sleeps.
         echo.ask();
-        let path = format!("/proc/{}/stat", echo.pid());
-        until("sleep", || std::fs::read_to_string(&path).unwrap().contains(") S ").then_some(()));
+        until_asleep(echo.pid());
         echo
     }
 
@@ -97,6 +75,8 @@ fn a_sleep_is_told_when_it_ends_and_seen_while_it_lasts() {
     let mut edges = Vec::new();
     for _ in 0..20 {
         std::thread::sleep(Duration::from_millis(2));
+        // On a busy machine it may still be on its way there.
+        until_asleep(pid);
         edges.push(echo.ask());
     }
     let last =
@@ -167,17 +147,13 @@ extern "C" fn point(_correlation: u64, _weight: u64, _thread: u64, _key: u64) {
     naked_asm!(".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "nop", "ret")
 }
 
-fn tid() -> u32 {
-    rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()
-}
-
 #[test]
-fn of_other_threads_only_those_that_launch_are_told() {
+fn where_sleeps_are_not_wanted_only_threads_that_launch_are_told() {
     let Some(mut bpf) = load() else { return };
     let pid = std::process::id();
     let probe: extern "C" fn(u64, u64, u64, u64) = point;
     let (file, offset) = locate(probe as usize);
-    bpf.watch(pid).unwrap();
+    bpf.watch_on_cpu(pid).unwrap();
     bpf.attach_probe_at(pid, &file, offset).unwrap();
     let (launching, idling) = std::thread::scope(|scope| {
         let launching = scope.spawn(|| {
@@ -198,6 +174,7 @@ fn of_other_threads_only_those_that_launch_are_told() {
         "{told:?}"
     );
     assert_eq!(waits(&events, idling), []);
+    assert!(stacks(&events, OFF_CPU_STACK).is_empty());
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn a_kernel_carries_class_kind_graph_and_where_it_was_captured() {
             pair("kind", "dense"),
         ]
     );
-    assert_eq!(slices[1].stack, ["[cut: no frame pointers]", "capture (/srv/model.py:9)"]);
+    assert_eq!(slices[1].stack, ["[cut: root not reached]", "capture (/srv/model.py:9)"]);
     let captured: Vec<&str> =
         slices[2..].iter().map(|slice| slice.arguments["captured at"].as_str()).collect();
     assert_eq!(
@@ -303,7 +303,7 @@ fn samples_and_sampled_launches_show_their_stacks() {
     let at: Vec<(u64, u32, u32)> =
         view.samples.iter().map(|sample| (sample.at, sample.pid, sample.tid)).collect();
     assert_eq!(at, [(45, 42, 50), (55, 42, 50)]);
-    assert_eq!(view.samples[0].stack, ["[cut: no frame pointers]", "capture (/srv/model.py:9)"]);
+    assert_eq!(view.samples[0].stack, ["[cut: root not reached]", "capture (/srv/model.py:9)"]);
     let launches: Vec<&Shown> = view.on(THREAD).collect();
     assert_eq!(launches[0].stack.len(), 3, "{launches:?}");
     assert_eq!(

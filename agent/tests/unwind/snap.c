@@ -40,9 +40,9 @@ static void put(int pid, const struct user_regs_struct *r) {
     static unsigned char bytes[MOST];
     uint64_t registers[17] = {r->rax, r->rdx, r->rcx, r->rbx, r->rsi, r->rdi, r->rbp, r->rsp, r->r8,
                               r->r9,  r->r10, r->r11, r->r12, r->r13, r->r14, r->r15, r->rip};
-    // With the red zone, as far as it is on the same page.
-    uint64_t start = r->rsp & 0xfff, length = 0;
-    start = r->rsp - (start < 128 ? start : 128);
+    // With the red zone, if all of it can be read.
+    uint64_t start = r->rsp - 128, length = 0;
+    if (!peek(pid, start, bytes, 128)) start = r->rsp;
     int whole = 1;
     // Up to the end of a chunk each time: what lies behind the stack cannot be read.
     while (length < MOST) {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::harness::artefacts::{self, Missing};
 use crate::harness::child::{Child, Ended, command};
 use crate::harness::server::StartError;
@@ -61,6 +63,52 @@ pub fn record(
     // Unfinished work may hold the end of the window for a while.
     let ended = child.wait(Duration::from_secs(u64::from(seconds) + 40))?;
     Ok((ended, out))
+}
+
+/// What `record` says once it observes processes without a GPU.
+const NO_GPU: &str = "no GPU work will be seen";
+
+/// How long `record` may take to begin, and to write everything at its end.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A `warplens record` that ends when it is told to.
+#[derive(Debug)]
+pub struct Recording {
+    pub child: Child,
+    out: PathBuf,
+}
+
+impl Recording {
+    /// Starts to record processes and their descendants, `hz` CPU samples a second; at most two minutes.
+    ///
+    /// # Errors
+    /// When it is not built or cannot be started.
+    pub fn start(pids: &[u32], hz: u32, folder: &Path, name: &str) -> Result<Self, StartError> {
+        let out = folder.join(name);
+        let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+        let mut command = warplens(&["record", "--pid", &pids.join(","), "-d", "2m"])?;
+        command.args(["--cpu-hz", &hz.to_string(), "-o"]).arg(&out);
+        Ok(Self { child: Child::start(&mut command, folder, name)?, out })
+    }
+
+    /// The same of processes without a GPU; waits until it observes.
+    ///
+    /// # Errors
+    /// When it does not begin.
+    pub fn of_host(pids: &[u32], hz: u32, folder: &Path, name: &str) -> Result<Self, StartError> {
+        let mut recording = Self::start(pids, hz, folder, name)?;
+        recording.child.error_line(NO_GPU, PATIENCE)?;
+        Ok(recording)
+    }
+
+    /// Ends it early; how it ended and its output folder.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn finish(mut self) -> Result<(Ended, PathBuf), StartError> {
+        self.child.signal(Signal::INT);
+        Ok((self.child.wait(PATIENCE)?, self.out))
+    }
 }
 
 /// Checks what every refusal must be: the exit status, one line on stderr that names `part`, no

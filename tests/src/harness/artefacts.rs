@@ -80,6 +80,14 @@ pub fn py_spy() -> Result<PathBuf, Missing> {
     named("WARPLENS_PY_SPY", "py-spy; `cargo xtask setup` installs it")
 }
 
+/// The script that runs a real vLLM server: `WARPLENS_REAL_VLLM`.
+///
+/// # Errors
+/// When it is not set or not there.
+pub fn real_vllm() -> Result<PathBuf, Missing> {
+    named("WARPLENS_REAL_VLLM", "the script of a real vLLM server, `real-vllm`")
+}
+
 /// The judge, beside the test's own binary.
 ///
 /// # Errors

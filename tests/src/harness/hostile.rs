@@ -55,13 +55,30 @@ pub fn build_library(name: &str, soname: &str, folder: &Path) -> Result<PathBuf,
     compile(name, folder.join(soname), &["-shared", "-fPIC", &option])
 }
 
+/// Compiles `host/forge.c`, which forges Python's structures, under a name that looks like Python's.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When the program does not compile.
+pub fn build_forger(folder: &Path) -> Result<PathBuf, ChildError> {
+    let source = artefacts::program("host").join("forge.c");
+    compile_file(&source, folder.join("python3.12"), &["-rdynamic", "-lpthread"])
+}
+
 fn compile(name: &str, output: PathBuf, options: &[&str]) -> Result<PathBuf, ChildError> {
+    compile_file(&artefacts::program("hostile").join(format!("{name}.c")), output, options)
+}
+
+fn compile_file(source: &Path, output: PathBuf, options: &[&str]) -> Result<PathBuf, ChildError> {
+    let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = output.parent().unwrap_or(Path::new("."));
     let ended = Child::run(
         Command::new("cc")
             .args(["-O1", "-g", "-Wall", "-Werror", "-fno-omit-frame-pointer", "-o"])
             .arg(&output)
-            .arg(artefacts::program("hostile").join(format!("{name}.c")))
+            .arg(source)
             .args(options),
         folder,
         &format!("cc-{name}"),

@@ -6,6 +6,7 @@ pub mod child;
 pub mod hostile;
 pub mod process;
 pub mod python;
+pub mod real_vllm;
 pub mod require;
 pub mod ring;
 pub mod server;

@@ -18,7 +18,7 @@ pub const REQUIRED: [(u32, u32); 2] = [(3, 11), (3, 12)];
 const OLDEST: (u32, u32) = (3, 10);
 
 /// How long a program of known time may take to begin, and to end once its work is done.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,9 +114,8 @@ fn candidates() -> Vec<PathBuf> {
             paths.push(extra.join(name));
         }
     }
-    for folder in
-        env::var_os("PATH").map(|path| env::split_paths(&path).collect()).unwrap_or_else(Vec::new)
-    {
+    let path = env::var_os("PATH").unwrap_or_default();
+    for folder in env::split_paths(&path) {
         // Shims of pyenv are scripts that run whatever is chosen where they are started.
         if folder.components().any(|part| part.as_os_str() == OsStr::new("shims")) {
             continue;

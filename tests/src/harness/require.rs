@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::process::Command;
 
 use crate::harness::artefacts::{self, Missing};
+use crate::harness::python;
 
 /// What a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +18,10 @@ pub enum Tier {
     Real,
     /// The agent with eBPF, and root.
     Bpf,
-    /// The agent, the shim and the simulator, and root.
+    /// The agent, the shim and the simulator, several versions of Python, py-spy, and root.
     E2e,
+    /// The same, and a real vLLM server on CPU.
+    RealVllm,
     /// The agent's binary.
     Cli,
 }
@@ -32,6 +35,7 @@ impl Tier {
             Self::Real => "real",
             Self::Bpf => "bpf",
             Self::E2e => "e2e",
+            Self::RealVllm => "real_vllm",
             Self::Cli => "cli",
         }
     }
@@ -63,9 +67,20 @@ impl Tier {
                     ))
                 })
             }
-            Self::Bpf | Self::E2e => {
+            Self::Bpf => {
                 Self::Shim.available()?;
                 artefacts::agent()?;
+                root()
+            }
+            Self::E2e => {
+                Self::Bpf.available()?;
+                artefacts::py_spy()?;
+                python::required().map(|_pythons| ())
+            }
+            Self::RealVllm => {
+                artefacts::real_vllm()?;
+                artefacts::agent()?;
+                tool("curl")?;
                 root()
             }
             Self::Cli => artefacts::agent().map(|_path| ()),

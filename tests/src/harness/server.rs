@@ -22,6 +22,8 @@ pub enum StartError {
     Folder(#[source] std::io::Error),
     #[error("understand what the server printed: {line}")]
     Answer { line: String, source: serde_json::Error },
+    #[error("the server does not serve: {said}")]
+    NotServing { said: String },
 }
 
 /// A run's folder and the environment every process in it gets.

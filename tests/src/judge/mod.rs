@@ -10,6 +10,7 @@ pub mod host;
 pub mod idle;
 pub mod invalid;
 pub mod kernels;
+pub mod pprof;
 pub mod report;
 pub mod shares;
 pub mod sweep;

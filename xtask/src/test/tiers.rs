@@ -12,6 +12,7 @@ use crate::build;
 use crate::child::{self, Stream};
 use crate::hta;
 use crate::nvidia;
+use crate::real_vllm;
 use crate::setup::is_root;
 use crate::test::tally::{Counts, Tally};
 use crate::tidy;
@@ -90,7 +91,12 @@ pub(crate) const TIERS: &[Tier] = &[
         run: hta_tier,
     },
     Tier { name: "gpu", about: "a real NVIDIA GPU", optional: true, run: gpu },
-    Tier { name: "vllm", about: "a real vLLM server", optional: true, run: vllm },
+    Tier {
+        name: "real-vllm",
+        about: "a real vLLM server on CPU (root)",
+        optional: true,
+        run: real_vllm,
+    },
 ];
 
 /// The agent's integration test of the kernel programs.
@@ -266,13 +272,17 @@ fn gpu(workspace: &Workspace) -> Result<Outcome> {
     integration(workspace, "gpu")
 }
 
-fn vllm(workspace: &Workspace) -> Result<Outcome> {
-    match std::env::var_os("WARPLENS_VLLM") {
-        Some(_) => integration(workspace, "vllm"),
-        None => {
-            Ok(Outcome::CannotRun("WARPLENS_VLLM names no Python with vLLM installed".to_owned()))
-        }
+fn real_vllm(workspace: &Workspace) -> Result<Outcome> {
+    let script = match real_vllm::script(workspace) {
+        Ok(script) => script,
+        Err(error) => return Ok(Outcome::CannotRun(format!("{error:#}"))),
+    };
+    if let Some(reason) = without_kernel_programs() {
+        return Ok(Outcome::CannotRun(reason));
     }
+    let mut command = integration_command(workspace, "real_vllm")?;
+    command.env(real_vllm::SCRIPT, script);
+    run_all(vec![command], "real-vllm", Skips::Fail)
 }
 
 /// Why this process cannot load programs into the kernel, as far as that shows from outside.

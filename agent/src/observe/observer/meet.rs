@@ -144,6 +144,7 @@ impl Observer {
         }
         let mut target =
             Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
+        self.find_python_first(&mut target)?;
         self.attach_programs(&mut target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
@@ -242,6 +243,7 @@ impl Observer {
     fn release(&mut self, index: usize) -> Result<(), ObserveError> {
         // The mapping outlives the process: what it wrote last is still there.
         self.drain_rest(index)?;
+        self.count_one(index)?;
         let target = self.targets.remove(index);
         self.verifications.extend(self.verification(&target));
         if let Some(ring) = &target.ring {

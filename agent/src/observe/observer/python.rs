@@ -2,7 +2,8 @@
 
 use super::{ObserveError, Observer, chain};
 use crate::bpf::Bpf;
-use crate::observe::target::{Interest, Python};
+use crate::observe::target::{Interest, Python, Target};
+use crate::stack::Maker;
 
 /// Looks, one a scan, until a process without an interpreter is believed to have none: one that is met at
 /// its start maps it within moments.
@@ -11,9 +12,6 @@ const LOOKS: u32 = 5;
 impl Observer {
     /// Looks for Python where it is not known whether there is any.
     pub(super) fn find_python(&mut self) -> Result<(), ObserveError> {
-        if !self.bpf.as_ref().is_some_and(Bpf::walks_python) {
-            return Ok(());
-        }
         for index in 0..self.targets.len() {
             self.find_python_of(index)?;
         }
@@ -21,38 +19,50 @@ impl Observer {
     }
 
     fn find_python_of(&mut self, index: usize) -> Result<(), ObserveError> {
-        let Some(target) = self.targets.get_mut(index) else {
-            return Ok(());
-        };
-        // Of an engine core that nobody selected, stacks are not taken.
-        if target.python != Python::Unknown || target.interest == Interest::Engine {
-            return Ok(());
-        }
-        let pid = target.pid;
-        target.python_looks += 1;
-        let problem = match self.maker.find_python(pid) {
-            Ok(Some(layout)) => {
-                target.python = Python::Walked;
-                let set = self.bpf.as_mut().map_or(Ok(()), |bpf| bpf.set_python(pid, &layout));
-                set.err().map(|error| chain(&error))
-            }
-            Ok(None) => {
-                if target.python_looks >= LOOKS {
-                    target.python = Python::None;
-                }
-                None
-            }
-            Err(error) if error.passes() => None,
-            // A process that ends while it is looked at is no news.
-            Err(_) if !target.lives() => None,
-            Err(error) => {
-                target.python = Python::None;
-                Some(chain(&error))
-            }
-        };
-        match problem {
-            Some(problem) => self.note(format!("No Python frames of process {pid}: {problem}.")),
+        let (maker, bpf) = (&mut self.maker, &mut self.bpf);
+        match self.targets.get_mut(index).and_then(|target| look(target, maker, bpf.as_mut()?)) {
+            Some(problem) => self.note(problem),
             None => Ok(()),
         }
     }
+
+    /// The same for a process that is being met: before it is watched, so that no stack lacks its Python.
+    pub(super) fn find_python_first(&mut self, target: &mut Target) -> Result<(), ObserveError> {
+        match self.bpf.as_mut().and_then(|bpf| look(target, &mut self.maker, bpf)) {
+            Some(problem) => self.note(problem),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Looks for the target's Python, where that makes sense, and hands it to the kernel programs. Returns
+/// what went wrong, as a sentence.
+fn look(target: &mut Target, maker: &mut Maker, bpf: &mut Bpf) -> Option<String> {
+    // Of an engine core that nobody selected, stacks are not taken.
+    let wanted = target.python == Python::Unknown && target.interest == Interest::Selected;
+    if !wanted || !bpf.walks_python() {
+        return None;
+    }
+    let pid = target.pid;
+    target.python_looks += 1;
+    let problem = match maker.find_python(pid) {
+        Ok(Some(layout)) => {
+            target.python = Python::Walked;
+            chain(&bpf.set_python(pid, &layout).err()?)
+        }
+        Ok(None) => {
+            if target.python_looks >= LOOKS {
+                target.python = Python::None;
+            }
+            return None;
+        }
+        Err(error) if error.passes() => return None,
+        // A process that ends while it is looked at is no news.
+        Err(_) if !target.lives() => return None,
+        Err(error) => {
+            target.python = Python::None;
+            chain(&error)
+        }
+    };
+    Some(format!("No Python frames of process {pid}: {problem}."))
 }

@@ -4,10 +4,12 @@ use std::fmt::Write as _;
 use std::io;
 
 use analysis::classify::Class;
+use analysis::wait::WaitReason;
 use inferno::flamegraph::{self, Options, TextTruncateDirection, color::PaletteMap};
 
 use super::prune::{self, Source, Tree};
 use crate::output::folded::sanitize;
+use crate::output::layers::Layer;
 use crate::output::rows::Tint;
 
 /// What a picture says besides its frames.
@@ -19,8 +21,8 @@ pub struct Picture {
     pub unit: String,
     /// Stands in place of the picture when there is no value.
     pub empty: String,
-    /// Whether to explain the colours of the classes.
-    pub legend: bool,
+    /// What colours stand for, explained below the picture: words and red, green, blue.
+    pub legend: Vec<(String, [u8; 3])>,
 }
 
 /// Light enough for black text, told apart also without red and green.
@@ -28,8 +30,13 @@ pub(super) fn colour(tint: Tint) -> [u8; 3] {
     match tint {
         Tint::Gpu => [207, 216, 220],
         Tint::Process => [225, 230, 233],
+        Tint::Thread => [236, 239, 241],
         Tint::Host => [246, 231, 203],
+        Tint::Python => [255, 214, 140],
+        Tint::Kernel => [196, 204, 214],
         Tint::Marker => [232, 213, 183],
+        Tint::Layer(layer) => layer_colour(layer),
+        Tint::Waiting(reason) => waiting_colour(reason),
         Tint::Class(Class::Attention) => [122, 174, 243],
         Tint::Class(Class::Gemm) => [138, 208, 143],
         Tint::Class(Class::Communication) => [245, 143, 131],
@@ -48,15 +55,37 @@ pub(super) fn shade(tint: Tint, name: &str) -> [u8; 3] {
     colour(tint).map(|part| u8::try_from(u16::from(part) * share / 100).unwrap_or(part))
 }
 
-const LEGEND: [(&str, Tint); 7] = [
-    ("attention", Tint::Class(Class::Attention)),
-    ("gemm", Tint::Class(Class::Gemm)),
-    ("communication", Tint::Class(Class::Communication)),
-    ("other", Tint::Class(Class::Other)),
-    ("idle", Tint::Idle),
-    ("unobserved", Tint::Unobserved),
-    ("host code", Tint::Host),
-];
+/// Down the layers from blue over green to the red of what is no longer vLLM's.
+fn layer_colour(layer: Layer) -> [u8; 3] {
+    match layer {
+        Layer::ApiServer => [170, 201, 240],
+        Layer::EngineCore => [140, 214, 226],
+        Layer::Executor => [150, 214, 200],
+        Layer::Worker => [178, 222, 178],
+        Layer::ModelRunner => [150, 205, 120],
+        Layer::ModelLayers => [214, 225, 110],
+        Layer::Attention => [120, 170, 235],
+        Layer::Sampler => [242, 178, 204],
+        Layer::Extensions => [112, 196, 140],
+        Layer::Torch => [250, 178, 150],
+        Layer::Cuda => [236, 150, 120],
+    }
+}
+
+/// Colder and greyer than what runs, but for the interpreter lock.
+fn waiting_colour(reason: WaitReason) -> [u8; 3] {
+    match reason {
+        WaitReason::Unknown => [200, 200, 200],
+        WaitReason::Lock => [165, 172, 220],
+        WaitReason::Gil => [240, 128, 120],
+        WaitReason::Io => [190, 172, 160],
+        WaitReason::Sleep => [226, 226, 226],
+        WaitReason::Cuda => [190, 165, 222],
+        WaitReason::Network => [160, 195, 215],
+        WaitReason::Queue => [128, 180, 190],
+        WaitReason::Child => [212, 208, 190],
+    }
+}
 
 /// Draws `source`. Takes two walks over it and memory for what is drawn.
 pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
@@ -96,13 +125,13 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
     lines.reverse();
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
-    if picture.legend {
-        insert_legend(&mut svg);
+    if !picture.legend.is_empty() {
+        insert_legend(&mut svg, &picture.legend);
     }
     Ok(svg)
 }
 
-/// Folded lines, depth first: by name, with idle and unobserved time at the end.
+/// Folded lines, depth first: by name, with idle, unobserved and waiting time at the end.
 fn lines(tree: &Tree) -> Vec<String> {
     let mut lines = Vec::new();
     let mut path = String::new();
@@ -110,7 +139,7 @@ fn lines(tree: &Tree) -> Vec<String> {
     lines
 }
 
-/// As deep as the deepest drawn stack, which the 127 frames of a sample bound.
+/// As deep as the deepest drawn stack, which the frames kept of a sample bound.
 fn walk(tree: &Tree, node: u32, path: &mut String, lines: &mut Vec<String>) {
     let Some(here) = tree.nodes.get(node as usize) else {
         return;
@@ -120,7 +149,8 @@ fn walk(tree: &Tree, node: u32, path: &mut String, lines: &mut Vec<String>) {
         .iter()
         .filter_map(|&child| {
             let name = tree.names.get(tree.nodes.get(child as usize)?.name as usize)?;
-            let late = name.starts_with("[idle") || name.starts_with("[unobserved");
+            let late =
+                ["[idle", "[unobserved", "[waiting"].iter().any(|start| name.starts_with(start));
             Some((late, name.as_str(), child))
         })
         .collect();
@@ -162,10 +192,21 @@ fn frame_text(name: &str, out: &mut String) {
     out.push_str(text.trim());
 }
 
-/// Boxes with the classes' colours, in a strip below inferno's picture. Its script looks at
-/// widths only, so that a taller picture does not concern it.
-fn insert_legend(svg: &mut Vec<u8>) {
-    const STRIP: usize = 24;
+/// Boxes with their meaning, in rows below inferno's picture. Its script looks at widths only, so
+/// that a taller picture does not concern it.
+fn insert_legend(svg: &mut Vec<u8>, legend: &[(String, [u8; 3])]) {
+    const ROW: usize = 18;
+    const WIDTH: usize = 1190;
+    let advance = |text: &str| 28 + text.len() * 7;
+    let mut rows = 1;
+    let mut left = 10;
+    for (text, _) in legend {
+        if left + advance(text) > WIDTH {
+            (rows, left) = (rows + 1, 10);
+        }
+        left += advance(text);
+    }
+    let strip = rows * ROW + 6;
     let Ok(text) = std::str::from_utf8(svg) else {
         return;
     };
@@ -176,19 +217,21 @@ fn insert_legend(svg: &mut Vec<u8>) {
     else {
         return;
     };
-    let taller = height + STRIP;
+    let taller = height + strip;
     let mut text = text
         .replacen(&format!(" height=\"{height}\""), &format!(" height=\"{taller}\""), 1)
         .replacen(&format!(" {height}\""), &format!(" {taller}\""), 1);
-    let top = height + 4;
-    let mut legend = format!(
-        "<g id=\"legend\"><rect x=\"0\" y=\"{height}\" width=\"100%\" height=\"{STRIP}\" fill=\"white\"/>"
+    let mut top = height + 4;
+    let mut drawn = format!(
+        "<g id=\"legend\"><rect x=\"0\" y=\"{height}\" width=\"100%\" height=\"{strip}\" fill=\"white\"/>"
     );
     let mut left = 10;
-    for (text, tint) in LEGEND {
-        let [r, g, b] = colour(tint);
+    for (text, [r, g, b]) in legend {
+        if left + advance(text) > WIDTH {
+            (top, left) = (top + ROW, 10);
+        }
         let part = write!(
-            legend,
+            drawn,
             "<rect x=\"{left}\" y=\"{top}\" width=\"11\" height=\"11\" fill=\"rgb({r},{g},{b})\" \
              stroke=\"#888\" stroke-width=\"0.5\"/><text x=\"{}\" y=\"{}\">{text}</text>",
             left + 15,
@@ -197,11 +240,11 @@ fn insert_legend(svg: &mut Vec<u8>) {
         if part.is_err() {
             return;
         }
-        left += 28 + text.len() * 7;
+        left += advance(text);
     }
-    legend.push_str("</g>");
+    drawn.push_str("</g>");
     if let Some(end) = text.rfind("</svg>") {
-        text.insert_str(end, &legend);
+        text.insert_str(end, &drawn);
         *svg = text.into_bytes();
     }
 }

@@ -1,12 +1,14 @@
-//! Flame graphs: `gpu.svg`, `cpu.svg`. Stacks are pruned to what can be seen before anything is
+//! Flame graphs: `gpu.svg`, `cpu.svg`, `offcpu.svg`, `wall.svg`. Stacks are pruned to what can be seen before anything is
 //! drawn, so that cost follows the picture and not the number of stacks.
 
 mod draw;
 mod prune;
 
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
+
+use analysis::classify::Class;
 
 pub use draw::{Picture, render};
 pub use prune::Source;
@@ -39,7 +41,7 @@ pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
             ),
             unit: "ns".to_owned(),
             empty: "no GPU time was observed".to_owned(),
-            legend: true,
+            legend: source.legend(&GPU_LEGEND),
         },
     )
 }
@@ -61,10 +63,62 @@ pub fn cpu(capture: &Capture) -> io::Result<Vec<u8>> {
                 0 => "the CPU was not sampled".to_owned(),
                 _ => "no sample fell into the observed processes".to_owned(),
             },
-            legend: false,
+            legend: source.legend(&[]),
         },
     )
 }
+
+/// `offcpu.svg`: as wide as all sleeps of all threads.
+pub fn offcpu(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let source = Rows::new(capture, &titles, Which::OffCpu);
+    render(
+        &source,
+        &Picture {
+            title: title(capture, "time off the CPU"),
+            subtitle:
+                "Width: how long threads slept where, and why; threads sleep side by side. Short \
+                       sleeps are not told"
+                    .to_owned(),
+            unit: "ns".to_owned(),
+            empty: "no sleep of the observed processes was told".to_owned(),
+            legend: source.legend(&[]),
+        },
+    )
+}
+
+/// `wall.svg`: time on and off the CPU under one root a thread.
+pub fn wall(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let source = Rows::new(capture, &titles, Which::Wall);
+    let sampled = match capture.info.cpu_hz {
+        0 => "the CPU was not sampled".to_owned(),
+        hz => format!("samples, {hz} a second, as the time between two"),
+    };
+    render(
+        &source,
+        &Picture {
+            title: title(capture, "time of threads, on and off the CPU"),
+            subtitle: format!(
+                "On the CPU: {sampled}; off the CPU: every sleep, ending in [waiting: WHY]"
+            ),
+            unit: "ns".to_owned(),
+            empty: "no thread of the observed processes was seen".to_owned(),
+            legend: source.legend(&[]),
+        },
+    )
+}
+
+/// What the legend of GPU time always shows.
+const GPU_LEGEND: [Tint; 7] = [
+    Tint::Class(Class::Attention),
+    Tint::Class(Class::Gemm),
+    Tint::Class(Class::Communication),
+    Tint::Class(Class::Other),
+    Tint::Idle,
+    Tint::Unobserved,
+    Tint::Host,
+];
 
 fn title(capture: &Capture, what: &str) -> String {
     let mark = if capture.simulated() { " (SIMULATED)" } else { "" };
@@ -75,6 +129,8 @@ fn title(capture: &Capture, what: &str) -> String {
 enum Which {
     Gpu,
     Cpu,
+    OffCpu,
+    Wall,
 }
 
 /// A capture's rows as a [`Source`].
@@ -95,7 +151,34 @@ impl<'c> Rows<'c> {
         match self.which {
             Which::Gpu => rows::gpu(self.capture, self.titles, each),
             Which::Cpu => rows::cpu(self.capture, self.titles, each),
+            Which::OffCpu => rows::offcpu(self.capture, self.titles, each),
+            Which::Wall => rows::wall(self.capture, self.titles, each),
         }
+    }
+
+    /// `always`, then the layers, languages and waits that occur.
+    fn legend(&self, always: &[Tint]) -> Vec<(String, [u8; 3])> {
+        let mut seen = BTreeSet::new();
+        self.each(|row| seen.extend(row.frames.iter().map(|frame| frame.tint)));
+        let says = |tint: &Tint| match tint {
+            Tint::Host | Tint::Python | Tint::Kernel | Tint::Layer(_) | Tint::Waiting(_) => true,
+            // Their frames say what they are.
+            Tint::Gpu
+            | Tint::Process
+            | Tint::Thread
+            | Tint::Marker
+            | Tint::Class(_)
+            | Tint::Idle
+            | Tint::Unobserved => false,
+        };
+        let more = seen.into_iter().filter(|tint| says(tint) && !always.contains(tint));
+        let word = |tint: Tint| match tint {
+            Tint::Host => "native code".to_owned(),
+            Tint::Kernel => "the kernel's code".to_owned(),
+            Tint::Waiting(reason) => format!("waiting: {}", reason.as_str()),
+            _ => tint.as_str().to_owned(),
+        };
+        always.iter().copied().chain(more).map(|tint| (word(tint), draw::colour(tint))).collect()
     }
 }
 

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::host::Host;
+
 pub const SCHEMA: &str = "warplens.report/v1";
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,7 @@ pub struct Document {
     pub devices: Vec<Device>,
     pub workers: Vec<Worker>,
     pub steps: Vec<Steps>,
+    pub host: Host,
     pub defects: Vec<Sentence>,
     pub notes: Vec<String>,
 }

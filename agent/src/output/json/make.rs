@@ -14,6 +14,7 @@ use super::document::{
     Inclusive, Kernel, PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch,
     Worker,
 };
+use super::host::Host;
 use crate::capture::{Capture, Stack};
 use crate::output::{rows, words};
 
@@ -36,6 +37,7 @@ impl Document {
             devices: (0..).zip(&report.devices).map(|(at, of)| device(capture, at, of)).collect(),
             workers: report.workers.iter().map(|of| worker(report, of)).collect(),
             steps: report.steps.iter().map(|of| steps(capture, of)).collect(),
+            host: Host::of(capture),
             defects: report
                 .defects
                 .iter()
@@ -153,7 +155,7 @@ fn code(capture: &Capture, stack: StackId) -> Option<(String, Vec<String>)> {
 
 /// Root first.
 fn functions(stack: &Stack) -> Vec<String> {
-    let cut = stack.cut.then(|| rows::CUT.to_owned());
+    let cut = rows::cut_mark(stack).map(str::to_owned);
     cut.into_iter().chain(stack.frames.iter().map(|frame| frame.function.clone())).collect()
 }
 

@@ -1,15 +1,17 @@
-//! `gpu.pb.gz`, `cpu.pb.gz`: the same rows as the flame graphs, as `go tool pprof` reads them.
+//! `gpu.pb.gz`, `cpu.pb.gz`, `offcpu.pb.gz`, `wall.pb.gz`: the same rows as the flame graphs, as `go tool pprof` reads them.
 
 mod proto;
 
 use std::collections::HashMap;
 use std::io::{self, Write};
 
+use analysis::event::ProcessInfo;
+use analysis::ids::ProcessKey;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use prost::Message;
 
-use super::rows::{self, Row, RowFrame, Titles};
+use super::rows::{self, Row, RowFrame, Tint, Titles};
 use crate::capture::Capture;
 
 /// GPU time in ns. Labels: `gpu`, `UUID`, `class`, `kind`, `cause` (of idle and unobserved time),
@@ -23,7 +25,8 @@ pub fn gpu(capture: &Capture) -> io::Result<Vec<u8>> {
     builder.gzip()
 }
 
-/// CPU samples and the time they stand for.
+/// CPU samples and the time they stand for. Labels of this and the next two: `process`, `role`, `rank`,
+/// `thread`, `class` (language or layer of the leaf), `reason` (of time off the CPU).
 pub fn cpu(capture: &Capture) -> io::Result<Vec<u8>> {
     let titles = Titles::of(capture);
     let mut builder = Builder::new(capture, &[("samples", "count"), ("cpu", "nanoseconds")]);
@@ -38,8 +41,32 @@ pub fn cpu(capture: &Capture) -> io::Result<Vec<u8>> {
     builder.gzip()
 }
 
+/// Time off the CPU in ns.
+pub fn offcpu(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let mut builder = Builder::new(capture, &[("off_cpu", "nanoseconds")]);
+    rows::offcpu(capture, &titles, |row| builder.add(&row, &[row.value]));
+    builder.gzip()
+}
+
+/// Time of threads in ns: on the CPU, off the CPU, both.
+pub fn wall(capture: &Capture) -> io::Result<Vec<u8>> {
+    const NS: &str = "nanoseconds";
+    let titles = Titles::of(capture);
+    let mut builder = Builder::new(capture, &[("cpu", NS), ("off_cpu", NS), ("wall", NS)]);
+    rows::wall(capture, &titles, |row| {
+        let [on, off] = match row.tint {
+            Tint::Waiting(_) => [0, row.value],
+            _ => [row.value, 0],
+        };
+        builder.add(&row, &[on, off, row.value]);
+    });
+    builder.gzip()
+}
+
 /// Tables of a profile; ids start at 1, string 0 is empty.
-struct Builder {
+struct Builder<'c> {
+    processes: &'c HashMap<ProcessKey, ProcessInfo>,
     profile: proto::Profile,
     strings: HashMap<String, i64>,
     mappings: HashMap<String, u64>,
@@ -47,9 +74,10 @@ struct Builder {
     locations: HashMap<(u64, u64, i64), u64>,
 }
 
-impl Builder {
-    fn new(capture: &Capture, types: &[(&str, &str)]) -> Self {
+impl<'c> Builder<'c> {
+    fn new(capture: &'c Capture, types: &[(&str, &str)]) -> Self {
         let mut builder = Self {
+            processes: &capture.processes,
             profile: proto::Profile::default(),
             strings: HashMap::new(),
             mappings: HashMap::new(),
@@ -78,7 +106,8 @@ impl Builder {
             label.push(self.text_label("kind", kind.as_str()));
         }
         if let Some(cause) = row.cause {
-            label.push(self.text_label("cause", cause));
+            let key = if matches!(row.tint, Tint::Waiting(_)) { "reason" } else { "cause" };
+            label.push(self.text_label(key, cause));
         }
         if let Some(device) = row.device {
             label.push(self.text_label("gpu", &device.info.index.to_string()));
@@ -86,13 +115,25 @@ impl Builder {
                 label.push(self.text_label("UUID", uuid));
             }
         }
-        if row.process.is_some() {
+        if let Some(process) = row.process {
+            let info = self.processes.get(&process).cloned();
             let process = row
                 .frames
                 .iter()
-                .find(|frame| frame.tint == rows::Tint::Process)
+                .find(|frame| frame.tint == Tint::Process)
                 .map_or("process", |frame| frame.text);
             label.push(self.text_label("process", process));
+            for (key, text) in
+                info.iter().flat_map(|info| [("role", &info.role), ("rank", &info.rank)])
+            {
+                if !text.is_empty() {
+                    label.push(self.text_label(key, text));
+                }
+            }
+        }
+        if let Some(thread) = row.thread {
+            let key = self.string("thread");
+            label.push(proto::Label { key, str: 0, num: i64::from(thread.0), num_unit: 0 });
         }
         if row.graph != 0 {
             let key = self.string("graph");
@@ -107,7 +148,7 @@ impl Builder {
             Some(host) => (host.file.as_deref(), host.line, host.module.as_deref()),
             None => (None, None, None),
         };
-        let name = self.string(frame.text);
+        let name = self.string(frame.name);
         let file = self.string(file.unwrap_or_default());
         let mapping = module.map_or(0, |module| self.mapping(module));
         let next = self.profile.function.len() as u64 + 1;

@@ -70,7 +70,7 @@ fn gpu_profile_has_the_rows_of_the_report() {
     assert_eq!(
         path(&profile, graph),
         format!(
-            "GPU 0 SIMULATED;VLLM::Worker_TP0 (pid 10);[cut: no frame pointers];model_runner;execute<8>;[graph 7];{}",
+            "GPU 0 SIMULATED;VLLM::Worker_TP0 (pid 10);[cut: root not reached];model_runner;execute<8>;[graph 7];{}",
             fixture::NAMES[1]
         )
     );
@@ -81,6 +81,8 @@ fn gpu_profile_has_the_rows_of_the_report() {
         ("graph", "7"),
         ("kind", "dense"),
         ("process", "VLLM::Worker_TP0 (pid 10)"),
+        ("rank", "TP0"),
+        ("role", "worker"),
     ];
     assert_eq!(
         labels(&profile, graph),
@@ -118,7 +120,7 @@ fn idle_time_is_labelled_with_its_cause_and_hangs_under_what_the_host_did() {
     let worker = "GPU 0 SIMULATED;[idle: sync];VLLM::Worker_TP0 (pid 10)";
     assert_eq!(
         of("sync"),
-        [(format!("{worker};[cut: no frame pointers];model_runner;execute<8>"), 30)]
+        [(format!("{worker};[cut: root not reached];model_runner;execute<8>"), 30)]
     );
     assert_eq!(of("unknown"), [("GPU 1 SIMULATED;[idle: unknown]".to_owned(), 90)]);
     assert_eq!(of("arming"), [("GPU 0 SIMULATED;[unobserved: arming]".to_owned(), 100)]);

@@ -5,13 +5,18 @@ use std::collections::BTreeMap;
 use analysis::event::Service;
 use analysis::report::DeviceReport;
 
-use super::{Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, steps};
+use super::{
+    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, counters, host,
+    steps,
+};
 use crate::capture::Capture;
 use crate::output::words;
 
 pub(super) fn of(capture: &Capture, health: &Health) -> Vec<Family> {
     let mut families = gpu(capture, health);
     families.extend(steps::of(capture));
+    families.extend(host::of(capture));
+    families.extend(counters::of(capture));
     families.extend(agent(capture, health));
     families
 }
@@ -309,6 +314,6 @@ pub(super) fn seconds(ns: u64) -> Value {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-fn number(count: u64) -> Value {
+pub(super) fn number(count: u64) -> Value {
     Value::Number(count as f64)
 }

@@ -117,3 +117,28 @@ fn histograms_never_run_backwards_and_sum_over_the_processes_of_a_gpu() {
     let fourth = both(&exporter.render(&capture, &health()).unwrap());
     assert_eq!([first, third, fourth], [["4", "4"], ["8", "8"], ["8", "8"]]);
 }
+
+#[test]
+fn a_scrape_of_the_host() {
+    let text = Exporter::new().render(&fixture::host(), &Health::default()).unwrap();
+    let host = |line: &&str| line.contains("warplens_host") || line.contains("warplens_gil");
+    insta::assert_snapshot!(text.lines().filter(host).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn host_counters_never_run_backwards() {
+    let mut exporter = Exporter::new();
+    let mut capture = fixture::host();
+    let before = counters(&exporter.render(&capture, &Health::default()).unwrap());
+    // A name that comes late gives a wait another reason, and a place's time other shares.
+    for wait in &mut capture.waits {
+        wait.reason = analysis::wait::WaitReason::Lock;
+        wait.ns /= 2;
+    }
+    capture.gil.clear();
+    let after = counters(&exporter.render(&capture, &Health::default()).unwrap());
+    for (series, value) in before.iter().filter(|(series, _)| after.contains_key(*series)) {
+        assert!(after[series] >= *value, "{series}: {} after {value}", after[series]);
+    }
+    assert!(before.keys().any(|series| series.contains("gil_held")), "{before:?}");
+}

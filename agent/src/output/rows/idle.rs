@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use analysis::ids::{ProcessKey, StackId};
 use analysis::report::{HostState, IdleCause};
 
-use super::{NOT_SAMPLED, Row, RowFrame, Tint, Titles, gpu_title, plain, push_host};
+use super::{NOT_SAMPLED, Row, RowFrame, Tint, Titles, plain, push_host};
 use crate::capture::Capture;
 use crate::output::words;
 
@@ -52,7 +52,7 @@ pub(super) fn drawn<'c>(
     rest.finish();
     for (position, device) in report.devices.iter().enumerate() {
         if device.idle_undecided > 0 {
-            let gpu = plain(gpu_title(titles, position), Tint::Gpu);
+            let gpu = plain(titles.gpu(position), Tint::Gpu);
             each(Row {
                 frames: &[gpu, plain(UNDECIDED, Tint::Idle)],
                 value: device.idle_undecided,
@@ -61,6 +61,7 @@ pub(super) fn drawn<'c>(
                 cause: None,
                 device: Some(device),
                 process: None,
+                thread: None,
                 graph: 0,
             });
         }
@@ -106,7 +107,7 @@ impl<'r, 'c, F: FnMut(Row<'_, 'c>)> Rest<'r, 'c, F> {
         let capture = self.capture;
         let frames = &mut self.frames;
         frames.clear();
-        frames.push(plain(gpu_title(self.titles, key.0), Tint::Gpu));
+        frames.push(plain(self.titles.gpu(key.0), Tint::Gpu));
         frames.push(plain(text, Tint::Idle));
         let stack = |id: &Option<StackId>| id.and_then(|id| capture.stacks.get(&id));
         let process = match under {
@@ -114,7 +115,7 @@ impl<'r, 'c, F: FnMut(Row<'_, 'c>)> Rest<'r, 'c, F> {
             Under::Launch(process, id) => {
                 frames.push(plain(self.titles.process(*process), Tint::Process));
                 match stack(id) {
-                    Some(stack) => push_host(frames, stack),
+                    Some(stack) => push_host(frames, stack, self.titles),
                     None => frames.push(plain(NOT_SAMPLED, Tint::Marker)),
                 }
                 Some(*process)
@@ -122,7 +123,7 @@ impl<'r, 'c, F: FnMut(Row<'_, 'c>)> Rest<'r, 'c, F> {
             Under::Host(process, state, id) => {
                 frames.push(plain(self.titles.process(*process), Tint::Process));
                 match stack(id) {
-                    Some(stack) => push_host(frames, stack),
+                    Some(stack) => push_host(frames, stack, self.titles),
                     None => frames.push(plain(NOT_SEEN, Tint::Marker)),
                 }
                 if *state == HostState::Asleep {
@@ -139,6 +140,7 @@ impl<'r, 'c, F: FnMut(Row<'_, 'c>)> Rest<'r, 'c, F> {
             cause: Some(words::idle_cause(key.1)),
             device: capture.report.devices.get(key.0),
             process,
+            thread: None,
             graph: 0,
         });
     }

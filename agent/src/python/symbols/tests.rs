@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::super::memory::fake::Fake;
+use super::super::offsets::Offsets;
+use super::known::{OFFSETS_MAX, READ_PER_SECOND};
 use super::*;
 
 const CODE: u64 = 0x10_0000;
@@ -79,7 +81,8 @@ fn a_function_and_line_has_one_number() {
     let behind = world.number(&frame(CODE, 4000), SECOND);
     assert_eq!(world.name(behind), "work.Worker.run /srv/work.py:?");
     // A frame that has not begun: its instruction lies before the first one.
-    assert_eq!(world.number(&PythonFrame { code: CODE, instruction: CODE + 190 }, SECOND), first);
+    let not_begun = world.number(&PythonFrame { code: CODE, instruction: CODE + 190 }, SECOND);
+    assert_eq!(world.name(not_begun), "work.Worker.run /srv/work.py:10");
     assert_eq!(world.symbols.losses(), PythonLosses::default());
 }
 
@@ -132,10 +135,8 @@ fn a_process_that_makes_functions_forever_is_bounded() {
     let mut refused = 0;
     for round in 0..READ_PER_SECOND + 100 {
         // The same address, another function each time, always an instant too late to be trusted.
-        world.memory.put_u32(CODE + 68, round + 1);
-        world.symbols.processes.values_mut().for_each(|process| {
-            process.codes.values_mut().for_each(|code| code.looked_ns = 0);
-        });
+        world.memory.put_u32(CODE + 68, u32::try_from(round).unwrap() + 1);
+        world.symbols.processes.values_mut().for_each(Known::distrust);
         refused += u32::from(world.number(&frame(CODE, 0), 5 * SECOND) == UNKNOWN);
     }
     assert_eq!(refused, 100);
@@ -144,15 +145,25 @@ fn a_process_that_makes_functions_forever_is_bounded() {
 }
 
 #[test]
+fn a_process_with_instructions_forever_is_bounded() {
+    let mut world = World::new();
+    put_code(&mut world.memory, CODE, "first", 10, 0);
+    for offset in 0..=OFFSETS_MAX as u64 {
+        world.number(&frame(CODE, 100 + offset), SECOND);
+    }
+    assert_eq!(world.symbols.losses(), PythonLosses::default());
+    world.number(&frame(CODE, 0), SECOND);
+    assert_eq!(world.symbols.losses(), PythonLosses { forgotten: 1, ..PythonLosses::default() });
+}
+
+#[test]
 fn the_latest_names_are_kept() {
     let mut world = World::new();
     put_code(&mut world.memory, CODE, "first", 10, 0);
     let oldest = world.number(&frame(CODE, 0), SECOND);
-    for index in 0..NAMES_MAX as u64 {
-        world.symbols.names.push_back(world.symbols.names[0].clone());
-        let _ = index;
-    }
-    put_code(&mut world.memory, CODE, "second", 10, 0);
+    let name = world.symbols.names[0].clone();
+    world.symbols.names.extend(std::iter::repeat_n(name, NAMES_MAX - 1));
+    put_code(&mut world.memory, CODE, "second", 10, 1);
     assert_ne!(world.number(&frame(CODE, 0), 3 * SECOND), UNKNOWN);
     assert_eq!(world.symbols.names.len(), NAMES_MAX);
     assert_eq!(world.name(oldest), "[unknown Python function] :?");
