@@ -44,6 +44,14 @@ const PROCESSES_MAX: usize = 1 << 16;
 /// Launching threads whose kernel number is told. A worker launches from two or three.
 const THREADS_MAX: usize = 1 << 16;
 
+/// A thread whose name is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnnamedThread {
+    pub process: ProcessKey,
+    pub pid: u32,
+    pub thread: Thread,
+}
+
 /// Feeds a session and keeps what its outputs need.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -164,6 +172,7 @@ impl Pipeline {
                     self.counters.insert(process, reading);
                 }
             }
+            Input::ThreadName { process, thread, name } => self.host.name((process, thread), name),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
                 self.session.ingest(Event::Attached { process, at });
@@ -199,6 +208,17 @@ impl Pipeline {
     /// answers with [`Input::Symbols`] while the process is there.
     pub fn take_unresolved(&mut self) -> Vec<Unresolved> {
         self.stacks.take_unresolved(|process| self.processes.get(&process).map(|info| info.pid))
+    }
+
+    /// Threads met since the last call that have no name yet. Whoever observes live answers with
+    /// [`Input::ThreadName`] where a thread has a name of its own.
+    pub fn take_unnamed_threads(&mut self) -> Vec<UnnamedThread> {
+        let threads = self.host.take_unasked().into_iter();
+        let told = threads.filter_map(|(process, thread)| {
+            let pid = self.processes.get(&process)?.pid;
+            Some(UnnamedThread { process, pid, thread })
+        });
+        told.collect()
     }
 
     /// The instant up to which every device is final, if any is.
@@ -275,6 +295,7 @@ impl Pipeline {
                 .iter()
                 .map(|(&process, reading)| ProcessCounters { process, reading: reading.clone() })
                 .collect(),
+            threads: self.host.names().clone(),
             processes: self.processes.clone(),
         }
     }

@@ -79,7 +79,7 @@ fn record(folder: &Path) {
                 title: "VLLM::Worker_TP1".to_owned(),
                 role: "worker".to_owned(),
                 rank: "TP1".to_owned(),
-                server: 0,
+                ..ProcessInfo::default()
             },
         },
         stack(event_kind::CPU_SAMPLE, 0, &[2, python, 1]),

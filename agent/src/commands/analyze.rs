@@ -55,7 +55,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     };
     let verdict = summary::verdict(&capture, &found);
     let next = match (&written, args.files.first()) {
-        (Some(folder), _) => format!("open {}", folder.join(output::GPU_SVG).display()),
+        (Some(folder), _) => {
+            format!("open {}", folder.join(output::first_picture(&capture)).display())
+        }
         (None, Some(file)) => format!("warplens analyze {} -o warplens-out", file.display()),
         (None, None) => "warplens analyze --help".to_owned(),
     };

@@ -85,6 +85,17 @@ pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputE
     Ok(())
 }
 
+/// The picture to look at first.
+pub fn first_picture(capture: &Capture) -> &'static str {
+    let devices = &capture.report.devices;
+    let host = !capture.cpu.is_empty() || !capture.waits.is_empty();
+    if host && devices.iter().all(|device| device.kernels == 0 && device.copies == 0) {
+        WALL_SVG
+    } else {
+        GPU_SVG
+    }
+}
+
 /// Name of the trace of input number `number` of `of`: their clocks have nothing in common, so
 /// each has a file of its own.
 pub fn trace_name(number: usize, of: usize) -> String {

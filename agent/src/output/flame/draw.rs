@@ -55,7 +55,7 @@ pub(super) fn shade(tint: Tint, name: &str) -> [u8; 3] {
     colour(tint).map(|part| u8::try_from(u16::from(part) * share / 100).unwrap_or(part))
 }
 
-/// Down the layers from blue over green to the red of what is no longer vLLM's.
+/// Down the layers from blue over green to red, which is what vLLM rests on.
 fn layer_colour(layer: Layer) -> [u8; 3] {
     match layer {
         Layer::ApiServer => [170, 201, 240],
