@@ -50,7 +50,7 @@ impl Scale {
 
     /// Two Poisson counts differ by no more than their standard deviations allow.
     #[expect(clippy::cast_precision_loss, reason = "a threshold")]
-    fn is_chance(self, before: u64, after: u64) -> bool {
+    pub(super) fn is_chance(self, before: u64, after: u64) -> bool {
         if !self.sampled || self.before == 0 || self.after == 0 {
             return false;
         }

@@ -5,7 +5,8 @@
 //! run: a Python frame's line (a line that moved is no new function; all lines of a function are one
 //! frame here), the numbers of processes, threads and graphs, and addresses without a name. Stacks
 //! that only the earlier observation has stand under `[only before]`, as wide as if both had been
-//! equally long, so that nothing vanishes.
+//! equally long, so that nothing vanishes; where a branch has so few samples that chance explains that
+//! it was not met again, it is left out, and the picture says how much that is.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -71,12 +72,17 @@ pub fn diff(compared: Compared, before: &Capture, after: &Capture) -> io::Result
     let both = Both::new(&before_side, &after_side, scale);
     let tree = prune::prune(&both)?;
     let looks = both.looks(&tree);
-    let gone = words::percent(both.gone(), scale.before);
+    let [gone, chance] = both.gone().map(|value| words::percent(value, scale.before));
+    let chance = if chance < 0.05 {
+        String::new()
+    } else {
+        format!(", {chance:.1} % was not met again by chance")
+    };
     let picture = Picture {
         title: title(after, compared.what()),
         subtitle: format!(
             "Width: after. Colour: share of all of it against before, as if both had been equally \
-             long. {gone:.1} % of before stands under {ONLY_BEFORE}"
+             long. {gone:.1} % of before stands under {ONLY_BEFORE}{chance}"
         ),
         unit: compared.unit().to_owned(),
         empty: "neither observation has any".to_owned(),
@@ -171,6 +177,17 @@ struct Both<'s, 'c> {
     scale: Scale,
     /// Hashes of every stack of the later one, from the root to each of its frames.
     known: HashSet<u64>,
+    /// Of the earlier one, by the hash up to the first frame that the later one lacks.
+    lacking: HashMap<u64, u64>,
+}
+
+/// What the later observation knows of a stack of the earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    /// It lacks it, and not by chance.
+    Gone,
+    Chance,
 }
 
 impl<'s, 'c> Both<'s, 'c> {
@@ -183,23 +200,44 @@ impl<'s, 'c> Both<'s, 'c> {
                 known.insert(hash);
             }
         });
-        Self { before, after, scale, known }
-    }
-
-    fn is_gone(&self, stack: &[&str]) -> bool {
-        let hash = stack.iter().fold(SEED, |hash, frame| extend(hash, frame));
-        !stack.is_empty() && !self.known.contains(&hash)
-    }
-
-    /// Of the earlier one, what the later one lacks.
-    fn gone(&self) -> u64 {
-        let mut gone = 0u64;
-        self.before.visit(|stack, value| {
-            if self.is_gone(stack) {
-                gone = gone.saturating_add(value);
+        let mut both = Self { before, after, scale, known, lacking: HashMap::new() };
+        let mut lacking: HashMap<u64, u64> = HashMap::new();
+        before.visit(|stack, value| {
+            if let Some(branch) = both.branch(stack) {
+                let sum = lacking.entry(branch).or_default();
+                *sum = sum.saturating_add(value);
             }
         });
-        gone
+        both.lacking = lacking;
+        both
+    }
+
+    /// Where a stack leaves what the later observation knows: the hash up to that frame.
+    fn branch(&self, stack: &[&str]) -> Option<u64> {
+        let mut hash = SEED;
+        stack.iter().find_map(|frame| {
+            hash = extend(hash, frame);
+            (!self.known.contains(&hash)).then_some(hash)
+        })
+    }
+
+    fn fate(&self, stack: &[&str]) -> Fate {
+        let Some(branch) = self.branch(stack) else {
+            return Fate::Kept;
+        };
+        let value = self.lacking.get(&branch).copied().unwrap_or(0);
+        if self.scale.is_chance(value, 0) { Fate::Chance } else { Fate::Gone }
+    }
+
+    /// Of the earlier one, what is gone, and what may be so by chance.
+    fn gone(&self) -> [u64; 2] {
+        let [mut gone, mut chance] = [0u64; 2];
+        self.before.visit(|stack, value| match self.fate(stack) {
+            Fate::Kept => {}
+            Fate::Gone => gone = gone.saturating_add(value),
+            Fate::Chance => chance = chance.saturating_add(value),
+        });
+        [gone, chance]
     }
 
     /// How each frame of the picture looks.
@@ -257,7 +295,7 @@ impl<'s, 'c> Both<'s, 'c> {
         };
         self.before.visit(|stack, value| {
             descend(&mut stack.iter().copied(), value);
-            if self.is_gone(stack) {
+            if self.fate(stack) == Fate::Gone {
                 descend(&mut std::iter::once(ONLY_BEFORE).chain(stack.iter().copied()), value);
             }
         });
@@ -274,7 +312,7 @@ impl Source for Both<'_, '_> {
         // Scaled as a running sum, so that no stack is rounded away with the others like it.
         let (mut sum, mut told) = (0u64, 0u64);
         self.before.visit(|stack, value| {
-            if !self.is_gone(stack) {
+            if self.fate(stack) != Fate::Gone {
                 return;
             }
             sum = sum.saturating_add(value);

@@ -115,16 +115,23 @@ fn what_came_and_what_went_is_told() {
 }
 
 #[test]
-fn a_few_stray_samples_do_not_vanish_by_rounding() {
+fn stray_samples_are_left_out_and_told_and_branches_of_many_are_not() {
     let stray: Vec<[String; 1]> = (0..40).map(|number| [format!("stray_{number}")]).collect();
     let strays: Vec<[&str; 1]> = stray.iter().map(|[name]| [name.as_str()]).collect();
     let mut samples: Vec<(&[&str], u64)> = strays.iter().map(|name| (&name[..], 1)).collect();
-    samples.push((&["main"], 960));
-    let frames = drawn(
-        &diff(Compared::Cpu, &observed(1, &samples), &observed(1, &[(&["main"], 100)])).unwrap(),
-    );
-    // 40 of 1000 are 4 of 100.
-    assert_eq!(frames[ONLY_BEFORE][0].0, 4);
+    let leaves = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let branch: Vec<[&str; 2]> = leaves.iter().map(|&leaf| ["gone", leaf]).collect();
+    samples.extend(branch.iter().map(|stack| (&stack[..], 2)));
+    samples.push((&["main"], 940));
+    let after = observed(1, &[(&["main"], 100)]);
+    let svg = diff(Compared::Cpu, &observed(1, &samples), &after).unwrap();
+    let frames = drawn(&svg);
+    // 20 of 1000 are 2 of 100, and do not vanish although each of the ten is less than one.
+    assert_eq!(frames["gone"], one(2, "before 2.00 %, gone", GONE));
+    assert!(!frames.keys().any(|name| name.starts_with("stray")), "{frames:?}");
+    let told = "2.0 % of before stands under [only before], 4.0 % was not met again by chance";
+    let text = String::from_utf8(svg).unwrap();
+    assert!(text.contains(told), "{text}");
 }
 
 #[test]
