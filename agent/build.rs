@@ -28,7 +28,11 @@ fn main() -> io::Result<()> {
         None => Vec::new(),
     };
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
-    fs::write(out.join("programs.o"), bytes)
+    // Replaced, not overwritten: a copy of a build folder made of links shares the file with its
+    // original, whose programs may be others.
+    let (written, object) = (out.join("programs.o.new"), out.join("programs.o"));
+    fs::write(&written, bytes)?;
+    fs::rename(&written, &object)
 }
 
 fn watch(path: &Path) {

@@ -8,6 +8,7 @@ use analysis::report::IdleCause;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::capture::NameStyle;
 use crate::commands::findings::Severity;
 
 /// Profiles machines that serve LLMs with vLLM: where GPU time goes and which code is responsible.
@@ -122,7 +123,24 @@ pub struct ObservationArgs {
     pub verify: bool,
 
     #[command(flatten)]
+    pub names: NamesArgs,
+
+    #[command(flatten)]
     pub rules: RulesArgs,
+}
+
+/// How names of functions are written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct NamesArgs {
+    /// Shorten names in pictures and profiles: template arguments, parameters and paths
+    #[arg(long)]
+    pub short: bool,
+}
+
+impl NamesArgs {
+    pub fn style(self) -> NameStyle {
+        if self.short { NameStyle::Short } else { NameStyle::Whole }
+    }
 }
 
 /// Whose rules names of kernels are classified by.
@@ -203,6 +221,9 @@ pub struct AnalyzeArgs {
     /// Exit with 3 when there is a finding of this severity or above
     #[arg(long, value_name = "SEVERITY")]
     pub fail_on: Option<Severity>,
+
+    #[command(flatten)]
+    pub names: NamesArgs,
 
     #[command(flatten)]
     pub rules: RulesArgs,

@@ -33,6 +33,10 @@ pub type Registers = [u64; wire::kernel::REGISTERS];
 /// Processes whose mappings are remembered.
 const SPACES_MAX: usize = 4096;
 
+/// Bytes within which a caller's frame belongs to the same stack; those of other threads may lie
+/// anywhere. The usual limit is 8 MiB.
+const STACK_BYTES: u64 = 64 << 20;
+
 /// What a stack is unwound from. Without `Debug`, which would show bytes of a user's stack.
 #[derive(Clone, Copy)]
 pub struct Copied<'a> {
@@ -61,11 +65,9 @@ impl Copied<'_> {
     /// Why there is nothing at `address`.
     fn missing(&self, address: u64) -> Remark {
         let behind = self.start.saturating_add(self.bytes.len() as u64);
-        // A frame of another stack may lie anywhere; one of this stack lies within megabytes.
-        const STACK: u64 = 64 << 20;
         if self.longer
             && address.saturating_add(8) > behind
-            && address < behind.saturating_add(STACK)
+            && address < behind.saturating_add(STACK_BYTES)
         {
             Remark::TooLong
         } else {
@@ -122,7 +124,7 @@ pub struct UnwindLosses {
     pub flushed: u64,
 }
 
-/// What is kept at the moment.
+/// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     pub processes: usize,
@@ -273,7 +275,7 @@ impl Unwinder {
         }
     }
 
-    /// What is kept at the moment.
+    /// What is kept.
     pub fn kept(&self) -> Kept {
         let (pieces, rows) = self.modules.kept();
         Kept { processes: self.spaces.len(), files: self.modules.len(), pieces, rows }

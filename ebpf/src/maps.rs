@@ -4,7 +4,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
 use wire::kernel::{PythonLayout, Sleeper, VerifyCounts, counter};
 use wire::limits::{
-    self, RING_BYTES, SCRATCH_PLACES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS, WAITS_BYTES,
+    self, RING_BYTES, SCRATCH_PLACES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS,
+    WAITS_BYTES,
 };
 
 use crate::scratch::Place;

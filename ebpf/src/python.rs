@@ -4,6 +4,8 @@
 //! helper that checks it, there are at most [`PYTHON_FRAMES`] steps, and a wrong offset picks other
 //! bytes of the same window.
 
+#![expect(clippy::cast_possible_truncation, reason = "a 64-bit machine; numbers of frames")]
+
 use core::ffi::c_void;
 use core::ptr;
 
@@ -122,7 +124,6 @@ fn is_on_stack(layout: &PythonLayout, frame: u64) -> bool {
 /// `FRAME_OWNED_BY_THREAD` of CPython 3.11 and later.
 const OWNED_BY_THREAD: u8 = 0;
 
-#[expect(clippy::cast_possible_truncation, reason = "256")]
 const FRAMES: u32 = PYTHON_FRAMES as u32;
 
 #[inline(always)]
@@ -207,12 +208,10 @@ unsafe extern "C" fn step(index: u64, context: *mut c_void) -> i64 {
     let window = walk.window;
     // SAFETY: a field of the map value behind `place`.
     let bytes = unsafe { &raw mut (*place).window };
-    // SAFETY: the verifier checks that `window` is within the bounds just tested; the helper checks the
-    // address.
-    let unread = window as usize > WINDOW
-        || unsafe { generated::bpf_probe_read_user(bytes.cast(), window, walk.frame as *const _) }
-            != 0;
-    if unread {
+    let frame = walk.frame as *const c_void;
+    // SAFETY: `window` is at most `WINDOW`, tested before; the helper checks the address.
+    let read = || unsafe { generated::bpf_probe_read_user(bytes.cast(), window, frame) };
+    if window as usize > WINDOW || read() != 0 {
         walk.outcome = python_walk::FAULT;
         return STOP;
     }
@@ -235,9 +234,10 @@ unsafe extern "C" fn step(index: u64, context: *mut c_void) -> i64 {
     let number = index as usize & (PYTHON_FRAMES - 1);
     // SAFETY: a field of the map value behind `place`.
     let frames = unsafe { (&raw mut (*place).body).cast::<PythonFrame>() };
-    // SAFETY: `number` is below `PYTHON_FRAMES`, for which the body has room; it begins at a multiple
-    // of 8.
-    unsafe { frames.add(number).write(frame) };
+    // SAFETY: `number` is below `PYTHON_FRAMES`, for which the body has room.
+    let slot = unsafe { frames.add(number) };
+    // SAFETY: as above, and the body is aligned as a frame is.
+    unsafe { slot.write(frame) };
     walk.taken = number as u32 + 1;
     walk.frame = pick(place, walk.previous);
     if walk.frame == 0 {
@@ -256,6 +256,8 @@ fn pick<T: Copy>(place: *mut Place, offset: u32) -> T {
     let offset = offset as usize & (WINDOW - 1) & !(size_of::<T>() - 1);
     // SAFETY: a field of the map value behind `place`.
     let window = unsafe { (&raw const (*place).window).cast::<u8>() };
-    // SAFETY: `offset` is below `WINDOW` and a multiple of the size of `T`, of which `WINDOW` is one too.
-    unsafe { window.add(offset).cast::<T>().read() }
+    // SAFETY: `offset` is below `WINDOW`.
+    let field = unsafe { window.add(offset) }.cast::<T>();
+    // SAFETY: `offset` is a multiple of the size of `T`, and so is `WINDOW`: it is aligned and within.
+    unsafe { field.read() }
 }

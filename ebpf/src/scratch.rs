@@ -30,7 +30,8 @@ pub const WINDOW: usize = 128;
 #[repr(C)]
 pub struct Place {
     pub head: StackCopy,
-    pub body: [u8; BODY],
+    /// Python frames, then bytes of the stack.
+    pub body: [u64; BODY / 8],
     pub window: [u64; WINDOW / 8],
 }
 

@@ -4,6 +4,8 @@
 //! The bytes are a user's data. They go into the ring buffer, from which the agent unwinds them, and
 //! nowhere else.
 
+#![expect(clippy::cast_possible_truncation, reason = "a 64-bit machine; lengths within a place")]
+
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_stack, generated};
 use wire::kernel::{StackCopy, counter, event_kind, python_walk, stack_flag};
@@ -78,7 +80,7 @@ fn fill<const PYTHON: bool>(
     if subject.in_kernel {
         head.flags |= stack_flag::IN_KERNEL;
         head.syscall = registers.syscall();
-        head.kernel_frames = kernel_frames(ctx, head);
+        head.kernel_frames = kernel_frames(ctx, subject.user, head);
     }
     // Threads of the kernel that work for a process have no registers in user mode, and what else
     // they have of a thread is a copy of another's.
@@ -115,10 +117,16 @@ const PAGE_BYTES: u64 = PAGE as u64;
 
 /// The kernel's part of the stack, leaf first.
 #[inline(always)]
-fn kernel_frames(ctx: &impl EbpfContext, head: &mut StackCopy) -> u32 {
+fn kernel_frames(ctx: &impl EbpfContext, user: User, head: &mut StackCopy) -> u32 {
     const BYTES: u32 = size_of::<[u64; KERNEL_FRAMES]>() as u32;
+    let to = head.kernel.as_mut_ptr();
+    // On a tracepoint the first frame is this program itself, elsewhere what was interrupted.
+    let skip = match user {
+        User::Switch => 1,
+        User::Clock | User::Probe => 0,
+    };
     // SAFETY: the helper writes at most `BYTES` bytes, which is the length of `kernel`.
-    let bytes = unsafe { bpf_get_stack(ctx.as_ptr(), head.kernel.as_mut_ptr().cast(), BYTES, 0) };
+    let bytes = unsafe { bpf_get_stack(ctx.as_ptr(), to.cast(), BYTES, skip) };
     match u32::try_from(bytes) {
         Ok(bytes) if bytes <= BYTES => bytes / size_of::<u64>() as u32,
         Ok(_) | Err(_) => 0,

@@ -44,7 +44,7 @@ pub(super) fn field_offset(btf: &[u8], structure: &str, path: &[&str]) -> Option
             position = types.structure(field.kind)?;
         }
     }
-    (bits % 8 == 0 && !path.is_empty()).then_some(bits / 8)
+    (bits.is_multiple_of(8) && !path.is_empty()).then_some(bits / 8)
 }
 
 /// Where a field lies, and the number of its type.

@@ -200,6 +200,7 @@ fn take<M: TryFrom<Map, Error = aya::maps::MapError>>(
 mod tests {
     use super::super::host::Host;
     use super::*;
+    use aya::maps::PerCpuValues;
 
     /// Kernels that tell the last thread's exit never use this program otherwise.
     #[test]
@@ -212,6 +213,48 @@ mod tests {
         let mut bpf = Bpf::load().unwrap();
         assert!(bpf.missing().is_empty(), "{:?}", bpf.missing());
         bpf.attach_tracepoint("leader_exit", "sched_process_exit").unwrap();
+    }
+
+    /// Every CPU's word about this place.
+    fn set_busy(bpf: &mut Bpf, place: u32, word: u64) {
+        let words = PerCpuValues::try_from(vec![word; nr_cpus().unwrap()]).unwrap();
+        let mut busy: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(bpf.ebpf.map_mut("BUSY").unwrap()).unwrap();
+        busy.set(place, words, 0).unwrap();
+    }
+
+    fn spin_until(bpf: &Bpf, mut done: impl FnMut(&super::super::Counters) -> bool) {
+        let start = std::time::Instant::now();
+        while !done(&bpf.counters().unwrap()) {
+            assert!(start.elapsed().as_secs() < 20, "{:?}", bpf.counters());
+        }
+    }
+
+    #[test]
+    fn a_stack_without_a_place_to_put_it_together_in_is_counted_and_places_are_given_back() {
+        let features = Host::read().features();
+        if let Some(obstacle) = features.iter().find_map(|feature| feature.obstacle.as_ref()) {
+            println!("SKIP bpf: {obstacle}");
+            return;
+        }
+        let mut bpf = Bpf::load().unwrap();
+        bpf.watch_on_cpu(std::process::id()).unwrap();
+        set_busy(&mut bpf, 0, 1);
+        bpf.start_cpu_sampling(999).unwrap();
+        spin_until(&bpf, |counters| counters.scratch_busy >= 3);
+        assert_eq!(bpf.counters().unwrap().cpu_samples, 0);
+        bpf.stop_cpu_sampling();
+        set_busy(&mut bpf, 0, 0);
+        let busy = bpf.counters().unwrap().scratch_busy;
+        bpf.start_cpu_sampling(999).unwrap();
+        spin_until(&bpf, |counters| counters.cpu_samples >= 3);
+        bpf.stop_cpu_sampling();
+        assert_eq!(bpf.counters().unwrap().scratch_busy, busy);
+        let words: PerCpuArray<_, u64> =
+            PerCpuArray::try_from(bpf.ebpf.map("BUSY").unwrap()).unwrap();
+        for place in 0..SCRATCH_PLACES {
+            assert!(words.get(&place, 0).unwrap().iter().all(|&word| word == 0), "{place}");
+        }
     }
 
     #[test]

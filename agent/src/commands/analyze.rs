@@ -42,9 +42,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
         };
         captures.push(read(file, &classifier, trace)?);
     }
-    let capture = merge(captures);
+    let mut capture = merge(captures);
+    capture.names = args.names.style();
     if let (Some(folder), Some(before)) = (&folder, &args.diff) {
-        let before = whole(before, &classifier)?;
+        let mut before = whole(before, &classifier)?;
+        before.names = capture.names;
         output::write_difference(folder, &before, &capture)?;
     }
     let found = findings(&capture);

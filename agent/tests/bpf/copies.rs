@@ -113,7 +113,9 @@ fn registers_and_bytes_are_those_of_the_thread() {
     bpf.attach_probe_at(pid, &file, offset).unwrap();
     let seeds = [1, 0x1234_5678_9abc_def0, u64::MAX - 5];
     let tid = std::thread::spawn(move || {
-        seeds.iter().for_each(|&seed| pattern(probe, seed));
+        for seed in seeds {
+            pattern(probe, seed);
+        }
         tid()
     })
     .join()

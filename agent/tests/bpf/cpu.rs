@@ -1,22 +1,12 @@
 //! CPU samples: of the watched process, of the code that runs, of nobody else.
 
 use std::arch::asm;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use wire::kernel::event_kind::CPU_SAMPLE;
 
-use crate::support::{load, stacks, wait_for};
-
-/// Kills a child that would run for ever.
-struct Killed(Child);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
+use crate::support::{Killed, load, stacks, wait_for};
 
 /// Spins without calling anything: in a callee's first instructions its caller would be missing
 /// from the chain of frames.

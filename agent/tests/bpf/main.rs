@@ -13,6 +13,7 @@
 
 mod copies;
 mod cpu;
+mod hostile;
 mod launches;
 mod phase;
 mod process;

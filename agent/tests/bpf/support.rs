@@ -3,7 +3,7 @@
 use std::ffi::{CStr, CString, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use warplens::bpf::host::Host;
@@ -39,6 +39,20 @@ pub(crate) enum Event {
     Wait(WaitEvent),
 }
 
+impl Event {
+    fn is(&self, kind: u32, tgid: u32) -> bool {
+        matches!(self, Self::Process(event) if event.kind == kind && event.tgid == tgid)
+    }
+
+    pub(crate) fn is_exec(&self, tgid: u32) -> bool {
+        self.is(event_kind::EXEC, tgid)
+    }
+
+    pub(crate) fn is_exit(&self, tgid: u32) -> bool {
+        self.is(event_kind::EXIT, tgid)
+    }
+}
+
 /// A copied stack.
 #[derive(Clone)]
 pub(crate) struct Stack {
@@ -49,7 +63,10 @@ pub(crate) struct Stack {
 
 impl std::fmt::Debug for Stack {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stack").field("head", &self.head).field("python", &self.python).finish()
+        f.debug_struct("Stack")
+            .field("head", &self.head)
+            .field("python", &self.python)
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,6 +159,16 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 pub(crate) fn until_asleep(pid: u32) {
     let path = format!("/proc/{pid}/stat");
     until("sleep", || fs::read_to_string(&path).unwrap().contains(") S ").then_some(()));
+}
+
+/// Kills a child that would run for ever.
+pub(crate) struct Killed(pub(crate) Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 /// The sleeps of a thread that were told.
