@@ -7,6 +7,8 @@ use analysis::ids::{ProcessKey, StackId, Thread};
 use analysis::report::Report;
 use analysis::wait::WaitReason;
 
+use crate::perf::Reading;
+
 /// What a frame is written in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Language {
@@ -79,6 +81,14 @@ pub struct GilRow {
     pub held_off_cpu_ns: u64,
 }
 
+/// What one process did, by the kernel's and the processor's own counters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessCounters {
+    pub process: ProcessKey,
+    /// Since the process was met.
+    pub reading: Reading,
+}
+
 /// How outputs write names of functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameStyle {
@@ -115,6 +125,7 @@ pub struct Capture {
     /// Sleeps by thread and stack.
     pub waits: Vec<WaitStack>,
     pub gil: Vec<GilRow>,
+    pub counters: Vec<ProcessCounters>,
     pub names: NameStyle,
     /// Names of threads, where they are known.
     pub threads: HashMap<(ProcessKey, Thread), String>,

@@ -8,6 +8,7 @@ use analysis::report::IdleCause;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::capture::NameStyle;
 use crate::commands::findings::Severity;
 
 /// Profiles machines that serve LLMs with vLLM: where GPU time goes and which code is responsible.
@@ -122,7 +123,24 @@ pub struct ObservationArgs {
     pub verify: bool,
 
     #[command(flatten)]
+    pub names: NamesArgs,
+
+    #[command(flatten)]
     pub rules: RulesArgs,
+}
+
+/// How names of functions are written.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub struct NamesArgs {
+    /// Shorten names in pictures and profiles: template arguments, parameters and paths
+    #[arg(long)]
+    pub short: bool,
+}
+
+impl NamesArgs {
+    pub fn style(self) -> NameStyle {
+        if self.short { NameStyle::Short } else { NameStyle::Whole }
+    }
 }
 
 /// Whose rules names of kernels are classified by.
@@ -171,6 +189,7 @@ pub struct AgentArgs {
     warplens analyze warplens-out\n  \
     warplens analyze trace.sqlite --json\n  \
     warplens analyze rank0.json.gz rank1.json.gz\n  \
+    warplens analyze tuesday --diff monday -o changed\n  \
     warplens analyze rank0.warplens rank1.warplens -o merged --fail-on warning"
 )]
 pub struct AnalyzeArgs {
@@ -186,6 +205,11 @@ pub struct AnalyzeArgs {
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 
+    /// Draw also what changed against this earlier recording or trace: cpu.diff.svg, gpu.diff.svg,
+    /// offcpu.diff.svg
+    #[arg(long, value_name = "BEFORE", requires = "out")]
+    pub diff: Option<PathBuf>,
+
     /// Draw trace.pftrace from this far into the timeline, such as 90s
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "out")]
     pub trace_from: Option<Duration>,
@@ -199,6 +223,9 @@ pub struct AnalyzeArgs {
     pub fail_on: Option<Severity>,
 
     #[command(flatten)]
+    pub names: NamesArgs,
+
+    #[command(flatten)]
     pub rules: RulesArgs,
 }
 
@@ -209,6 +236,7 @@ pub struct AnalyzeArgs {
     Examples:\n  \
     warplens diff monday tuesday\n  \
     warplens diff baseline/report.json warplens-out --fail-on warning\n  \
+    warplens diff monday tuesday -o changed\n  \
     warplens diff monday tuesday --json"
 )]
 pub struct DiffArgs {
@@ -222,6 +250,10 @@ pub struct DiffArgs {
 
     #[command(flatten)]
     pub rules: RulesArgs,
+
+    /// Folder for flame graphs of what changed: cpu.diff.svg, gpu.diff.svg, offcpu.diff.svg
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// How many kernels, kinds and ranges to list
     #[arg(long, value_name = "N", default_value_t = 20)]

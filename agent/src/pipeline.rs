@@ -11,7 +11,7 @@ mod stacks;
 mod timeline;
 mod windows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use analysis::classify::Classifier;
 use analysis::compare::Figures;
@@ -31,7 +31,8 @@ use timeline::Timeline;
 pub use timeline::{CpuSample, Pieces};
 use windows::Cutter;
 
-use crate::capture::{Capture, CaptureInfo, NameStyle};
+use crate::capture::{Capture, CaptureInfo, NameStyle, ProcessCounters};
+use crate::perf::Reading;
 use crate::stack::refined;
 
 /// Sentences kept. Arbitrary, only bounds memory and the reader's patience.
@@ -43,6 +44,14 @@ const PROCESSES_MAX: usize = 1 << 16;
 /// Launching threads whose kernel number is told. A worker launches from two or three.
 const THREADS_MAX: usize = 1 << 16;
 
+/// A thread whose name is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnnamedThread {
+    pub process: ProcessKey,
+    pub pid: u32,
+    pub thread: Thread,
+}
+
 /// Feeds a session and keeps what its outputs need.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -51,6 +60,7 @@ pub struct Pipeline {
     stacks: StackTable,
     host: Host,
     processes: HashMap<ProcessKey, ProcessInfo>,
+    counters: BTreeMap<ProcessKey, Reading>,
     /// The process that had this PID last.
     by_pid: HashMap<u32, ProcessKey>,
     /// Kernel's number of a shim's thread, as the session was told.
@@ -82,8 +92,9 @@ impl Pipeline {
             stacks: StackTable::default(),
             host: Host::default(),
             processes: HashMap::new(),
+            counters: BTreeMap::new(),
             by_pid: HashMap::new(),
-            threads: HashMap::new(),
+
             threads_refused: 0,
             notes_refused: 0,
             processes_refused: 0,
@@ -155,6 +166,13 @@ impl Pipeline {
                 Err(defect) => self.session.note(defect),
             },
             Input::Symbols { process, symbols } => self.stacks.add_symbols(process, symbols),
+            Input::Counters { process, reading } => {
+                // A process that is not introduced has no row to stand in.
+                if self.processes.contains_key(&process) {
+                    self.counters.insert(process, reading);
+                }
+            }
+            Input::ThreadName { process, thread, name } => self.host.name((process, thread), name),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
                 self.session.ingest(Event::Attached { process, at });
@@ -190,6 +208,17 @@ impl Pipeline {
     /// answers with [`Input::Symbols`] while the process is there.
     pub fn take_unresolved(&mut self) -> Vec<Unresolved> {
         self.stacks.take_unresolved(|process| self.processes.get(&process).map(|info| info.pid))
+    }
+
+    /// Threads met since the last call that have no name yet. Whoever observes live answers with
+    /// [`Input::ThreadName`] where a thread has a name of its own.
+    pub fn take_unnamed_threads(&mut self) -> Vec<UnnamedThread> {
+        let threads = self.host.take_unasked().into_iter();
+        let told = threads.filter_map(|(process, thread)| {
+            let pid = self.processes.get(&process)?.pid;
+            Some(UnnamedThread { process, pid, thread })
+        });
+        told.collect()
     }
 
     /// The instant up to which every device is final, if any is.
@@ -260,7 +289,13 @@ impl Pipeline {
             cpu,
             waits,
             names: NameStyle::default(),
-            threads: HashMap::new(),
+
+            counters: self
+                .counters
+                .iter()
+                .map(|(&process, reading)| ProcessCounters { process, reading: reading.clone() })
+                .collect(),
+            threads: self.host.names().clone(),
             processes: self.processes.clone(),
         }
     }

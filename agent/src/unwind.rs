@@ -7,6 +7,8 @@
 
 mod code;
 mod expression;
+mod follow;
+mod forward;
 mod function;
 mod image;
 mod index;
@@ -32,6 +34,10 @@ pub type Registers = [u64; wire::kernel::REGISTERS];
 
 /// Processes whose mappings are remembered.
 const SPACES_MAX: usize = 4096;
+
+/// Bytes within which a caller's frame belongs to the same stack; those of other threads may lie
+/// anywhere. The usual limit is 8 MiB.
+const STACK_BYTES: u64 = 64 << 20;
 
 /// What a stack is unwound from. Without `Debug`, which would show bytes of a user's stack.
 #[derive(Clone, Copy)]
@@ -61,11 +67,9 @@ impl Copied<'_> {
     /// Why there is nothing at `address`.
     fn missing(&self, address: u64) -> Remark {
         let behind = self.start.saturating_add(self.bytes.len() as u64);
-        // A frame of another stack may lie anywhere; one of this stack lies within megabytes.
-        const STACK: u64 = 64 << 20;
         if self.longer
             && address.saturating_add(8) > behind
-            && address < behind.saturating_add(STACK)
+            && address < behind.saturating_add(STACK_BYTES)
         {
             Remark::TooLong
         } else {
@@ -116,13 +120,15 @@ pub struct UnwindLosses {
     pub maps_changed: u64,
     /// Functions whose unwind information is damaged or uses what is not supported.
     pub damaged: u64,
+    /// Frames in code without unwind information whose caller was found by following the code.
+    pub followed: u64,
     /// Files not opened because too many were.
     pub files_refused: u64,
     /// Times that all evaluated functions were let go to make room.
     pub flushed: u64,
 }
 
-/// What is kept at the moment.
+/// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     pub processes: usize,
@@ -170,7 +176,7 @@ impl Unwinder {
     }
 
     fn walk(&mut self, pid: u32, stack: &Copied<'_>, frames: &mut Vec<NativeFrame>) -> End {
-        self.modules.begin();
+        self.begin(pid);
         let mut state = State::of_leaf(stack.registers);
         // The leaf's instruction is the one that is carried out; a return address lies behind its
         // call, which may be the function's last instruction.
@@ -182,50 +188,61 @@ impl Unwinder {
                 return End::Root;
             }
             let instruction = if exact { address } else { address.wrapping_sub(1) };
-            let found = match self.locate(pid, instruction) {
+            let located = self.locate(pid, instruction);
+            let found = match located {
                 Located::File(id, at) => {
                     let code = at.wrapping_add(address.wrapping_sub(instruction));
                     self.row(id, at, code)
                 }
-                Located::NoFile => {
-                    frames.push(frame(&state));
-                    return End::Cut(Remark::AnonymousCode);
-                }
+                Located::NoFile => Found::Nothing,
                 Located::Nowhere => return End::Cut(Remark::Astray),
                 Located::Unknown => return End::Cut(Remark::MapsChanged),
             };
             frames.push(frame(&state));
-            let row = match found {
-                Found::Row(row) => row,
+            let (step, signal) = match found {
+                Found::Row(row) => (row.step(&state, stack), row.signal),
                 Found::Entry => return End::Root,
-                Found::Nothing => return End::Cut(Remark::NoUnwindInformation),
+                Found::Nothing => match self.follow(pid, &state, stack) {
+                    Some(step) => (step, false),
+                    None if located == Located::NoFile => {
+                        return End::Cut(Remark::AnonymousCode);
+                    }
+                    None => return End::Cut(Remark::NoUnwindInformation),
+                },
             };
-            let caller = match row.step(&state, stack) {
+            let caller = match step {
                 Ok(Step::Caller(caller)) => caller,
                 Ok(Step::Root) => return End::Root,
                 Err(Stuck::Memory(address)) => return End::Cut(stack.missing(address)),
                 Err(Stuck::Rule) => return End::Cut(Remark::NoUnwindInformation),
             };
-            exact = row.signal;
             // Every return takes something off the stack; only signals change stacks.
-            if !row.signal && caller.stack_pointer() <= state.stack_pointer() {
+            if !signal && caller.stack_pointer() <= state.stack_pointer() {
                 return End::Cut(Remark::Astray);
             }
+            exact = signal;
             state = caller;
         }
         End::Cut(Remark::TooManyFrames)
     }
 
-    fn locate(&mut self, pid: u32, address: u64) -> Located {
+    fn begin(&mut self, pid: u32) {
+        self.modules.begin();
         if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
             self.spaces.clear();
             self.modules.sweep(std::iter::empty());
         }
-        self.spaces.entry(pid).or_default().prepare(pid, address);
+        self.spaces.entry(pid).or_default().begin(pid);
+    }
+
+    fn locate(&mut self, pid: u32, address: u64) -> Located {
         let Some(space) = self.spaces.get_mut(&pid) else {
             return Located::Nowhere;
         };
-        space.locate(pid, address, &mut self.modules)
+        space.known(address).unwrap_or_else(|| {
+            space.prepare(pid, address);
+            space.locate(pid, address, &mut self.modules)
+        })
     }
 
     /// What holds at `address`, which is the byte before `code` where that is a return address.
@@ -248,7 +265,7 @@ impl Unwinder {
     /// The addresses of the function, or of the part of one, that unwind information describes as
     /// one piece and `address` lies in. A function that the compiler split has two such parts.
     pub fn function_at(&mut self, pid: u32, address: u64) -> Option<Range<u64>> {
-        self.modules.begin();
+        self.begin(pid);
         let Located::File(id, at) = self.locate(pid, address) else {
             return None;
         };
@@ -273,7 +290,7 @@ impl Unwinder {
         }
     }
 
-    /// What is kept at the moment.
+    /// What is kept.
     pub fn kept(&self) -> Kept {
         let (pieces, rows) = self.modules.kept();
         Kept { processes: self.spaces.len(), files: self.modules.len(), pieces, rows }

@@ -162,9 +162,15 @@ fn every_output_is_written() {
             "gpu.pb.gz",
             "gpu.speedscope.json",
             "gpu.svg",
+            "offcpu.folded",
+            "offcpu.pb.gz",
+            "offcpu.svg",
             "report.json",
             "report.md",
-            "trace.pftrace"
+            "trace.pftrace",
+            "wall.folded",
+            "wall.pb.gz",
+            "wall.svg"
         ]
     );
     assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "nothing unfinished is left");

@@ -2,7 +2,8 @@
 //!
 //! First a 5-byte nop, which recent kernels turn into a direct call (costs about 0.5 us), then a
 //! 1-byte nop for kernels where that must be avoided. No caller's red zone is live at a function's
-//! entry. Called only for sampled launches, so an attached probe costs nothing elsewhere.
+//! entry. Called only for sampled launches, so an attached probe costs nothing elsewhere. It says where its
+//! caller is found, because a naked function has no unwind information of its own.
 
 use std::arch::naked_asm;
 
@@ -15,5 +16,5 @@ pub(crate) extern "C" fn warplens_probe_launch(
     thread: u64,
     key: u64,
 ) {
-    naked_asm!(".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "nop", "ret")
+    naked_asm!(".cfi_startproc", ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "nop", "ret", ".cfi_endproc")
 }

@@ -1,6 +1,7 @@
 //! The agent's command line with bad input: one clear line, the right exit status, nothing
 //! half-written.
 
+mod servers;
 mod traces;
 
 use std::fs;

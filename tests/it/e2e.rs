@@ -1,11 +1,13 @@
 //! The whole path on the simulator, judged against its ground truth.
 
 mod daemon;
+mod diff;
 mod exhaustion;
 mod graphs;
 mod host;
 mod idle;
 mod namespaces;
+mod servers;
 mod steps;
 mod successor;
 

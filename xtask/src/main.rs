@@ -11,6 +11,7 @@ mod hta;
 mod load;
 mod nvidia;
 mod py_spy;
+mod pythons;
 mod real_vllm;
 mod setup;
 mod soak;
@@ -45,6 +46,8 @@ enum Task {
     Shim,
     /// Install `HolisticTraceAnalysis` for the comparison of traces, and print its Python
     Hta,
+    /// Unpack Python interpreters of further versions for the tests, and print their folder
+    Pythons,
     /// Build everything a user runs: kernel programs, shim, `warplens` (release)
     Build,
     /// Run the test tiers in order of cost; installs what is missing first
@@ -81,6 +84,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Sim => build::simulator(&workspace).map(|folder| println!("{}", folder.display())),
         Task::Shim => build::shim(&workspace).map(|library| println!("{}", library.display())),
         Task::Hta => hta::python(&workspace).map(|python| println!("{}", python.display())),
+        Task::Pythons => pythons::unpack(&workspace).map(|folder| println!("{}", folder.display())),
         Task::Build => build::release(&workspace),
         Task::Test(args) => test::run(&workspace, args),
         Task::Ci => test::run(&workspace.pristine(), &test::Args::everything()),

@@ -13,7 +13,7 @@ use super::screen;
 use super::signals::Signals;
 use super::{CommandError, one_line};
 use crate::bpf::Bpf;
-use crate::capture::Capture;
+use crate::capture::{Capture, NameStyle};
 use crate::cli::ObservationArgs;
 use crate::observe::{Observer, Selection, Settings, now};
 use crate::output::{self, OutputFolder, perfetto, summary};
@@ -52,6 +52,7 @@ pub enum Until {
 pub struct Session {
     pub observer: Observer,
     folder: OutputFolder,
+    names: NameStyle,
     signals: Signals,
     started: Instant,
 }
@@ -98,7 +99,8 @@ impl Session {
             screen::say(&format!("warplens: no stacks, CPU samples and thread states: {problem}"));
             observer.note(format!("No stacks, CPU samples and thread states, so idle time is never called no_requests: {problem}."))?;
         }
-        Ok(Self { observer, folder, signals, started: Instant::now() })
+        let names = args.names.style();
+        Ok(Self { observer, folder, names, signals, started: Instant::now() })
     }
 
     /// Rounds until every ring is at its level, or has said why not.
@@ -185,8 +187,9 @@ impl Session {
     /// Lets go of the workers and writes the folder. The trace is drawn from the recording, after
     /// the workers were let go: drawn on the way, it would take several times what observing costs.
     pub fn close(self) -> Result<Capture, CommandError> {
-        let Self { observer, folder, .. } = self;
+        let Self { observer, folder, names, .. } = self;
         let mut capture = observer.finish()?.finish();
+        capture.names = names;
         let trace = folder.path(output::TRACE);
         match perfetto::replay(&folder.path(recording::FILE_NAME), &trace) {
             Ok(notes) => capture.info.notes.extend(notes),
@@ -218,7 +221,7 @@ impl Session {
 
 /// Prints the report, JSON or the summary; the last line is the verdict and what to do next.
 pub fn print(capture: &Capture, out: &Path, json: bool) -> Result<(), CommandError> {
-    let next = format!("open {}", out.join(output::GPU_SVG).display());
+    let next = format!("open {}", out.join(output::first_picture(capture)).display());
     if json {
         let bytes = output::json::render(capture).map_err(output::OutputError::Json)?;
         screen::out(&bytes).map_err(CommandError::Stdout)?;

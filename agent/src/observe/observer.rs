@@ -1,5 +1,6 @@
 //! The observation's one thread of control.
 
+mod counting;
 mod drain;
 mod guards;
 mod losses;
@@ -23,8 +24,8 @@ use super::target::{Interest, Target};
 use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
-use crate::pipeline::{Input, Pipeline, Start, Symbol};
-use crate::proc::Discovery;
+use crate::pipeline::{Input, Pipeline, Start, Symbol, UnnamedThread};
+use crate::proc::{self, Discovery};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::stack::{Maker, Place};
@@ -75,6 +76,7 @@ pub struct Observer {
     next_key: u32,
     last_beat: Option<Instant>,
     last_scan: Option<Instant>,
+    last_count: Option<Instant>,
     /// What there is on this node.
     node: Discovery,
     refused: Refusals,
@@ -106,6 +108,7 @@ impl Observer {
             next_key: 0,
             last_beat: None,
             last_scan: None,
+            last_count: None,
             node: Discovery::new(),
             refused: Refusals::default(),
             ended: Vec::new(),
@@ -136,6 +139,7 @@ impl Observer {
         }
         self.drain()?;
         self.turn_cpu_sampling()?;
+        self.count()?;
         self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
@@ -243,6 +247,7 @@ impl Observer {
 
     /// Lets go of every worker and closes the recording.
     pub fn finish(mut self) -> Result<Pipeline, ObserveError> {
+        self.count_all()?;
         for verification in self.verifications() {
             self.note(verification.to_string())?;
         }
@@ -325,6 +330,11 @@ impl Observer {
     }
 
     fn name_addresses(&mut self) -> Result<(), ObserveError> {
+        for UnnamedThread { process, pid, thread } in self.pipeline.take_unnamed_threads() {
+            if let Some(name) = proc::thread_name(pid, thread.0) {
+                self.feed(Input::ThreadName { process, thread, name })?;
+            }
+        }
         for unresolved in self.pipeline.take_unresolved() {
             let (python, code): (Vec<u64>, Vec<u64>) = unresolved
                 .addresses

@@ -7,6 +7,7 @@ use analysis::ids::ProcessKey;
 use wire::shim::{Level, SIMULATOR_SYMBOL};
 
 use super::guard::{Guard, Tally};
+use crate::perf::Counters;
 use crate::proc::{self, Discovery};
 use crate::shim::{WorkerRing, library_with};
 
@@ -37,6 +38,15 @@ pub(super) enum Python {
     None,
 }
 
+/// The counters of what a process does.
+#[derive(Debug)]
+pub(super) enum Counting {
+    NotYet,
+    Since(Counters),
+    /// They cannot be had.
+    Never,
+}
+
 /// A process under observation.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -63,6 +73,7 @@ pub(super) struct Target {
     pub(super) python: Python,
     /// Looks for Python that found none.
     pub(super) python_looks: u32,
+    pub(super) counting: Counting,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
 }
@@ -98,6 +109,7 @@ impl Target {
             rearms: 0,
             python: Python::Unknown,
             python_looks: 0,
+            counting: Counting::NotYet,
             ends: false,
         }
     }

@@ -62,6 +62,7 @@ pub(crate) fn capture() -> Capture {
         cpu: vec![extra::on_cpu(0, 10, 0, 40, 0), extra::on_cpu(1, 11, 1, 2, 0)],
         waits: Vec::new(),
         gil: Vec::new(),
+        counters: Vec::new(),
         names: NameStyle::Whole,
         threads: HashMap::new(),
         processes: (0..3).map(|number| (ProcessKey(number), process(number))).collect(),

@@ -11,9 +11,7 @@ use analysis::ids::{ProcessKey, StackId, Thread};
 use analysis::wait::WaitReason;
 
 use crate::capture::{Capture, Frame, Language, Stack};
-
-/// Start of the names of code that no file has: made at run time.
-const ANONYMOUS: &str = "[anonymous code";
+use crate::symbols::ANONYMOUS_CODE;
 
 /// One process.
 #[derive(Clone, Debug, Default)]
@@ -228,5 +226,5 @@ fn is_python(frame: &Arc<Frame>) -> bool {
 /// The innermost frame in user mode is in code that was made at run time.
 fn is_anonymous(stack: &Stack) -> bool {
     let user = stack.frames.iter().rev().find(|frame| frame.language != Language::Kernel);
-    user.is_some_and(|leaf| leaf.function.starts_with(ANONYMOUS))
+    user.is_some_and(|leaf| leaf.module.is_none() && leaf.function == ANONYMOUS_CODE)
 }

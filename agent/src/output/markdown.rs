@@ -1,5 +1,6 @@
 //! `report.md`: the report for people, to read or to paste into an issue.
 
+mod counters;
 mod host;
 mod sections;
 
@@ -53,6 +54,7 @@ fn write(text: &mut String, capture: &Capture) -> std::fmt::Result {
     write_stacks(text, capture)?;
     sections::late(text, capture)?;
     host::write(text, capture)?;
+    counters::write(text, capture)?;
     writeln!(text, "## What was not seen\n")?;
     let grave = findings(capture);
     let mut lines: Vec<String> = grave

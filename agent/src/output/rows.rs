@@ -171,16 +171,19 @@ fn push_capture<'c>(
     }
 }
 
+/// What stands above a stack whose root is missing; where the walk knows why it ended, that stands
+/// at the root already.
+pub(crate) fn cut_mark(stack: &Stack) -> Option<&'static str> {
+    let says = stack.frames.first().is_some_and(|root| root.language == Language::Remark);
+    (stack.cut && !says).then_some(CUT)
+}
+
 fn plain(text: &str, tint: Tint) -> RowFrame<'_> {
     RowFrame { text, name: text, tint, host: None }
 }
 
 fn push_host<'c>(frames: &mut Vec<RowFrame<'c>>, stack: &'c Stack, titles: &'c Titles) {
-    // Where the walk knows why it ended, that stands at the root already.
-    let says = stack.frames.first().is_some_and(|root| root.language == Language::Remark);
-    if stack.cut && !says {
-        frames.push(plain(CUT, Tint::Marker));
-    }
+    frames.extend(cut_mark(stack).map(|mark| plain(mark, Tint::Marker)));
     frames.extend(stack.frames.iter().map(|frame| {
         let (text, name, tint) = titles.host(frame);
         RowFrame { text, name, tint, host: Some(frame) }

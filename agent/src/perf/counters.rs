@@ -63,6 +63,11 @@ impl Counter {
         Self::ALL.into_iter().find(|counter| counter.as_str() == text)
     }
 
+    /// The processor counts it, not the kernel.
+    pub const fn is_hardware(self) -> bool {
+        matches!(self, Self::Cycles | Self::Instructions)
+    }
+
     fn attributes(self) -> perf_event_attr {
         let (type_, config) = match self {
             Self::Cycles => (PERF_TYPE_HARDWARE, PERF_COUNT_HW_CPU_CYCLES),

@@ -5,10 +5,11 @@
 
 use analysis::decode::GraphWords;
 use analysis::event::{DeviceInfo, Event, ProcessInfo};
-use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use wire::shim::Payload;
 
 use crate::capture::Frame;
+use crate::perf::Reading;
 
 /// How the observation began. Comes first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,8 +84,19 @@ pub enum Input {
         process: ProcessKey,
         symbols: Vec<Symbol>,
     },
+    /// What a process did since its counters were opened. A later one replaces it.
+    Counters {
+        process: ProcessKey,
+        reading: Reading,
+    },
     /// A sentence for every output: what could not be seen and why.
     Note(String),
+    /// What a thread calls itself.
+    ThreadName {
+        process: ProcessKey,
+        thread: Thread,
+        name: String,
+    },
     Ended {
         process: ProcessKey,
         at: Ns,

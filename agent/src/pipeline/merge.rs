@@ -34,8 +34,18 @@ struct Merged {
 
 impl Merged {
     fn add(&mut self, capture: Capture) {
-        let Capture { info, report, stacks, cpu, waits, gil, names: style, threads, processes } =
-            capture;
+        let Capture {
+            info,
+            report,
+            stacks,
+            cpu,
+            waits,
+            gil,
+            counters,
+            names: style,
+            threads,
+            processes,
+        } = capture;
         self.whole.names = style;
         let Report {
             devices,
@@ -128,6 +138,10 @@ impl Merged {
             wait.process = process(wait.process);
             wait.stack = wait.stack.map(stack);
             self.whole.waits.push(wait);
+        }
+        for mut counted in counters {
+            counted.process = process(counted.process);
+            self.whole.counters.push(counted);
         }
         for mut row in gil {
             row.process = process(row.process);

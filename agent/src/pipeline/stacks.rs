@@ -8,8 +8,8 @@ use analysis::ids::{ProcessKey, StackId};
 
 use super::Symbol;
 use crate::capture::{Frame, Language, Stack};
+use crate::python::passes_calls;
 use crate::stack::Place;
-use crate::symbols::NOT_CODE;
 use wire::shim::PROBE_SYMBOL;
 
 /// Modules below a launch call: what they do on the way to the probe point is not the user's code.
@@ -123,30 +123,23 @@ impl StackTable {
 
     fn stack(&self, process: ProcessKey, addresses: &[u64]) -> Stack {
         let mut frames = Vec::with_capacity(addresses.len());
-        let mut astray = false;
         let mut cut = false;
-        // Leaf first, so that a walk that went astray ends the stack where it did.
         for &address in addresses {
             let known = self.symbols.get(&(process, address)).filter(|frames| !frames.is_empty());
-            let Some(known) = known else {
-                let place = Place::from_bits(address);
-                frames.push(Arc::new(place.own_frame().unwrap_or_else(|| unnamed(place))));
-                cut |= matches!(place, Place::Remark(remark) if remark.is_cut());
+            if let Some(known) = known {
+                frames.extend(known.iter().cloned());
                 continue;
-            };
-            astray = known.iter().any(|frame| frame.function == NOT_CODE);
-            if astray && !frames.is_empty() {
-                break;
             }
-            frames.extend(known.iter().cloned());
-            if astray {
-                break;
-            }
+            let place = Place::from_bits(address);
+            frames.push(Arc::new(place.own_frame().unwrap_or_else(|| unnamed(place))));
+            cut |= matches!(place, Place::Remark(remark) if remark.is_cut());
         }
+        drop_own_programs(&mut frames);
+        drop_passing_calls(&mut frames);
         trim_launch(&mut frames);
         frames.reverse();
         let whole = frames.first().is_some_and(|root| begins_a_stack(root));
-        Stack { frames, cut: cut || astray || !whole }
+        Stack { frames, cut: cut || !whole }
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -156,6 +149,45 @@ impl StackTable {
     pub(super) fn symbols_refused(&self) -> u64 {
         self.symbols_refused
     }
+}
+
+/// A stack of the kernel (leaf first) that was taken by a program of ours ends in that program: what the
+/// kernel did to get there is not the thread's doing.
+fn drop_own_programs(frames: &mut Vec<Arc<Frame>>) {
+    const WAY: [&str; 4] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"];
+    let kernel = frames.iter().take_while(|frame| frame.language == Language::Kernel).count();
+    let ours = |frame: &Arc<Frame>| WAY.iter().any(|start| frame.function.starts_with(start));
+    let last = frames.iter().take(kernel).rposition(ours);
+    frames.drain(..last.map_or(0, |last| last + 1));
+}
+
+/// Functions of the interpreter that only pass a call on say nothing beside the Python function that
+/// calls or is called. Those that the compiler inlined come to light with the names.
+fn drop_passing_calls(frames: &mut Vec<Arc<Frame>>) {
+    let passes =
+        |frame: &Frame| frame.language == Language::Native && passes_calls(&frame.function);
+    let is_python = |frame: &Frame| frame.language == Language::Python;
+    if !frames.iter().any(|frame| is_python(frame)) {
+        return;
+    }
+    let mut kept: Vec<Arc<Frame>> = Vec::with_capacity(frames.len());
+    let mut run: Vec<Arc<Frame>> = Vec::new();
+    for frame in frames.drain(..) {
+        if passes(&frame) {
+            run.push(frame);
+            continue;
+        }
+        let touches = is_python(&frame) || kept.last().is_some_and(|last| is_python(last));
+        if touches {
+            run.clear();
+        }
+        kept.append(&mut run);
+        kept.push(frame);
+    }
+    if !kept.last().is_some_and(|last| is_python(last)) {
+        kept.append(&mut run);
+    }
+    *frames = kept;
 }
 
 /// A launch stack (leaf first) ends at the CUDA function that was called: the frames between it

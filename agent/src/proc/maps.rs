@@ -37,11 +37,11 @@ impl Mapping {
 
     /// Opens only what the mapping shows: the same inode, a regular file.
     pub fn open(&self, pid: u32) -> io::Result<(File, Metadata)> {
-        let through_link = open_regular(&self.map_files(pid), self.inode);
-        through_link.or_else(|error| {
-            let path = PathBuf::from(format!("/proc/{pid}/root{}", self.path));
-            open_regular(&path, self.inode).map_err(|_| error)
-        })
+        if let Ok(opened) = open_regular(&self.map_files(pid), self.inode) {
+            return Ok(opened);
+        }
+        let path = PathBuf::from(format!("/proc/{pid}/root{}", self.path));
+        open_regular(&path, self.inode)
     }
 
     /// Last component of the path, without ` (deleted)`.

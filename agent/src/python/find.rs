@@ -51,11 +51,11 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     let exe = exe.as_deref().and_then(|path| path.to_str());
     let mut files = files(maps);
     // Stable: among equals the program itself comes first, as in the memory map.
-    files.sort_by_key(|mapping| !mapping.file_name().contains("python"));
+    files.sort_by_key(|mapping| !named(mapping));
     let mut refused = None;
     let mut left = LIKELY_MAX;
     for mapping in files.into_iter().take(FILES_MAX) {
-        let named = mapping.file_name().contains("python");
+        let named = named(mapping);
         let likely = named || exe == Some(mapping.path.as_str());
         match object(pid, mapping, maps, likely, &mut left) {
             Ok(Some(object)) => return Ok(Some(object)),
@@ -67,6 +67,13 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
     }
     // A file called python that cannot be opened may be it: that is no proof that there is none.
     refused.map_or(Ok(None), Err)
+}
+
+/// `python3.12`, `libpython3.12.so.1.0`; not `_json.cpython-312-x86_64-linux-gnu.so`, of which a
+/// process maps dozens.
+fn named(mapping: &Mapping) -> bool {
+    let name = mapping.file_name();
+    name.strip_prefix("lib").unwrap_or(name).starts_with("python")
 }
 
 /// The first executable mapping of each file.
@@ -171,4 +178,33 @@ fn open_regular(path: &std::path::Path, inode: u64) -> io::Result<File> {
         return Err(io::ErrorKind::InvalidInput.into());
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proc::parse_maps;
+
+    #[test]
+    fn an_extension_module_is_no_interpreter_by_its_name() {
+        let is_named = |path: &str| {
+            let maps = parse_maps(&format!("1000-2000 r-xp 00000000 fe:00 42 {path}"));
+            named(&maps[0])
+        };
+        for path in ["/usr/bin/python3.12", "/a/libpython3.12.so.1.0 (deleted)", "/b/python"] {
+            assert!(is_named(path), "{path}");
+        }
+        for path in ["/a/_json.cpython-312-x86_64-linux-gnu.so", "/a/libtorch_python.so", "/x/ld"] {
+            assert!(!is_named(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_looked_into_once() {
+        let maps = parse_maps(
+            "1000-2000 r-xp 00000000 fe:00 42 /a\n3000-4000 r-xp 00002000 fe:00 42 /a\n5000-6000 r-xp 00000000 fe:00 43 /a\n7000-8000 rw-p 00000000 fe:00 44 /b\n8000-9000 r-xp 00000000 00:00 0\n",
+        );
+        let starts: Vec<u64> = files(&maps).iter().map(|mapping| mapping.start).collect();
+        assert_eq!(starts, [0x1000, 0x5000]);
+    }
 }

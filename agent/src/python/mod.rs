@@ -28,6 +28,7 @@ pub mod line_table;
 pub use error::PythonError;
 pub use memory::{Memory, ProcessMemory};
 pub use merge::{Native, Seams, merge};
+pub use names::passes_calls;
 pub use runtime::Runtime;
 pub use symbols::{PythonLosses, PythonSymbols, UNKNOWN};
 pub use version::Version;

@@ -45,7 +45,7 @@ const PASSING: [&str; 28] = [
 const PASSING_BEGIN: [&str; 2] = ["cfunction_vectorcall_", "method_vectorcall_"];
 
 /// Whether the function only passes a call on. `.part`, `.cold` and the like belong to their function.
-pub(super) fn passes_calls(name: &str) -> bool {
+pub fn passes_calls(name: &str) -> bool {
     let bare = name.split('.').next().unwrap_or(name);
     PASSING.contains(&bare) || PASSING_BEGIN.iter().any(|begin| bare.starts_with(begin))
 }

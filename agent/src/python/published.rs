@@ -104,3 +104,58 @@ fn offsets(table: &Offsets, at: &Positions, words: &[u64; WORDS]) -> Option<Offs
         compact: table.compact,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As 3.13.0 publishes it, up to what is read: `gdb` prints the structure of the running program.
+    fn words_3_13() -> [u64; WORDS] {
+        let mut words = [0; WORDS];
+        words[0] = u64::from_le_bytes(*COOKIE);
+        words[1] = 0x030d_00f0;
+        let table: [(usize, &[u64]); 6] = [
+            (3, &[283_320, 2128, 632]),
+            (6, &[110_000, 7272, 7264, 7344, 0, 0, 0, 0, 16, 7752, 0, 7768, 7760]),
+            (19, &[0, 0, 8, 16, 72, 152, 160]),
+            (28, &[80, 8, 0, 56, 72, 70]),
+            (34, &[0, 112, 120, 128, 136, 68, 0, 0, 0, 200]),
+            (64, &[33, 16, 32, 40, 32, 16, 40]),
+        ];
+        for (at, values) in table {
+            words[at..at + values.len()].copy_from_slice(values);
+        }
+        words
+    }
+
+    #[test]
+    fn what_is_published_is_what_was_measured() {
+        let published = Box::new(Offsets::of(Version::V3_13));
+        assert_eq!(parse(Version::V3_13, &words_3_13()), Published::Offsets(published));
+    }
+
+    #[test]
+    fn a_build_without_the_lock_is_told() {
+        let mut words = words_3_13();
+        words[2] = 1;
+        assert_eq!(parse(Version::V3_13, &words), Published::FreeThreaded);
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let refused = |version, at: usize, value| {
+            let mut words = words_3_13();
+            words[at] = value;
+            assert!(matches!(parse(version, &words), Published::Malformed(_)), "{at} {value}");
+        };
+        refused(Version::V3_13, 0, 0);
+        refused(Version::V3_13, 1, 0x030e_00f0);
+        refused(Version::V3_14, 1, 0x030d_00f0);
+        refused(Version::V3_12, 1, 0x030c_00f0);
+        for at in [5, 9, 14, 21, 23, 24, 25, 29, 30, 31, 33, 35, 36, 37, 38, 39, 43] {
+            refused(Version::V3_13, at, u64::MAX);
+            refused(Version::V3_13, at, OFFSET_MAX);
+        }
+        refused(Version::V3_13, 65, 24);
+    }
+}

@@ -1,13 +1,14 @@
 //! One [`Input`] as frame bytes and back. The only place that knows bodies; total on any bytes.
 
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
-use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::shim::{GRAPH_ENTRY_BYTES, Payload};
 use zerocopy::IntoBytes;
 
 use super::{Counts, RECORDS_PER_FRAME};
 use crate::capture::{Frame, Language};
+use crate::perf::{Count, Counter, Reading};
 use crate::pipeline::{Input, Start, Symbol};
 
 const START: u8 = 1;
@@ -22,8 +23,10 @@ const NOTE: u8 = 9;
 const ENDED: u8 = 10;
 const LIMIT: u8 = 11;
 const ATTACHED: u8 = 12;
+const COUNTERS: u8 = 13;
 const GRAPHS: u8 = 20;
 const CAPTURE_STACK: u8 = 21;
+const THREAD_NAME: u8 = 22;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -83,6 +86,9 @@ pub(super) fn encode<E>(
         Input::Name { process, id, name } => {
             emit(NAME, &[[process.0, *id].as_bytes(), name.as_bytes()].concat())
         }
+        Input::ThreadName { process, thread, name } => {
+            emit(THREAD_NAME, &[[process.0, thread.0].as_bytes(), name.as_bytes()].concat())
+        }
         Input::Records { process, payloads } => {
             for chunk in payloads.chunks(RECORDS_PER_FRAME) {
                 emit(RECORDS, &[process.0.as_bytes(), chunk.as_bytes()].concat())?;
@@ -110,6 +116,20 @@ pub(super) fn encode<E>(
                 emit(SYMBOLS, &json(&SymbolsBody { process: process.0, symbols }))?;
             }
             Ok(())
+        }
+        Input::Counters { process, reading } => {
+            let counts = reading.counts.iter();
+            let counts = counts.map(|(counter, count)| CountBody {
+                counter: counter.as_str().to_owned(),
+                value: count.value,
+                scaled: count.scaled,
+            });
+            let body = CountersBody {
+                process: process.0,
+                counts: counts.collect(),
+                threads_left_out: reading.threads_left_out,
+            };
+            emit(COUNTERS, &json(&body))
         }
         Input::Note(note) => emit(NOTE, note.as_bytes()),
         Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
@@ -152,6 +172,12 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             let [process, id] = words::<2, 4>("name", head)?.map(u32::from_le_bytes);
             let name = std::str::from_utf8(text).map_err(BodyError::Text)?.to_owned();
             Input::Name { process: ProcessKey(process), id, name }
+        }
+        THREAD_NAME => {
+            let (head, text) = split("thread name", body, 8)?;
+            let [process, thread] = words::<2, 4>("thread name", head)?.map(u32::from_le_bytes);
+            let name = std::str::from_utf8(text).map_err(BodyError::Text)?.to_owned();
+            Input::ThreadName { process: ProcessKey(process), thread: Thread(thread), name }
         }
         RECORDS => {
             let (head, rest) = split("records", body, 4)?;
@@ -198,6 +224,17 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
                 process: ProcessKey(process),
                 symbols: symbols.into_iter().map(Symbol::from).collect(),
             }
+        }
+        COUNTERS => {
+            let body: CountersBody = parse("counters", body)?;
+            // A counter of another version is left out.
+            let counts = body.counts.iter().filter_map(|count| {
+                let counter = Counter::parse(&count.counter)?;
+                Some((counter, Count { value: count.value, scaled: count.scaled }))
+            });
+            let threads_left_out = body.threads_left_out;
+            let reading = Reading { counts: counts.collect(), threads_left_out };
+            Input::Counters { process: ProcessKey(body.process), reading }
         }
         NOTE => Input::Note(std::str::from_utf8(body).map_err(BodyError::Text)?.to_owned()),
         ENDED => {
@@ -343,6 +380,20 @@ impl From<ServiceBody> for Service {
         let ServiceBody { model, engine, container, pod, namespace } = body;
         Self { model, engine, container, pod, namespace }
     }
+}
+
+#[derive(Serialize, Deserialize)]
+struct CountersBody {
+    process: u32,
+    counts: Vec<CountBody>,
+    threads_left_out: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CountBody {
+    counter: String,
+    value: u64,
+    scaled: bool,
 }
 
 #[derive(Serialize, Deserialize)]

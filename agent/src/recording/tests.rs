@@ -4,12 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
-use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
 use crate::capture::{Frame, Language};
+use crate::perf::{Count, Counter, Reading};
 use crate::pipeline::{Input, Start, Symbol};
 
 fn service() -> Service {
@@ -72,6 +73,17 @@ fn inputs() -> Vec<Input> {
                 }],
             }],
         },
+        Input::Counters {
+            process: ProcessKey(7),
+            reading: Reading {
+                counts: vec![
+                    (Counter::PageFaults, Count { value: 12, scaled: false }),
+                    (Counter::Cycles, Count { value: u64::MAX, scaled: true }),
+                ],
+                threads_left_out: 3,
+            },
+        },
+        Input::ThreadName { process, thread: Thread(43), name: "ZMQbg/IO/0".to_owned() },
         Input::Note("a note".to_owned()),
         Input::Ended { process, at: Ns(77) },
         Input::Limit(Ns(78)),

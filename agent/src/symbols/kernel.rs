@@ -1,5 +1,5 @@
 //! Names of kernel code, from `/proc/kallsyms`. The kernel shows addresses there to root and to who has
-//! CAP_SYSLOG only; elsewhere its frames have no names.
+//! `CAP_SYSLOG` only; elsewhere its frames have no names.
 
 use std::collections::HashMap;
 

@@ -146,7 +146,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(text in prop::collection::vec(any::<u8>(), 0..512)) {
-            let _ = parse(&text);
+            let _parsed = parse(&text);
         }
     }
 }

@@ -14,6 +14,11 @@ const STRIDE: usize = 64;
 /// Bytes of an entry: two distances from the table's own address.
 const ENTRY: usize = 8;
 
+type Entry = [u8; ENTRY];
+
+/// Addresses kept that one read gives: 64 KiB of the table.
+const BLOCKS: usize = 128;
+
 /// Entries of a table at most: ten times the largest seen.
 const ENTRIES_MAX: u64 = 4 << 20;
 
@@ -72,7 +77,8 @@ impl Index {
     }
 }
 
-fn start_of(&[a, b, c, d, ..]: &[u8; ENTRY]) -> i32 {
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "they are pieces of a buffer")]
+fn start_of(&[a, b, c, d, ..]: &Entry) -> i32 {
     i32::from_le_bytes([a, b, c, d])
 }
 
@@ -87,8 +93,6 @@ fn table(image: &Image, extent: Extent) -> Option<Index> {
     let entries_offset = extent.offset.checked_add(head.len() as u64)?;
     let count = usize::try_from(count).ok()?;
     let mut every = Vec::with_capacity(count.div_ceil(STRIDE).min(1 << 10));
-    // As many at a time as read well.
-    const BLOCKS: usize = 128;
     for first in (0..count).step_by(STRIDE * BLOCKS) {
         let mut bytes = vec![0; (count - first).min(STRIDE * BLOCKS) * ENTRY];
         image.read(entries_offset.checked_add((first * ENTRY) as u64)?, &mut bytes)?;

@@ -27,6 +27,12 @@ const ROWS_MAX: usize = 1 << 14;
 /// seen needs 6 kB; files made to keep us busy would give 64 kB for each frame.
 const BYTES_MAX: usize = 256 << 10;
 
+/// Different images of the vdso kept: a process may write to its own.
+const VDSO_MAX: usize = 8;
+
+/// Bytes from a program's first instruction on that belong to where it begins.
+const ENTRY_BYTES: u64 = 64;
+
 /// A file. Numbers are not used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct ModuleId(u32);
@@ -68,7 +74,7 @@ pub(super) enum Found {
 #[derive(Debug, Default)]
 pub(super) struct Modules {
     next: u32,
-    modules: HashMap<ModuleId, Module>,
+    by_id: HashMap<ModuleId, Module>,
     by_inode: HashMap<(u64, u64), ModuleId>,
     vdso: Vec<(Box<[u8]>, ModuleId)>,
     rows: Rows,
@@ -104,7 +110,7 @@ impl Modules {
         if let Some(&id) = self.by_inode.get(&key) {
             return Some(id);
         }
-        if self.modules.len() >= MODULES_MAX {
+        if self.by_id.len() >= MODULES_MAX {
             self.refused += 1;
             return None;
         }
@@ -118,8 +124,6 @@ impl Modules {
         if let Some((_, id)) = self.vdso.iter().find(|(known, _)| *known == bytes) {
             return Some(*id);
         }
-        // Processes may write to theirs.
-        const VDSO_MAX: usize = 8;
         if self.vdso.len() >= VDSO_MAX {
             self.refused += 1;
             return None;
@@ -133,37 +137,44 @@ impl Modules {
         let id = ModuleId(self.next);
         self.next = self.next.wrapping_add(1);
         let index = Index::of(&image);
-        self.modules.insert(id, Module { image, index, functions: BTreeMap::new() });
+        self.by_id.insert(id, Module { image, index, functions: BTreeMap::new() });
         id
     }
 
     /// Lets go of files that no process uses, when there are many.
     pub(super) fn sweep(&mut self, used: impl Iterator<Item = ModuleId>) {
-        if self.modules.len() <= MODULES_MAX / 2 {
+        if self.by_id.len() <= MODULES_MAX / 2 {
             return;
         }
         let used: HashSet<ModuleId> = used.collect();
         self.by_inode.retain(|_, id| used.contains(id));
         self.vdso.retain(|(_, id)| used.contains(id));
-        self.modules.retain(|id, _| used.contains(id));
+        self.by_id.retain(|id, _| used.contains(id));
     }
 
     /// The address in the file's own terms of the byte that a mapping of `offset` begins with.
     pub(super) fn mapped_address(&self, id: ModuleId, offset: u64) -> Option<u64> {
-        self.modules.get(&id)?.image.mapped_address(offset)
+        self.by_id.get(&id)?.image.mapped_address(offset)
     }
 
     /// Start and end of the function at an address of the file.
     pub(super) fn function(&mut self, id: ModuleId, address: u64) -> Option<(u64, u64)> {
         self.evaluated(id, address)?;
-        let (&start, kept) = self.modules.get(&id)?.functions.range(..=address).next_back()?;
+        let (&start, kept) = self.by_id.get(&id)?.functions.range(..=address).next_back()?;
         (address < kept.end).then_some((start, kept.end))
+    }
+
+    /// Bytes of the file from an address on.
+    pub(super) fn read(&self, id: ModuleId, address: u64, length: usize) -> Vec<u8> {
+        let image = self.by_id.get(&id).map(|module| &module.image);
+        image
+            .and_then(|image| Some(image.read_up_to(image.offset(address)?, length)))
+            .unwrap_or_default()
     }
 
     /// What the code at an address of the file tells by itself.
     pub(super) fn recognise(&self, id: ModuleId, address: u64) -> Option<Arc<Row>> {
-        let image = &self.modules.get(&id)?.image;
-        let code = image.read_up_to(image.offset(address)?, code::BYTES);
+        let code = self.read(id, address, code::BYTES);
         let row = match code::recognise(&code)? {
             Known::Stub => Row::of_entry(),
             Known::SignalReturn => Row::of_signal_return(),
@@ -173,23 +184,23 @@ impl Modules {
 
     /// What holds at an address of the file.
     pub(super) fn find(&mut self, id: ModuleId, address: u64) -> Found {
-        match self.evaluated(id, address) {
-            Some(row) => row.and_then(|row| self.rows.get(row)).map_or(Found::Nothing, Found::Row),
-            // What programs begin in has no unwind information in some C libraries.
-            None => {
-                const ENTRY: u64 = 64;
-                let entry = self.modules.get(&id).map_or(0, |module| module.image.entry);
-                let at_entry =
-                    entry != 0 && address.checked_sub(entry).is_some_and(|by| by < ENTRY);
-                if at_entry { Found::Entry } else { Found::Nothing }
-            }
+        if let Some(row) = self.evaluated(id, address) {
+            return row.and_then(|row| self.rows.get(row)).map_or(Found::Nothing, Found::Row);
+        }
+        // What programs begin in has no unwind information in some C libraries.
+        let entry = self.by_id.get(&id).map_or(0, |module| module.image.entry);
+        let inside = address.checked_sub(entry).filter(|_| entry != 0);
+        if inside.is_some_and(|inside| inside < ENTRY_BYTES) {
+            Found::Entry
+        } else {
+            Found::Nothing
         }
     }
 
     /// The row at an address, evaluating its function if that was not done; `None`: no unwind
     /// information describes the address.
     fn evaluated(&mut self, id: ModuleId, address: u64) -> Option<RowNumber> {
-        let module = self.modules.get(&id)?;
+        let module = self.by_id.get(&id)?;
         if let Some(row) = module.kept(address) {
             return Some(row);
         }
@@ -206,7 +217,8 @@ impl Modules {
             return None;
         }
         if self.rows.pieces + function.pieces.len() > PIECES_MAX
-            || self.rows.rows.len() + function.pieces.len() > ROWS_MAX.max(function.pieces.len())
+            || self.rows.by_number.len() + function.pieces.len()
+                > ROWS_MAX.max(function.pieces.len())
         {
             self.flush();
         }
@@ -216,7 +228,7 @@ impl Modules {
             .into_iter()
             .map(|(from, row)| (from, row.map(|row| self.rows.number(row))))
             .collect();
-        let module = self.modules.get_mut(&id)?;
+        let module = self.by_id.get_mut(&id)?;
         // Functions that overlap would be found in turns.
         let kept = Kept { end: function.end, pieces };
         module.functions.insert(function.start, kept);
@@ -227,18 +239,18 @@ impl Modules {
     fn flush(&mut self) {
         self.flushed += 1;
         self.rows = Rows::default();
-        for module in self.modules.values_mut() {
+        for module in self.by_id.values_mut() {
             module.functions.clear();
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.modules.len()
+        self.by_id.len()
     }
 
     /// Pieces of functions and different rows kept.
     pub(super) fn kept(&self) -> (usize, usize) {
-        (self.rows.pieces, self.rows.rows.len())
+        (self.rows.pieces, self.rows.by_number.len())
     }
 }
 
@@ -258,7 +270,7 @@ impl Module {
 /// Different rows, each once.
 #[derive(Debug, Default)]
 struct Rows {
-    rows: Vec<Arc<Row>>,
+    by_number: Vec<Arc<Row>>,
     numbers: HashMap<Arc<Row>, u32>,
     /// Pieces of functions that refer to them.
     pieces: usize,
@@ -269,14 +281,14 @@ impl Rows {
         if let Some(&number) = self.numbers.get(&row) {
             return number;
         }
-        let number = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        let number = u32::try_from(self.by_number.len()).unwrap_or(u32::MAX);
         let row = Arc::new(row);
-        self.rows.push(Arc::clone(&row));
+        self.by_number.push(Arc::clone(&row));
         self.numbers.insert(row, number);
         number
     }
 
     fn get(&self, number: u32) -> Option<Arc<Row>> {
-        self.rows.get(usize::try_from(number).ok()?).cloned()
+        self.by_number.get(usize::try_from(number).ok()?).cloned()
     }
 }

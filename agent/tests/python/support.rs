@@ -8,11 +8,11 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use warplens::python::{PythonError, Runtime};
+use warplens::python::Runtime;
 use warplens::unwind::Unwinder;
 
 /// Long enough for any scheduler; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Interpreters of a version (`3.12`): pyenv's, the system's, and those that `cargo xtask pythons`
 /// unpacks below `target/pythons`. Says so aloud when there is none.
@@ -21,16 +21,23 @@ pub(crate) fn interpreters(test: &str, version: &str) -> Vec<PathBuf> {
     if let Some(home) = std::env::home_dir() {
         found.extend(below(&home.join(".pyenv/versions"), "bin/python3", version));
     }
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pythons");
-    found.extend(below(&target, "python", version));
+    let unpacked = std::env::var_os("WARPLENS_PYTHONS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/pythons"),
+        PathBuf::from,
+    );
+    found.extend(below(&unpacked, "python", version));
     found.push(PathBuf::from(format!("/usr/bin/python{version}")));
     found.retain(|path| runs(path, version));
     if found.is_empty() {
-        // Written past the test harness, which hides what passing tests print.
-        let line = format!("SKIP {test}: no Python {version} here\n");
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        skip(test, &format!("no Python {version} here"));
     }
     found
+}
+
+/// Says so past the test harness, which hides what passing tests print.
+pub(crate) fn skip(test: &str, reason: &str) {
+    let line = format!("SKIP {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
 }
 
 fn below(folder: &Path, inside: &str, version: &str) -> Vec<PathBuf> {
@@ -108,15 +115,21 @@ impl Drop for Program {
 
 /// Waits until the process's interpreter is set up.
 pub(crate) fn find(pid: u32) -> Runtime {
-    wait_for("the interpreter", || match Runtime::find(pid, functions(pid)) {
-        Ok(found) => found,
-        Err(PythonError::NotReady { .. }) => None,
-        Err(error) => panic!("{error:?}"),
-    })
+    let mut last = None;
+    let start = Instant::now();
+    while start.elapsed() < PATIENCE {
+        match Runtime::find(pid, functions(pid)) {
+            Ok(Some(found)) => return found,
+            Err(error) if !error.passes() => panic!("{error:?}"),
+            other => last = Some(other),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("no interpreter within {PATIENCE:?}: {last:?}");
 }
 
 /// Pieces of code by unwind information.
-fn functions(pid: u32) -> impl FnMut(u64) -> Option<Range<u64>> {
+pub(crate) fn functions(pid: u32) -> impl FnMut(u64) -> Option<Range<u64>> {
     let mut unwinder = Unwinder::new();
     move |address| unwinder.function_at(pid, address)
 }

@@ -64,7 +64,7 @@ fn stack(dir: &Path, unwinder: &mut Unwinder, pid: u32) -> (Vec<u64>, End) {
 
 /// The stack once it is whole: its mappings are not read again at each try.
 fn whole(dir: &Path, unwinder: &mut Unwinder, pid: u32) -> Vec<u64> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         let (frames, end) = stack(dir, unwinder, pid);
         if end == End::Root {

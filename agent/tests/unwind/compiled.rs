@@ -3,6 +3,8 @@
 
 use std::process::Command;
 
+use warplens::stack::Remark;
+use warplens::symbols::{ANONYMOUS_CODE, Symbols};
 use warplens::unwind::{End, Unwinder};
 
 use crate::support::{Held, compile, source, start_of, step};
@@ -102,4 +104,46 @@ fn a_call_that_ends_its_function() {
     assert_eq!(frames[1], start("behind"));
     let main = unwinder.function_at(held.pid, frames[2]).unwrap();
     assert_eq!(main.start, start("main"));
+}
+
+/// Its stack is known nevertheless, because it must find back itself.
+#[test]
+fn code_without_unwind_information() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "plain", &[source("plain.c")], &["-O2"]);
+    let program = program.to_str().unwrap();
+    for arguments in [&[program][..], &[program, "made"]] {
+        let held = step(dir.path(), arguments);
+        assert!(held.snapshots.len() > 60, "{} steps", held.snapshots.len());
+        check(&held);
+    }
+}
+
+#[test]
+fn code_made_at_run_time_is_cut_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "jit", &[source("jit.c")], &["-O2"]);
+    let held = step(dir.path(), &[program.to_str().unwrap()]);
+    let mut unwinder = Unwinder::new();
+    for snapshot in &held.snapshots {
+        let (frames, end) = snapshot.unwind(&mut unwinder, held.pid);
+        assert_eq!(end, End::Cut(Remark::AnonymousCode));
+        assert_eq!(frames, [snapshot.instruction_pointer()]);
+    }
+    assert_eq!(unwinder.losses().anonymous, held.snapshots.len() as u64);
+    let address = held.snapshots[0].instruction_pointer();
+    let name = || Symbols::new().resolve(held.pid, &[address])[0].frames[0].clone();
+    assert_eq!((name().function.as_str(), name().module), (ANONYMOUS_CODE, None));
+    let map = Removed(format!("/tmp/perf-{}.map", held.pid));
+    std::fs::write(&map.0, format!("{:x} 5 made::here\n", address - 1)).unwrap();
+    assert_eq!((name().function.as_str(), name().module), ("made::here", None));
+}
+
+/// A file that goes with its test.
+struct Removed(String);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap();
+    }
 }

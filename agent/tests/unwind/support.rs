@@ -13,7 +13,7 @@ pub(crate) struct Snapshot {
     pub(crate) truth: Vec<u64>,
     start: u64,
     bytes: Vec<u8>,
-    longer: bool,
+    pub(crate) longer: bool,
 }
 
 impl Snapshot {
@@ -77,7 +77,9 @@ pub(crate) fn sample(dir: &Path, pid: u32, rounds: u32, pause_us: u32) -> Held {
 }
 
 fn run(dir: &Path, arguments: &[&str]) -> Held {
-    let snap = compile(dir, "snap", &[source("snap.c")], &["-O1"]);
+    let source = dir.join("snap.c");
+    std::fs::write(&source, include_str!("snap.c")).unwrap();
+    let snap = compile(dir, "snap", &[source], &["-O1"]);
     let mut snap = Command::new(snap)
         .args(arguments)
         .stdin(Stdio::piped())

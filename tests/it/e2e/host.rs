@@ -60,7 +60,7 @@ fn assert_shares(text: &str, truth: &ProgramTruth, least: u64, what: &str) -> Cp
     let folded = Folded::parse(text).unwrap();
     let verdict = warplens_tests::judge::host::cpu(&folded, truth);
     println!("{what}: {} samples, worst {:.2} points", verdict.samples, verdict.worst());
-    for row in &verdict.rows {
+    for row in verdict.rows.iter().chain([&verdict.none]) {
         println!("{:>16} {:6.2} % of {:6.2} %", row.function, row.found, row.truth);
     }
     assert!(verdict.samples >= least, "{what}: only {} samples", verdict.samples);

@@ -10,4 +10,5 @@ pub mod real_vllm;
 pub mod require;
 pub mod ring;
 pub mod server;
+pub mod tree;
 pub mod wait;

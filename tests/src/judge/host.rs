@@ -131,8 +131,11 @@ impl FunctionRow {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CpuVerdict {
     pub samples: u64,
-    /// Percent of the process's CPU time; the last one is what belongs to no function.
+    /// Percent of the process's CPU time.
     pub rows: Vec<FunctionRow>,
+    /// What belongs to no function. It is not judged: what the program spends on measuring itself counts
+    /// here in its account, and with its functions in a profile.
+    pub none: FunctionRow,
     /// Frames of measured functions whose line is not one of that function.
     pub misplaced: Vec<String>,
 }
@@ -155,7 +158,7 @@ pub fn cpu(folded: &Folded<'_>, program: &ProgramTruth) -> CpuVerdict {
     let found = folded.by_function(program);
     let share =
         |name: Option<&str>| percent(found.get(&name).copied().unwrap_or(0), folded.total());
-    let mut rows: Vec<FunctionRow> = program
+    let rows: Vec<FunctionRow> = program
         .truth
         .iter()
         .map(|(name, function)| FunctionRow {
@@ -165,12 +168,12 @@ pub fn cpu(folded: &Folded<'_>, program: &ProgramTruth) -> CpuVerdict {
         })
         .collect();
     let inside: u64 = program.truth.values().map(|function| function.cpu_ns).sum();
-    rows.push(FunctionRow {
+    let none = FunctionRow {
         function: "(none of them)".to_owned(),
         truth: percent(program.cpu_ns.saturating_sub(inside), program.cpu_ns),
         found: share(None),
-    });
-    CpuVerdict { samples: folded.total(), rows, misplaced: misplaced(folded, program) }
+    };
+    CpuVerdict { samples: folded.total(), rows, none, misplaced: misplaced(folded, program) }
 }
 
 fn misplaced(folded: &Folded<'_>, program: &ProgramTruth) -> Vec<String> {
@@ -262,17 +265,10 @@ mod tests {
         assert_eq!(verdict.samples, 100);
         let found: Vec<(&str, f64, f64)> =
             verdict.rows.iter().map(|row| (row.function.as_str(), row.truth, row.found)).collect();
-        assert_eq!(
-            found,
-            [
-                ("nap", 1.0, 0.0),
-                ("spin", 50.0, 60.0),
-                ("visit", 30.0, 25.0),
-                ("(none of them)", 19.0, 15.0)
-            ]
-        );
+        assert_eq!(found, [("nap", 1.0, 0.0), ("spin", 50.0, 60.0), ("visit", 30.0, 25.0)]);
+        assert_eq!((verdict.none.truth, verdict.none.found), (19.0, 15.0));
         // `nap` is too small to be judged.
-        assert_eq!(verdict.judged(), 3);
+        assert_eq!(verdict.judged(), 2);
         assert!((verdict.worst() - 10.0).abs() < 1e-9);
         assert!(verdict.misplaced.is_empty());
         assert!((folded.percent_with(|frame| frame == "malloc") - 60.0).abs() < 1e-9);

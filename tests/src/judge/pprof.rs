@@ -82,6 +82,10 @@ pub struct Frame {
     pub name: String,
     /// File name of the mapped object; empty of Python and of what is no code.
     pub module: String,
+    /// Source file; empty where not known.
+    pub file: String,
+    /// Line in it; 0 where not known.
+    pub line: u32,
 }
 
 /// One stack.
@@ -124,13 +128,16 @@ fn stacks(profile: &Profile) -> Vec<Stack> {
         let Some(location) = profile.location.iter().find(|location| location.id == *id) else {
             return Frame::default();
         };
-        let function = location.line.first().and_then(|line| {
+        let line = location.line.first();
+        let function = line.and_then(|line| {
             profile.function.iter().find(|function| function.id == line.function_id)
         });
         let mapping = profile.mapping.iter().find(|mapping| mapping.id == location.mapping_id);
         Frame {
             name: function.map_or("", |function| text(function.name)).to_owned(),
             module: mapping.map_or("", |mapping| text(mapping.filename)).to_owned(),
+            file: function.map_or("", |function| text(function.filename)).to_owned(),
+            line: line.and_then(|line| line.line.try_into().ok()).unwrap_or(0),
         }
     };
     let stack = |sample: &Sample| Stack {
@@ -153,13 +160,13 @@ mod tests {
     #[test]
     fn a_stack_has_its_process_and_the_files_of_its_frames() {
         let profile = Profile {
-            string_table: ["", "leaf", "_C.abi3.so", "process", "worker", "root"]
+            string_table: ["", "leaf", "_C.abi3.so", "process", "worker", "root", "/a/b.py"]
                 .map(str::to_owned)
                 .to_vec(),
             mapping: vec![Mapping { id: 1, filename: 2 }],
             function: vec![
                 Function { id: 1, name: 1, filename: 0 },
-                Function { id: 2, name: 5, filename: 0 },
+                Function { id: 2, name: 5, filename: 6 },
             ],
             location: vec![
                 Location { id: 1, mapping_id: 1, line: vec![Line { function_id: 1, line: 0 }] },
@@ -172,9 +179,14 @@ mod tests {
             }],
         };
         let decoded = Profile::decode(&profile.encode_to_vec()[..]).unwrap();
-        let frame = |name: &str, module: &str| Frame { name: name.into(), module: module.into() };
+        let frame = |name: &str, module: &str, file: &str, line| Frame {
+            name: name.into(),
+            module: module.into(),
+            file: file.into(),
+            line,
+        };
         let expected = Stack {
-            frames: vec![frame("leaf", "_C.abi3.so"), frame("root", "")],
+            frames: vec![frame("leaf", "_C.abi3.so", "", 0), frame("root", "", "/a/b.py", 7)],
             value: 3,
             process: "worker".into(),
         };

@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::bpf::host::{Host, KernelVersion};
+use crate::perf::{self, Counter};
 
 /// From here on everything works as designed; older kernels lose features one by one.
 const FULL_FROM: KernelVersion = KernelVersion::new(5, 17);
@@ -45,7 +46,29 @@ pub(super) fn checks() -> Vec<Check> {
             None => Check::missing(feature.name, obstacle, "see the checks above"),
         },
     }));
+    checks.extend(counters());
     checks
+}
+
+/// Counters are a help, not a need: what this machine has none of is no fault to be repaired.
+fn counters() -> [Check; 2] {
+    let looked = perf::obstacles();
+    let list = |found: &[Counter]| {
+        let names: Vec<&str> = found.iter().map(|counter| counter.as_str()).collect();
+        names.join(", ")
+    };
+    let [software, hardware] = [false, true].map(|hardware| {
+        let name = if hardware { "processor counters" } else { "kernel counters" };
+        let of = || looked.iter().filter(move |(counter, _)| counter.is_hardware() == hardware);
+        let found: Vec<Counter> =
+            of().filter(|(_, why)| why.is_none()).map(|(counter, _)| *counter).collect();
+        match of().find_map(|(_, why)| *why) {
+            None => Check::ok(name, list(&found)),
+            Some(why) if found.is_empty() => Check::info(name, format!("none: {why}")),
+            Some(why) => Check::info(name, format!("{}; not the others: {why}", list(&found))),
+        }
+    });
+    [software, hardware]
 }
 
 fn kernel(version: KernelVersion) -> Check {

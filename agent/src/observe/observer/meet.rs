@@ -243,6 +243,7 @@ impl Observer {
     fn release(&mut self, index: usize) -> Result<(), ObserveError> {
         // The mapping outlives the process: what it wrote last is still there.
         self.drain_rest(index)?;
+        self.count_one(index)?;
         let target = self.targets.remove(index);
         self.verifications.extend(self.verification(&target));
         if let Some(ring) = &target.ring {

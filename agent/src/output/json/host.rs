@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use analysis::wait::WaitReason;
 use serde::{Deserialize, Serialize};
 
+use super::Counters;
 use crate::capture::Capture;
 use crate::output::host::{self, Gil, HostFunction, HostProcess, HostThread, OnOff};
 use crate::output::layers;
@@ -22,6 +23,8 @@ pub struct Host {
     /// CPU samples per second and processor; 0 when the CPU was not sampled.
     pub cpu_hz: u32,
     pub processes: Vec<Process>,
+    /// What the kernel and the processor counted.
+    pub counters: Vec<Counters>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +96,7 @@ pub struct OnOffTime {
 impl Host {
     pub(super) fn of(capture: &Capture) -> Self {
         let processes = host::processes(capture).iter().map(|of| process(capture, of)).collect();
-        Self { cpu_hz: capture.info.cpu_hz, processes }
+        Self { cpu_hz: capture.info.cpu_hz, processes, counters: super::counters::of(capture) }
     }
 }
 

@@ -155,7 +155,7 @@ fn code(capture: &Capture, stack: StackId) -> Option<(String, Vec<String>)> {
 
 /// Root first.
 fn functions(stack: &Stack) -> Vec<String> {
-    let cut = stack.cut.then(|| rows::CUT.to_owned());
+    let cut = rows::cut_mark(stack).map(str::to_owned);
     cut.into_iter().chain(stack.frames.iter().map(|frame| frame.function.clone())).collect()
 }
 

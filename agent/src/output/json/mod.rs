@@ -1,10 +1,12 @@
 //! `report.json` and `analyze --json`: schema `warplens.report/v1`, written and read.
 
+mod counters;
 mod document;
 pub mod host;
 mod make;
 mod read;
 
+pub use counters::Counters;
 pub use document::{
     Coverage, Device, Document, Exclusive, Gap, GapHost, GapLaunch, GapPart, Histogram, HostBound,
     Inclusive, Kernel, PhaseSteps, Range, Records, SCHEMA, Sentence, Steps, Stream, Stretch,

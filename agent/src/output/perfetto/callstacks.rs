@@ -11,7 +11,7 @@ use super::directory::Directory;
 use super::interned::{Interned, named};
 use super::proto;
 use crate::capture::{Frame, Stack};
-use crate::output::rows::CUT;
+use crate::output::rows::cut_mark;
 use crate::output::words;
 
 /// Frames of a stack that are also shown as one line, innermost first, for viewers that do not
@@ -71,8 +71,8 @@ impl Callstacks {
 
     fn write(&mut self, stack: &Stack, interned: &mut Interned) -> Site {
         let mut frame_ids = Vec::with_capacity(stack.frames.len() + 1);
-        if stack.cut {
-            frame_ids.push(self.frame(CUT, None, None, interned));
+        if let Some(mark) = cut_mark(stack) {
+            frame_ids.push(self.frame(mark, None, None, interned));
         }
         for frame in &stack.frames {
             let Frame { language: _, function, module: _, file, line } = &**frame;

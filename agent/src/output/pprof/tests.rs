@@ -120,7 +120,7 @@ fn idle_time_is_labelled_with_its_cause_and_hangs_under_what_the_host_did() {
     let worker = "GPU 0 SIMULATED;[idle: sync];VLLM::Worker_TP0 (pid 10)";
     assert_eq!(
         of("sync"),
-        [(format!("{worker};[cut: no frame pointers];model_runner;execute<8>"), 30)]
+        [(format!("{worker};[cut: root not reached];model_runner;execute<8>"), 30)]
     );
     assert_eq!(of("unknown"), [("GPU 1 SIMULATED;[idle: unknown]".to_owned(), 90)]);
     assert_eq!(of("arming"), [("GPU 0 SIMULATED;[unobserved: arming]".to_owned(), 100)]);

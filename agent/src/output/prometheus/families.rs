@@ -6,7 +6,8 @@ use analysis::event::Service;
 use analysis::report::DeviceReport;
 
 use super::{
-    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, host, steps,
+    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, counters, host,
+    steps,
 };
 use crate::capture::Capture;
 use crate::output::words;
@@ -15,6 +16,7 @@ pub(super) fn of(capture: &Capture, health: &Health) -> Vec<Family> {
     let mut families = gpu(capture, health);
     families.extend(steps::of(capture));
     families.extend(host::of(capture));
+    families.extend(counters::of(capture));
     families.extend(agent(capture, health));
     families
 }

@@ -3,6 +3,7 @@
 //! Base units, counters end in `_total` and never run backwards; kernel names are never labels.
 //! GPU labels are dcgm-exporter's: `gpu` (index) and `UUID`.
 
+mod counters;
 mod families;
 mod host;
 mod steps;

@@ -189,7 +189,11 @@ impl Discovery {
             let known = self.details.remove(&key);
             let details = match known {
                 Some(known) if now.saturating_duration_since(known.at) < FRESH => known,
-                known => Details::read(pid, role, first, ray, glance, now, known),
+                // A file that changed does not change the server that read it.
+                known => {
+                    let file = known.map(|known| known.file);
+                    Details::read(pid, role, first, ray, glance, now, file)
+                }
             };
             kept.insert(key, details);
         }
@@ -333,7 +337,7 @@ impl Details {
         ray: bool,
         glance: &Glance,
         now: Instant,
-        known: Option<Self>,
+        file: Option<Options>,
     ) -> Self {
         let front = matches!(role, Role::Frontend | Role::ApiServer);
         let engine = matches!(role, Role::EngineCore | Role::Worker | Role::Script);
@@ -342,8 +346,6 @@ impl Details {
         let listening =
             if front { sockets::listening(pid, &descriptors.sockets) } else { Vec::new() };
         let segments = if ray && engine { shared::segments(pid) } else { BTreeSet::new() };
-        // A file that changed does not change the server that read it.
-        let file = known.as_ref().map(|known| known.file.clone());
         Self {
             at: now,
             descriptors,

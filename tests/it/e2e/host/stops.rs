@@ -1,7 +1,6 @@
 //! The stack taken at a probe just before a process stops itself is the one that the process itself
 //! knows, and the one that `py-spy` sees in the stopped process: every frame, its name and its line.
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,11 +13,14 @@ use warplens_tests::harness::process;
 use warplens_tests::harness::python::{self, Python};
 use warplens_tests::harness::server::Run;
 use warplens_tests::harness::{ring, wait};
-use warplens_tests::judge::host::{Folded, PythonFrame};
+use warplens_tests::judge::pprof::{self, Frame, Stack};
 use warplens_tests::require;
 use wire::shim::Level;
 
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Several turns of the agent on a busy machine.
+const STANDSTILL: Duration = Duration::from_millis(300);
 
 /// A frame as others see it: name, file, line.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
@@ -67,17 +69,22 @@ fn spied(pid: u32, tid: u32) -> Option<Vec<Seen>> {
 }
 
 /// Whether a frame of ours is the one seen.
-fn same(ours: &PythonFrame<'_>, seen: &Seen) -> bool {
+fn same(ours: &Frame, seen: &Seen) -> bool {
     let Seen(name, path, line) = seen;
-    let bare = ours.function.strip_suffix(name.as_str());
-    // Ours has the module in front.
-    let named = bare.is_some_and(|module| module.is_empty() || module.ends_with('.'));
-    let file = Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned());
-    named && file.as_deref() == Some(ours.file) && *line == ours.line
+    // Ours has the module in front, and may have the place behind.
+    let function = ours.name.split(" (").next().unwrap_or_default();
+    let module = function.strip_suffix(name.as_str());
+    let named = module.is_some_and(|module| module.is_empty() || module.ends_with('.'));
+    named && ours.file == *path && ours.line == *line
+}
+
+/// A frame of Python: it has a source file of Python and lies in no mapped file.
+fn is_python(frame: &&Frame) -> bool {
+    frame.module.is_empty() && (frame.file.ends_with(".py") || frame.file.starts_with('<'))
 }
 
 /// Lets the program go through its shapes under a recording; what each said, and the GPU's stacks.
-fn stop_in_every_shape(python: &Python) -> (Vec<Stopping>, String) {
+fn stop_in_every_shape(python: &Python) -> (Vec<Stopping>, Vec<Stack>) {
     let run = Run::new(1).unwrap().with_shim().unwrap();
     let mut command = run.command(&python.path).unwrap();
     command.arg("-B").arg(artefacts::program("host").join("stops.py"));
@@ -111,38 +118,37 @@ fn stop_in_every_shape(python: &Python) -> (Vec<Stopping>, String) {
             println!("py-spy shows no second thread in {}", stopping.shape);
         }
         told.push(stopping);
+        // Its code objects may be gone right after it: they are read while the process stands still.
+        std::thread::sleep(STANDSTILL);
         child.signal(Signal::CONT);
     }
     let (ended, out) = recording.finish().unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
     child.close_input();
     assert_eq!(child.wait(LIMIT).unwrap().code, 0);
-    let folded = std::fs::read_to_string(out.join("gpu.folded")).unwrap();
-    (told, folded)
+    (told, pprof::read(&out.join("gpu.pb.gz")).unwrap())
 }
 
 fn stacks_equal(python: &Python) {
-    let (told, text) = stop_in_every_shape(python);
+    let (told, stacks) = stop_in_every_shape(python);
     assert!(told.len() >= 20, "{} shapes", told.len());
-    let folded = Folded::parse(&text).unwrap();
     let mut wrong = Vec::new();
     for Stopping { shape, frames, .. } in &told {
         let kernel = format!("shape_{shape}");
-        let found: Vec<_> = folded
-            .stacks
+        let found: Vec<&Stack> = stacks
             .iter()
-            .filter(|(stack, _)| stack.last().is_some_and(|leaf| *leaf == kernel))
+            .filter(|stack| stack.frames.first().is_some_and(|leaf| leaf.name == kernel))
             .collect();
-        let [(stack, _)] = found[..] else {
+        let [stack] = found[..] else {
             wrong.push(format!("{kernel} stands in {} stacks", found.len()));
             continue;
         };
-        let ours: Vec<PythonFrame<'_>> =
-            stack.iter().rev().filter_map(|text| PythonFrame::parse(text)).collect();
+        let ours: Vec<&Frame> = stack.frames.iter().filter(is_python).collect();
         let equal = ours.len() == frames.len()
             && ours.iter().zip(frames).all(|(ours, seen)| same(ours, seen));
         if !equal {
-            wrong.push(format!("{kernel}:\n  ours {ours:#?}\n  theirs {frames:#?}\n  {stack:#?}"));
+            let all: Vec<&str> = stack.frames.iter().map(|frame| frame.name.as_str()).collect();
+            wrong.push(format!("{kernel}:\n  ours {ours:#?}\n  theirs {frames:#?}\n  {all:?}"));
         }
     }
     println!("{}: {} of {} shapes", python.describe(), told.len() - wrong.len(), told.len());
