@@ -259,7 +259,9 @@ pub mod counter {
     /// Sleeps of threads with stacks that were too short to be told, and the ns they lasted.
     pub const SHORT_SLEEPS: u32 = 12;
     pub const SHORT_SLEEP_NS: u32 = 13;
-    pub const COUNT: u32 = 14;
+    /// Sleeps whose end was not seen: the thread went to sleep again, and no switch to it was told.
+    pub const SLEEP_ENDS_UNSEEN: u32 = 14;
+    pub const COUNT: u32 = 15;
 }
 
 /// What a verification probe sits on: the cookie it is attached with.
