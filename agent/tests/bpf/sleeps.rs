@@ -135,7 +135,11 @@ fn a_thread_that_sleeps_everywhere_is_held_to_its_budget() {
     let events = drain(&mut bpf);
     let told = waits(&events, mine);
     let counters = bpf.counters().unwrap();
-    assert!(told.len() as u64 + counters.short_sleeps >= slept, "{} {slept} {counters:?}", told.len());
+    assert!(
+        told.len() as u64 + counters.short_sleeps >= slept,
+        "{} {slept} {counters:?}",
+        told.len()
+    );
     let places = by_place(&told).len() as u64;
     assert!(places >= 300, "{places}");
     let taken = of_thread(&events, mine).len() as u64;
