@@ -146,6 +146,7 @@ impl Observer {
             Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
         self.find_python_first(&mut target)?;
         self.attach_programs(&mut target)?;
+        self.look_into_sleepers(&target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
                 let status = ring.status();
