@@ -25,6 +25,9 @@ impl Observer {
     pub(super) fn scan(&mut self) -> Result<(), ObserveError> {
         self.release_replaced()?;
         self.node.look(Instant::now());
+        for sentence in self.node.left_out().sentences() {
+            self.note(sentence)?;
+        }
         let mut covered = self.settings.selection.covered(&self.node);
         // A ring that was refused changes hands without a sign.
         covered.extend(
@@ -190,7 +193,11 @@ impl Observer {
             return Ok(());
         };
         let mut problems = Vec::new();
-        if let Err(error) = bpf.watch(pid) {
+        let stacks = self.settings.cpu_hz > 0 || self.settings.level >= Level::Stacks;
+        // Nobody asks a daemon for stacks of processes that launch nothing.
+        let watched =
+            if stacks || target.ring.is_some() { bpf.watch(pid) } else { bpf.watch_threads(pid) };
+        if let Err(error) = watched {
             problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
         }
         if target.ring.is_some() && self.settings.level >= Level::Stacks {
