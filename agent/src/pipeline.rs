@@ -95,6 +95,7 @@ impl Pipeline {
             counters: BTreeMap::new(),
             by_pid: HashMap::new(),
 
+            threads: HashMap::new(),
             threads_refused: 0,
             notes_refused: 0,
             processes_refused: 0,

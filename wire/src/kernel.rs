@@ -185,6 +185,9 @@ pub struct WaitEvent {
     pub signature: u64,
 }
 
+/// Signature of a sleep that began before its process was watched. The kernel programs' own are odd.
+pub const SLEPT_BEFORE: u64 = 2;
+
 /// Values of the map of watched processes: what is told of one.
 pub mod watched {
     /// Everything.
