@@ -100,6 +100,11 @@ impl Bpf {
         }
     }
 
+    /// Whether the thread is in the sleep it was in when its process was first watched.
+    pub fn slept_before(&self, tid: u32) -> bool {
+        matches!(self.sleepers.get(&tid, 0), Ok(MapValue(sleeper)) if sleeper.signature == SLEPT_BEFORE)
+    }
+
     /// Whether threads that sleep are told at all; [`Bpf::missing`] says why not.
     pub fn tells_threads(&self) -> bool {
         self.tells_threads

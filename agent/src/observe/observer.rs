@@ -7,6 +7,7 @@ mod losses;
 mod meet;
 mod python;
 mod refused;
+mod sleepers;
 
 use std::time::{Duration, Instant};
 

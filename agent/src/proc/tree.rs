@@ -13,6 +13,14 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Numbers of the threads of a process; none where it has ended.
+pub fn threads(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// The process runs. One whose first thread ended runs as long as another does.
 pub fn alive(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.alive())

@@ -7,7 +7,7 @@ use std::time::Instant;
 use warplens::bpf::Setup;
 use warplens::observe::now;
 use wire::kernel::event_kind::OFF_CPU_STACK;
-use wire::kernel::{SLEPT_BEFORE, OFF_CPU_MIN_NS, WaitEvent, stack_flag};
+use wire::kernel::{OFF_CPU_MIN_NS, SLEPT_BEFORE, WaitEvent, stack_flag};
 use wire::limits::OFF_CPU_STACKS;
 
 use crate::python::{Python, interpreters, walked};
@@ -200,7 +200,9 @@ fn python_places(interpreter: &Path) {
     assert_eq!(asleep.len(), 3, "{asleep:?}");
     assert!(
         asleep.iter().all(|wait| {
-            wait.signature == SLEPT_BEFORE && wait.tgid == pid && (before..=after).contains(&wait.from_ns)
+            wait.signature == SLEPT_BEFORE
+                && wait.tgid == pid
+                && (before..=after).contains(&wait.from_ns)
         }),
         "{asleep:?} {before} {after}"
     );

@@ -194,9 +194,12 @@ impl Observer {
         };
         let mut problems = Vec::new();
         let stacks = self.settings.cpu_hz > 0 || self.settings.level >= Level::Stacks;
-        // Nobody asks a daemon for stacks of processes that launch nothing.
-        let watched =
-            if stacks || target.ring.is_some() { bpf.watch(pid) } else { bpf.watch_threads(pid) };
+        // Nobody asks a daemon for stacks of sleeps, nor for any of processes that launch nothing.
+        let watched = match &target.ring {
+            _ if stacks => bpf.watch(pid),
+            Some(_) => bpf.watch_on_cpu(pid),
+            None => bpf.watch_threads(pid),
+        };
         if let Err(error) = watched {
             problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
         }
