@@ -94,6 +94,7 @@ impl Pipeline {
             processes: HashMap::new(),
             counters: BTreeMap::new(),
             by_pid: HashMap::new(),
+
             threads: HashMap::new(),
             threads_refused: 0,
             notes_refused: 0,
@@ -289,7 +290,7 @@ impl Pipeline {
             cpu,
             waits,
             names: NameStyle::default(),
-            threads: HashMap::new(),
+
             counters: self
                 .counters
                 .iter()

@@ -44,6 +44,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     }
     let mut capture = merge(captures);
     capture.names = args.names.style();
+    if let (Some(folder), Some(before)) = (&folder, &args.diff) {
+        let mut before = whole(before, &classifier)?;
+        before.names = capture.names;
+        output::write_difference(folder, &before, &capture)?;
+    }
     let found = findings(&capture);
     let worst = found.first().map(|finding| finding.severity);
     let written = match folder {
@@ -72,6 +77,14 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
     }
     Ok(exit(worst, args.fail_on))
+}
+
+/// Everything that `path` holds, as one capture.
+fn whole(path: &Path, classifier: &Classifier) -> Result<Capture, CommandError> {
+    let files = expand(&[path.to_owned()])?;
+    let captures: Result<Vec<Capture>, CommandError> =
+        files.iter().map(|file| read(file, classifier, None)).collect();
+    Ok(merge(captures?))
 }
 
 /// One file, whatever its format, as a finished capture, and drawn where a trace is wanted.

@@ -40,6 +40,9 @@ pub const OFFCPU_PPROF: &str = "offcpu.pb.gz";
 pub const WALL_PPROF: &str = "wall.pb.gz";
 pub const GPU_PPROF: &str = "gpu.pb.gz";
 pub const GPU_SPEEDSCOPE: &str = "gpu.speedscope.json";
+pub const CPU_DIFF_SVG: &str = "cpu.diff.svg";
+pub const GPU_DIFF_SVG: &str = "gpu.diff.svg";
+pub const OFFCPU_DIFF_SVG: &str = "offcpu.diff.svg";
 pub const TRACE: &str = "trace.pftrace";
 
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +97,23 @@ pub fn first_picture(capture: &Capture) -> &'static str {
     } else {
         GPU_SVG
     }
+}
+
+/// Writes what changed from `before` to `after` as differential flame graphs.
+pub fn write_difference(
+    folder: &OutputFolder,
+    before: &Capture,
+    after: &Capture,
+) -> Result<(), OutputError> {
+    for (file, compared) in [
+        (CPU_DIFF_SVG, flame::Compared::Cpu),
+        (GPU_DIFF_SVG, flame::Compared::Gpu),
+        (OFFCPU_DIFF_SVG, flame::Compared::OffCpu),
+    ] {
+        let svg = flame::diff(compared, before, after);
+        folder.write(file, &svg.map_err(|source| OutputError::Render { file, source })?)?;
+    }
+    Ok(())
 }
 
 /// Name of the trace of input number `number` of `of`: their clocks have nothing in common, so

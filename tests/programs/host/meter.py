@@ -9,6 +9,9 @@ import sys
 import threading
 import time
 
+# Also tell how long threads waited for a processor while they could have run; costs a read of /proc.
+tell_waiting = False
+
 _local = threading.local()
 _threads = []
 _lock = threading.Lock()
@@ -22,11 +25,14 @@ class Account:
         self.tid = threading.get_native_id()
         self.cpu_ns = {}
         self.off_ns = {}
+        self.waiting_ns = {}
         self._stack = []
         self._cpu = time.thread_time_ns()
         self._wall = time.perf_counter_ns()
+        self._waiting = waiting_ns()
 
     def _settle(self):
+        waiting = waiting_ns()
         cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
         if self._stack:
             name = self._stack[-1]
@@ -34,7 +40,9 @@ class Account:
             self.cpu_ns[name] = self.cpu_ns.get(name, 0) + spent
             off = max(wall - self._wall - spent, 0)
             self.off_ns[name] = self.off_ns.get(name, 0) + off
-        self._cpu, self._wall = cpu, wall
+            waited = waiting - self._waiting
+            self.waiting_ns[name] = self.waiting_ns.get(name, 0) + waited
+        self._cpu, self._wall, self._waiting = cpu, wall, waiting
 
     def enter(self, name):
         self._settle()
@@ -43,6 +51,14 @@ class Account:
     def leave(self):
         self._settle()
         self._stack.pop()
+
+
+def waiting_ns():
+    """How long this thread has waited for a processor so far."""
+    if not tell_waiting:
+        return 0
+    with open("/proc/thread-self/schedstat") as file:
+        return int(file.read().split()[1])
 
 
 def account():
@@ -72,12 +88,9 @@ class inside:
 
 def truth(functions, **more):
     """What all threads spent, and where each function stands in its file."""
-    cpu, off = {}, {}
-    for thread in _threads:
-        for name, ns in thread.cpu_ns.items():
-            cpu[name] = cpu.get(name, 0) + ns
-        for name, ns in thread.off_ns.items():
-            off[name] = off.get(name, 0) + ns
+    def total(of, name):
+        return sum(of(thread).get(name, 0) for thread in _threads)
+
     return {
         "truth": {
             name: {
@@ -86,8 +99,9 @@ def truth(functions, **more):
                 "last_line": max(
                     (line for _, _, line in function.__code__.co_lines() if line), default=0
                 ),
-                "cpu_ns": cpu.get(name, 0),
-                "off_ns": off.get(name, 0),
+                "cpu_ns": total(lambda thread: thread.cpu_ns, name),
+                "off_ns": total(lambda thread: thread.off_ns, name),
+                "waiting_ns": total(lambda thread: thread.waiting_ns, name),
             }
             for name, function in functions.items()
         },

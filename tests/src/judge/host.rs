@@ -22,6 +22,10 @@ pub struct Function {
     pub cpu_ns: u64,
     /// Time off the CPU, likewise.
     pub off_ns: u64,
+    /// Of it, how long the thread could have run and waited for a CPU: after a sleep, which a profile
+    /// counts with the sleep, or because it had to make room for others, which is no sleep.
+    #[serde(default)]
+    pub waiting_ns: u64,
 }
 
 /// A program's last line.
@@ -130,11 +134,12 @@ impl FunctionRow {
 /// Shares of CPU time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct CpuVerdict {
+    /// In measured functions.
     pub samples: u64,
-    /// Percent of the process's CPU time.
+    /// Percent of the CPU time of all measured functions.
     pub rows: Vec<FunctionRow>,
-    /// What belongs to no function. It is not judged: what the program spends on measuring itself counts
-    /// here in its account, and with its functions in a profile.
+    /// What belongs to no function, percent of the process's CPU time. It is not judged: what the program
+    /// spends on measuring itself counts here in its account, and with its functions in a profile.
     pub none: FunctionRow,
     /// Frames of measured functions whose line is not one of that function.
     pub misplaced: Vec<String>,
@@ -156,24 +161,25 @@ impl CpuVerdict {
 /// Judges samples on the CPU (`cpu.folded`).
 pub fn cpu(folded: &Folded<'_>, program: &ProgramTruth) -> CpuVerdict {
     let found = folded.by_function(program);
-    let share =
-        |name: Option<&str>| percent(found.get(&name).copied().unwrap_or(0), folded.total());
-    let rows: Vec<FunctionRow> = program
-        .truth
-        .iter()
-        .map(|(name, function)| FunctionRow {
-            function: name.clone(),
-            truth: percent(function.cpu_ns, program.cpu_ns),
-            found: share(Some(name)),
-        })
-        .collect();
-    let inside: u64 = program.truth.values().map(|function| function.cpu_ns).sum();
+    let of = |name: Option<&str>| found.get(&name).copied().unwrap_or(0);
+    let measured: u64 = program.truth.values().map(|function| function.cpu_ns).sum();
+    let sampled: u64 = program.truth.keys().map(|name| of(Some(name))).sum();
+    let rows = program.truth.iter().map(|(name, function)| FunctionRow {
+        function: name.clone(),
+        truth: percent(function.cpu_ns, measured),
+        found: percent(of(Some(name)), sampled),
+    });
     let none = FunctionRow {
         function: "(none of them)".to_owned(),
-        truth: percent(program.cpu_ns.saturating_sub(inside), program.cpu_ns),
-        found: share(None),
+        truth: percent(program.cpu_ns.saturating_sub(measured), program.cpu_ns),
+        found: percent(of(None), folded.total()),
     };
-    CpuVerdict { samples: folded.total(), rows, none, misplaced: misplaced(folded, program) }
+    CpuVerdict {
+        samples: sampled,
+        rows: rows.collect(),
+        none,
+        misplaced: misplaced(folded, program),
+    }
 }
 
 fn misplaced(folded: &Folded<'_>, program: &ProgramTruth) -> Vec<String> {
@@ -192,18 +198,36 @@ fn misplaced(folded: &Folded<'_>, program: &ProgramTruth) -> Vec<String> {
     wrong
 }
 
-/// Time off the CPU, ns, of the functions that have at least [`JUDGED_PERCENT`] of it, and of the others.
+/// One function's time off the CPU, ns.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OffRow {
+    pub function: String,
+    /// It slept at least so long, and was off the CPU no longer than this.
+    pub least: f64,
+    pub most: f64,
+    pub found: f64,
+}
+
+impl OffRow {
+    /// How far outside of what is possible, percent of it.
+    pub fn distance_percent(&self) -> f64 {
+        let outside = (self.least - self.found).max(self.found - self.most).max(0.0);
+        100.0 * outside / self.most.max(1.0)
+    }
+}
+
+/// Time off the CPU of the functions that have at least [`JUDGED_PERCENT`] of it, and of the others.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OffVerdict {
-    pub judged: Vec<FunctionRow>,
-    pub others: Vec<FunctionRow>,
+    pub judged: Vec<OffRow>,
+    pub others: Vec<OffRow>,
     pub misplaced: Vec<String>,
 }
 
 impl OffVerdict {
-    /// Greatest distance from the truth among the functions that are judged, percent of the truth.
+    /// Greatest distance from what is possible among the functions that are judged, percent.
     pub fn worst_percent(&self) -> f64 {
-        self.judged.iter().map(|row| 100.0 * row.distance() / row.truth).fold(0.0, f64::max)
+        self.judged.iter().map(OffRow::distance_percent).fold(0.0, f64::max)
     }
 }
 
@@ -211,12 +235,13 @@ impl OffVerdict {
 pub fn off_cpu(folded: &Folded<'_>, program: &ProgramTruth) -> OffVerdict {
     let found = folded.by_function(program);
     let total: u64 = program.truth.values().map(|function| function.off_ns).sum();
-    let rows = program.truth.iter().map(|(name, function)| FunctionRow {
+    let rows = program.truth.iter().map(|(name, function)| OffRow {
         function: name.clone(),
-        truth: float(function.off_ns),
+        least: float(function.off_ns.saturating_sub(function.waiting_ns)),
+        most: float(function.off_ns),
         found: float(found.get(&Some(name.as_str())).copied().unwrap_or(0)),
     });
-    let (judged, others) = rows.partition(|row| 100.0 * row.truth >= JUDGED_PERCENT * float(total));
+    let (judged, others) = rows.partition(|row| 100.0 * row.most >= JUDGED_PERCENT * float(total));
     OffVerdict { judged, others, misplaced: misplaced(folded, program) }
 }
 
@@ -238,7 +263,7 @@ mod tests {
             r#"{"python": "3.12.1", "wall_ns": 1000, "cpu_ns": 1000, "truth": {
                 "spin": {"frame": "shares.spin", "first_line": 3, "last_line": 9, "cpu_ns": 500, "off_ns": 0},
                 "visit": {"frame": "shares.Tree.visit", "first_line": 20, "last_line": 30, "cpu_ns": 300, "off_ns": 90},
-                "nap": {"frame": "shares.nap", "first_line": 40, "last_line": 41, "cpu_ns": 10, "off_ns": 910}}}"#,
+                "nap": {"frame": "shares.nap", "first_line": 40, "last_line": 41, "cpu_ns": 0, "off_ns": 910, "waiting_ns": 10}}}"#,
         )
         .unwrap()
     }
@@ -262,14 +287,14 @@ mod tests {
                     p;shares.other (shares.py:99) 15\n";
         let folded = Folded::parse(text).unwrap();
         let verdict = cpu(&folded, &program());
-        assert_eq!(verdict.samples, 100);
+        assert_eq!(verdict.samples, 85);
         let found: Vec<(&str, f64, f64)> =
             verdict.rows.iter().map(|row| (row.function.as_str(), row.truth, row.found)).collect();
         assert_eq!(found, [("nap", 1.0, 0.0), ("spin", 50.0, 60.0), ("visit", 30.0, 25.0)]);
-        assert_eq!((verdict.none.truth, verdict.none.found), (19.0, 15.0));
+        assert_eq!((verdict.none.truth, verdict.none.found), (20.0, 15.0));
         // `nap` is too small to be judged.
         assert_eq!(verdict.judged(), 2);
-        assert!((verdict.worst() - 10.0).abs() < 1e-9);
+        assert!((verdict.worst() - (37.5 - 2500.0 / 85.0)).abs() < 1e-9);
         assert!(verdict.misplaced.is_empty());
         assert!((folded.percent_with(|frame| frame == "malloc") - 60.0).abs() < 1e-9);
     }
@@ -282,13 +307,15 @@ mod tests {
 
     #[test]
     fn waits_are_judged_against_their_own_size() {
-        let folded = Folded::parse(
-            "p;shares.nap (shares.py:41) 1001\np;shares.Tree.visit (shares.py:22) 90\n",
-        )
-        .unwrap();
-        let verdict = off_cpu(&folded, &program());
-        assert_eq!((verdict.judged.len(), verdict.others.len()), (2, 1));
-        assert!((verdict.worst_percent() - 10.0).abs() < 1e-9, "{verdict:?}");
+        // Of 910 it waited 10 for a CPU, which a profile may count or not.
+        for (found, distance) in [(1001, 10.0), (905, 0.0), (900, 0.0), (809, 10.0)] {
+            let text = format!(
+                "p;shares.nap (shares.py:41) {found}\np;shares.Tree.visit (shares.py:22) 90\n"
+            );
+            let verdict = off_cpu(&Folded::parse(&text).unwrap(), &program());
+            assert_eq!((verdict.judged.len(), verdict.others.len()), (2, 1));
+            assert!((verdict.worst_percent() - distance).abs() < 1e-9, "{verdict:?}");
+        }
     }
 
     #[test]

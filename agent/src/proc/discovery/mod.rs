@@ -30,7 +30,7 @@ pub use group::Origin;
 use group::{Groups, group};
 pub(crate) use group::{Line, line};
 pub use place::Place;
-use seen::Seen;
+use seen::{PROCESSES_MAX, Seen};
 pub use selector::{Chosen, Selector, SelectorError};
 pub use server::{Member, Server};
 
@@ -62,6 +62,21 @@ pub struct LeftOut {
     pub processes: usize,
     pub servers: usize,
     pub members: usize,
+}
+
+impl LeftOut {
+    /// For the user. Without numbers, which differ at each look.
+    pub fn sentences(self) -> Vec<String> {
+        let Self { processes, servers, members } = self;
+        [
+            (processes, format!("Only {PROCESSES_MAX} processes of this node are looked at.")),
+            (servers, format!("Only {SERVERS_MAX} vLLM servers of this node are observed.")),
+            (members, format!("Only {MEMBERS_MAX} processes of a vLLM server are observed.")),
+        ]
+        .into_iter()
+        .filter_map(|(count, sentence)| (count > 0).then_some(sentence))
+        .collect()
+    }
 }
 
 /// What was learnt of one process, and when.

@@ -12,7 +12,7 @@ use crate::proc::stat::Stat;
 use crate::proc::title::Role;
 
 /// Processes known at once: twice the default limit of a kernel. Further ones are counted.
-const PROCESSES_MAX: usize = 1 << 16;
+pub(super) const PROCESSES_MAX: usize = 1 << 16;
 
 /// How long a process may take until it calls itself by its final name: a worker does when its
 /// process groups are set up, which waits for every rank of its node to start.
@@ -228,7 +228,7 @@ mod tests {
         assert!(!seen.changed().contains(&pid), "nothing happened to it");
 
         child.0.stdin.take().unwrap().write_all(b"\n").unwrap();
-        while std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+        while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
             std::thread::yield_now();
         }
         settle(&mut seen);

@@ -6,8 +6,7 @@ use warplens_tests::require;
 
 use super::{assert_ended, folder, observe};
 
-/// Distance from the program's own clock that is allowed, percent. Its clock also counts the time a
-/// thread waits for a CPU without having slept, and sleeps too short to be told.
+/// Distance allowed from what the program's own clocks say, percent: sleeps too short to be told.
 const BOUND_PERCENT: f64 = 3.0;
 
 fn waits_of(python: &Python) {
@@ -22,7 +21,8 @@ fn waits_of(python: &Python) {
     let what = python.describe();
     println!("{what}: worst {:.2} %", verdict.worst_percent());
     for row in verdict.judged.iter().chain(&verdict.others) {
-        println!("{:>16} {:9.3} ms of {:9.3} ms", row.function, row.found / 1e6, row.truth / 1e6);
+        let [found, least, most] = [row.found, row.least, row.most].map(|ns| ns / 1e6);
+        println!("{:>16} {found:9.3} ms of {least:9.3} to {most:9.3} ms", row.function);
     }
     assert!(verdict.judged.len() >= 8, "{what}: {verdict:#?}");
     assert!(verdict.worst_percent() < BOUND_PERCENT, "{what}: {verdict:#?}");
