@@ -16,9 +16,7 @@ use warplens_bench::{figure, median, per};
 #[expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     dead_code,
-    unreachable_pub,
     reason = "the tests' way of taking stacks"
 )]
 mod support;
