@@ -189,6 +189,7 @@ pub struct AgentArgs {
     warplens analyze warplens-out\n  \
     warplens analyze trace.sqlite --json\n  \
     warplens analyze rank0.json.gz rank1.json.gz\n  \
+    warplens analyze tuesday --diff monday -o changed\n  \
     warplens analyze rank0.warplens rank1.warplens -o merged --fail-on warning"
 )]
 pub struct AnalyzeArgs {
@@ -203,6 +204,11 @@ pub struct AnalyzeArgs {
     /// Folder for report, flame graphs, profiles and timeline
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+
+    /// Draw also what changed against this earlier recording or trace: cpu.diff.svg, gpu.diff.svg,
+    /// offcpu.diff.svg
+    #[arg(long, value_name = "BEFORE", requires = "out")]
+    pub diff: Option<PathBuf>,
 
     /// Draw trace.pftrace from this far into the timeline, such as 90s
     #[arg(long, value_name = "TIME", value_parser = duration, requires = "out")]
@@ -230,6 +236,7 @@ pub struct AnalyzeArgs {
     Examples:\n  \
     warplens diff monday tuesday\n  \
     warplens diff baseline/report.json warplens-out --fail-on warning\n  \
+    warplens diff monday tuesday -o changed\n  \
     warplens diff monday tuesday --json"
 )]
 pub struct DiffArgs {
@@ -243,6 +250,10 @@ pub struct DiffArgs {
 
     #[command(flatten)]
     pub rules: RulesArgs,
+
+    /// Folder for flame graphs of what changed: cpu.diff.svg, gpu.diff.svg, offcpu.diff.svg
+    #[arg(short, long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 
     /// How many kernels, kinds and ranges to list
     #[arg(long, value_name = "N", default_value_t = 20)]

@@ -44,6 +44,14 @@ const PROCESSES_MAX: usize = 1 << 16;
 /// Launching threads whose kernel number is told. A worker launches from two or three.
 const THREADS_MAX: usize = 1 << 16;
 
+/// A thread whose name is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnnamedThread {
+    pub process: ProcessKey,
+    pub pid: u32,
+    pub thread: Thread,
+}
+
 /// Feeds a session and keeps what its outputs need.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -86,6 +94,7 @@ impl Pipeline {
             processes: HashMap::new(),
             counters: BTreeMap::new(),
             by_pid: HashMap::new(),
+
             threads: HashMap::new(),
             threads_refused: 0,
             notes_refused: 0,
@@ -164,6 +173,7 @@ impl Pipeline {
                     self.counters.insert(process, reading);
                 }
             }
+            Input::ThreadName { process, thread, name } => self.host.name((process, thread), name),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
                 self.session.ingest(Event::Attached { process, at });
@@ -199,6 +209,17 @@ impl Pipeline {
     /// answers with [`Input::Symbols`] while the process is there.
     pub fn take_unresolved(&mut self) -> Vec<Unresolved> {
         self.stacks.take_unresolved(|process| self.processes.get(&process).map(|info| info.pid))
+    }
+
+    /// Threads met since the last call that have no name yet. Whoever observes live answers with
+    /// [`Input::ThreadName`] where a thread has a name of its own.
+    pub fn take_unnamed_threads(&mut self) -> Vec<UnnamedThread> {
+        let threads = self.host.take_unasked().into_iter();
+        let told = threads.filter_map(|(process, thread)| {
+            let pid = self.processes.get(&process)?.pid;
+            Some(UnnamedThread { process, pid, thread })
+        });
+        told.collect()
     }
 
     /// The instant up to which every device is final, if any is.
@@ -269,12 +290,13 @@ impl Pipeline {
             cpu,
             waits,
             names: NameStyle::default(),
-            threads: HashMap::new(),
+
             counters: self
                 .counters
                 .iter()
                 .map(|(&process, reading)| ProcessCounters { process, reading: reading.clone() })
                 .collect(),
+            threads: self.host.names().clone(),
             processes: self.processes.clone(),
         }
     }

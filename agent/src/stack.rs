@@ -7,6 +7,7 @@ mod maker;
 mod place;
 mod reason;
 mod refine;
+mod sleeper;
 
 pub use copy::Record;
 pub use maker::{Maker, StackLosses};

@@ -7,6 +7,8 @@
 
 mod code;
 mod expression;
+mod follow;
+mod forward;
 mod function;
 mod image;
 mod index;
@@ -118,6 +120,8 @@ pub struct UnwindLosses {
     pub maps_changed: u64,
     /// Functions whose unwind information is damaged or uses what is not supported.
     pub damaged: u64,
+    /// Frames in code without unwind information whose caller was found by following the code.
+    pub followed: u64,
     /// Files not opened because too many were.
     pub files_refused: u64,
     /// Times that all evaluated functions were let go to make room.
@@ -172,7 +176,7 @@ impl Unwinder {
     }
 
     fn walk(&mut self, pid: u32, stack: &Copied<'_>, frames: &mut Vec<NativeFrame>) -> End {
-        self.modules.begin();
+        self.begin(pid);
         let mut state = State::of_leaf(stack.registers);
         // The leaf's instruction is the one that is carried out; a return address lies behind its
         // call, which may be the function's last instruction.
@@ -184,50 +188,61 @@ impl Unwinder {
                 return End::Root;
             }
             let instruction = if exact { address } else { address.wrapping_sub(1) };
-            let found = match self.locate(pid, instruction) {
+            let located = self.locate(pid, instruction);
+            let found = match located {
                 Located::File(id, at) => {
                     let code = at.wrapping_add(address.wrapping_sub(instruction));
                     self.row(id, at, code)
                 }
-                Located::NoFile => {
-                    frames.push(frame(&state));
-                    return End::Cut(Remark::AnonymousCode);
-                }
+                Located::NoFile => Found::Nothing,
                 Located::Nowhere => return End::Cut(Remark::Astray),
                 Located::Unknown => return End::Cut(Remark::MapsChanged),
             };
             frames.push(frame(&state));
-            let row = match found {
-                Found::Row(row) => row,
+            let (step, signal) = match found {
+                Found::Row(row) => (row.step(&state, stack), row.signal),
                 Found::Entry => return End::Root,
-                Found::Nothing => return End::Cut(Remark::NoUnwindInformation),
+                Found::Nothing => match self.follow(pid, &state, stack) {
+                    Some(step) => (step, false),
+                    None if located == Located::NoFile => {
+                        return End::Cut(Remark::AnonymousCode);
+                    }
+                    None => return End::Cut(Remark::NoUnwindInformation),
+                },
             };
-            let caller = match row.step(&state, stack) {
+            let caller = match step {
                 Ok(Step::Caller(caller)) => caller,
                 Ok(Step::Root) => return End::Root,
                 Err(Stuck::Memory(address)) => return End::Cut(stack.missing(address)),
                 Err(Stuck::Rule) => return End::Cut(Remark::NoUnwindInformation),
             };
-            exact = row.signal;
             // Every return takes something off the stack; only signals change stacks.
-            if !row.signal && caller.stack_pointer() <= state.stack_pointer() {
+            if !signal && caller.stack_pointer() <= state.stack_pointer() {
                 return End::Cut(Remark::Astray);
             }
+            exact = signal;
             state = caller;
         }
         End::Cut(Remark::TooManyFrames)
     }
 
-    fn locate(&mut self, pid: u32, address: u64) -> Located {
+    fn begin(&mut self, pid: u32) {
+        self.modules.begin();
         if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
             self.spaces.clear();
             self.modules.sweep(std::iter::empty());
         }
-        self.spaces.entry(pid).or_default().prepare(pid, address);
+        self.spaces.entry(pid).or_default().begin(pid);
+    }
+
+    fn locate(&mut self, pid: u32, address: u64) -> Located {
         let Some(space) = self.spaces.get_mut(&pid) else {
             return Located::Nowhere;
         };
-        space.locate(pid, address, &mut self.modules)
+        space.known(address).unwrap_or_else(|| {
+            space.prepare(pid, address);
+            space.locate(pid, address, &mut self.modules)
+        })
     }
 
     /// What holds at `address`, which is the byte before `code` where that is a return address.
@@ -250,7 +265,7 @@ impl Unwinder {
     /// The addresses of the function, or of the part of one, that unwind information describes as
     /// one piece and `address` lies in. A function that the compiler split has two such parts.
     pub fn function_at(&mut self, pid: u32, address: u64) -> Option<Range<u64>> {
-        self.modules.begin();
+        self.begin(pid);
         let Located::File(id, at) = self.locate(pid, address) else {
             return None;
         };

@@ -74,11 +74,12 @@ fn record(folder: &Path) {
         Input::Process {
             process: PROCESS,
             info: ProcessInfo {
+                service: analysis::event::Service::default(),
                 pid: PID,
                 title: "VLLM::Worker_TP1".to_owned(),
                 role: "worker".to_owned(),
                 rank: "TP1".to_owned(),
-                server: 0,
+                ..ProcessInfo::default()
             },
         },
         stack(event_kind::CPU_SAMPLE, 0, &[2, python, 1]),

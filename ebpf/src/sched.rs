@@ -69,10 +69,22 @@ fn leaves(ctx: &RawTracePointContext, task: Task) {
     let since_ns = emit::now();
     let signature = if stacks { sleep::place(ctx, task, since_ns) } else { 0 };
     let sleeper = Sleeper { since_ns, tgid: task.tgid, told: told.into(), signature };
-    if SLEEPERS.insert(task.tid, sleeper, 0).is_err() {
-        emit::count(counter::SLEEPERS_FULL);
+    match SLEEPERS.insert(task.tid, sleeper, BPF_NOEXIST) {
+        Ok(()) => {}
+        // It has run since and nobody said so: some virtual machines do not tell the switches away from
+        // the threads of their own agent. How long it slept is not known.
+        Err(EEXIST) => {
+            emit::count(counter::SLEEP_ENDS_UNSEEN);
+            let _ = SLEEPERS.insert(task.tid, sleeper, 0);
+        }
+        Err(_) => emit::count(counter::SLEEPERS_FULL),
     }
 }
+
+/// `BPF_NOEXIST` of `linux/bpf.h`.
+const BPF_NOEXIST: u64 = 1;
+/// As helpers answer, negative.
+const EEXIST: i32 = -17;
 
 #[inline(always)]
 fn comes(next: u64) {

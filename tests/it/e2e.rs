@@ -1,6 +1,7 @@
 //! The whole path on the simulator, judged against its ground truth.
 
 mod daemon;
+mod diff;
 mod exhaustion;
 mod graphs;
 mod host;

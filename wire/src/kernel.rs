@@ -185,6 +185,9 @@ pub struct WaitEvent {
     pub signature: u64,
 }
 
+/// Signature of a sleep that began before its process was watched. The kernel programs' own are odd.
+pub const SLEPT_BEFORE: u64 = 2;
+
 /// Values of the map of watched processes: what is told of one.
 pub mod watched {
     /// Everything.
@@ -259,7 +262,9 @@ pub mod counter {
     /// Sleeps of threads with stacks that were too short to be told, and the ns they lasted.
     pub const SHORT_SLEEPS: u32 = 12;
     pub const SHORT_SLEEP_NS: u32 = 13;
-    pub const COUNT: u32 = 14;
+    /// Sleeps whose end was not seen: the thread went to sleep again, and no switch to it was told.
+    pub const SLEEP_ENDS_UNSEEN: u32 = 14;
+    pub const COUNT: u32 = 15;
 }
 
 /// What a verification probe sits on: the cookie it is attached with.

@@ -10,13 +10,13 @@ pub enum WaitReason {
     Lock,
     /// Python's global interpreter lock.
     Gil,
-    /// A file or block device.
+    /// A file, block device or pipe.
     Io,
     /// Nothing: it asked to sleep for a time.
     Sleep,
     /// The device, in a CUDA synchronisation.
     Cuda,
-    /// A socket, a pipe, or readiness of several descriptors.
+    /// A socket, or readiness of several descriptors.
     Network,
     /// The queue between vLLM's engine and its workers or API servers.
     Queue,

@@ -39,6 +39,8 @@ pub struct Counters {
     /// Sleeps too short to be told, of threads with stacks, and how long they were in all.
     pub short_sleeps: u64,
     pub short_sleep_ns: u64,
+    /// Sleeps whose end the kernel did not tell, and whose length is not known therefore.
+    pub sleep_ends_unseen: u64,
 }
 
 impl Bpf {
@@ -76,6 +78,7 @@ impl Bpf {
             off_cpu_over_budget: self.counter(counter::OFF_CPU_OVER_BUDGET)?,
             short_sleeps: self.counter(counter::SHORT_SLEEPS)?,
             short_sleep_ns: self.counter(counter::SHORT_SLEEP_NS)?,
+            sleep_ends_unseen: self.counter(counter::SLEEP_ENDS_UNSEEN)?,
         })
     }
 

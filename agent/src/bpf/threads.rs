@@ -3,7 +3,7 @@
 use std::fs;
 
 use aya::maps::{HashMap, MapData, MapError};
-use wire::kernel::{Sleeper, WAIT_MIN_NS, WaitEvent, event_kind};
+use wire::kernel::{SLEPT_BEFORE, Sleeper, WAIT_MIN_NS, WaitEvent, event_kind};
 
 use super::attach::absent_is_fine;
 use super::error::BpfError;
@@ -82,7 +82,7 @@ impl Bpf {
             return Ok(());
         };
         let told = u32::from(pid == tid);
-        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, told, signature: 0 };
+        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, told, signature: SLEPT_BEFORE };
         match self.sleepers.insert(tid, MapValue(sleeper), BPF_NOEXIST) {
             // Told by the programs already, or no room: told when it sleeps the next time.
             Err(MapError::SyscallError(_)) => return Ok(()),
@@ -98,6 +98,11 @@ impl Bpf {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the thread is in the sleep it was in when its process was first watched.
+    pub fn slept_before(&self, tid: u32) -> bool {
+        matches!(self.sleepers.get(&tid, 0), Ok(MapValue(sleeper)) if sleeper.signature == SLEPT_BEFORE)
     }
 
     /// Whether threads that sleep are told at all; [`Bpf::missing`] says why not.

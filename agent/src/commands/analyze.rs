@@ -44,6 +44,11 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     }
     let mut capture = merge(captures);
     capture.names = args.names.style();
+    if let (Some(folder), Some(before)) = (&folder, &args.diff) {
+        let mut before = whole(before, &classifier)?;
+        before.names = capture.names;
+        output::write_difference(folder, &before, &capture)?;
+    }
     let found = findings(&capture);
     let worst = found.first().map(|finding| finding.severity);
     let written = match folder {
@@ -55,7 +60,9 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
     };
     let verdict = summary::verdict(&capture, &found);
     let next = match (&written, args.files.first()) {
-        (Some(folder), _) => format!("open {}", folder.join(output::GPU_SVG).display()),
+        (Some(folder), _) => {
+            format!("open {}", folder.join(output::first_picture(&capture)).display())
+        }
         (None, Some(file)) => format!("warplens analyze {} -o warplens-out", file.display()),
         (None, None) => "warplens analyze --help".to_owned(),
     };
@@ -70,6 +77,14 @@ pub fn run(args: &AnalyzeArgs) -> Result<Exit, CommandError> {
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
     }
     Ok(exit(worst, args.fail_on))
+}
+
+/// Everything that `path` holds, as one capture.
+fn whole(path: &Path, classifier: &Classifier) -> Result<Capture, CommandError> {
+    let files = expand(&[path.to_owned()])?;
+    let captures: Result<Vec<Capture>, CommandError> =
+        files.iter().map(|file| read(file, classifier, None)).collect();
+    Ok(merge(captures?))
 }
 
 /// One file, whatever its format, as a finished capture, and drawn where a trace is wanted.

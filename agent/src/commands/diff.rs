@@ -13,17 +13,30 @@ use analysis::compare::{Comparison, Figures, Side, compare};
 
 use super::findings::Finding;
 use super::{CommandError, Exit, analyze, load, screen};
+use crate::capture::Capture;
 use crate::cli::DiffArgs;
 use crate::output::json::{self, Document};
-use crate::output::{OutputError, summary};
+use crate::output::{self, OutputError, OutputFolder, summary};
 use crate::pipeline::merge;
 use crate::rules;
 
 pub fn run(args: &DiffArgs) -> Result<Exit, CommandError> {
     let classifier = rules::from_files(&args.rules.rules)?;
+    // An unwritable folder is told before anything is read.
+    let folder = args.out.as_deref().map(OutputFolder::create).transpose()?;
     let (before, after) = (open(&args.before, &classifier)?, open(&args.after, &classifier)?);
+    let drawn = match folder {
+        Some(folder) => {
+            let (before, after) = (before.stacks()?, after.stacks()?);
+            output::write_difference(&folder, before, after)?;
+            let sampled = !after.cpu.is_empty() || !before.cpu.is_empty();
+            let first = if sampled { output::CPU_DIFF_SVG } else { output::GPU_DIFF_SVG };
+            Some(folder.commit()?.join(first))
+        }
+        None => None,
+    };
     let difference = Difference::of(before, after);
-    let last = summary::last_line(&difference.verdict(), &next(args));
+    let last = summary::last_line(&difference.verdict(), &next(args, drawn.as_deref()));
     if args.json {
         let mut bytes =
             serde_json::to_vec_pretty(&body::Body::of(&difference)).map_err(OutputError::Json)?;
@@ -42,6 +55,19 @@ struct Observation {
     name: String,
     document: Document,
     side: Side,
+    /// `None` of a report, which holds no stacks.
+    capture: Option<Capture>,
+}
+
+impl Observation {
+    fn stacks(&self) -> Result<&Capture, CommandError> {
+        self.capture.as_ref().ok_or_else(|| {
+            CommandError::Usage(format!(
+                "draw what changed: {} is a report, which holds no stacks: name a recording or a trace",
+                self.name
+            ))
+        })
+    }
 }
 
 struct Difference {
@@ -85,7 +111,7 @@ fn open(path: &Path, classifier: &Classifier) -> Result<Observation, CommandErro
     if let Some(report) = load::report_of(path)? {
         let document = json::read(&report)?;
         let side = Side { whole: figures::of(&document), windows: Vec::new() };
-        return Ok(Observation { name, document, side });
+        return Ok(Observation { name, document, side, capture: None });
     }
     let mut captures = Vec::new();
     let mut windows: Option<Vec<Figures>> = None;
@@ -101,9 +127,10 @@ fn open(path: &Path, classifier: &Classifier) -> Result<Observation, CommandErro
             Some(joined) => side_by_side(joined, &cut),
         });
     }
-    let document = Document::of(&merge(captures));
+    let capture = merge(captures);
+    let document = Document::of(&capture);
     let side = Side { whole: figures::of(&document), windows: windows.unwrap_or_default() };
-    Ok(Observation { name, document, side })
+    Ok(Observation { name, document, side, capture: Some(capture) })
 }
 
 /// Windows of ranks that ran at once: each rank's first with the others' first, and so on, as far
@@ -117,8 +144,11 @@ fn side_by_side(mut joined: Vec<Figures>, more: &[Figures]) -> Vec<Figures> {
     joined
 }
 
-fn next(args: &DiffArgs) -> String {
-    format!("warplens gaps {}", args.after.display())
+fn next(args: &DiffArgs, drawn: Option<&Path>) -> String {
+    match drawn {
+        Some(picture) => format!("open {}", picture.display()),
+        None => format!("warplens gaps {}", args.after.display()),
+    }
 }
 
 #[cfg(test)]

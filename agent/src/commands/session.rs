@@ -221,7 +221,7 @@ impl Session {
 
 /// Prints the report, JSON or the summary; the last line is the verdict and what to do next.
 pub fn print(capture: &Capture, out: &Path, json: bool) -> Result<(), CommandError> {
-    let next = format!("open {}", out.join(output::GPU_SVG).display());
+    let next = format!("open {}", out.join(output::first_picture(capture)).display());
     if json {
         let bytes = output::json::render(capture).map_err(output::OutputError::Json)?;
         screen::out(&bytes).map_err(CommandError::Stdout)?;

@@ -66,7 +66,6 @@ async fn metrics(State(context): State<Arc<Context>>) -> Response {
         windows: answer.windows,
         rearms: answer.guarded.rearms,
         guard_fallbacks: answer.guarded.fallbacks,
-        ..prometheus::Health::default()
     };
     match context.exporter.lock().await.render(&answer.capture, &health) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::CONTENT_TYPE)], text).into_response(),

@@ -79,10 +79,33 @@ fn every_truncation_of_a_real_file_is_survived() {
     }
 }
 
+#[test]
+fn an_object_tells_its_segments_a_section_and_symbols() {
+    let path = libc_path();
+    let file = File::open(&path).unwrap();
+    let object = sections(&file, "libc", ".text").unwrap();
+    let text = object.section.unwrap();
+    let segment = object.segments.iter().find(|segment| segment.executable).unwrap();
+    assert!((segment.address..).contains(&text.address) && text.size > 1 << 16);
+    assert_eq!(sections(&file, "libc", ".no_such_section").unwrap().section, None);
+    let found = symbols(&file, "libc", |name| name == "getpid").unwrap();
+    assert_eq!(found[0].1.address, find(&path, &["getpid"]).unwrap()["getpid"].address);
+    assert!(found[0].1.size > 0);
+    // Where it is mapped, it has the address that this process knows.
+    let maps = crate::proc::maps(std::process::id()).unwrap();
+    let mapping = maps.iter().find(|map| map.executable && map.path.ends_with("/libc.so.6"));
+    let mapping = mapping.unwrap();
+    let bias = object.bias(mapping.start, mapping.offset).unwrap();
+    assert_eq!(bias.wrapping_add(found[0].1.address), libc::getpid as *const () as u64);
+    assert_eq!(object.bias(0, u64::MAX), None);
+}
+
 proptest! {
     #[test]
     fn noise_is_refused(bytes in proptest::collection::vec(any::<u8>(), 0..2048)) {
         prop_assert!(find_in(&bytes, &["getpid"]).is_err());
+        prop_assert!(object::sections(&*bytes, ".text").is_err());
+        prop_assert!(object::symbols(&*bytes, |_| true).is_err());
     }
 
     /// Changes headers and section tables, where lengths and offsets are.

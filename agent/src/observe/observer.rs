@@ -7,6 +7,7 @@ mod losses;
 mod meet;
 mod python;
 mod refused;
+mod sleepers;
 
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,8 @@ use super::target::{Interest, Target};
 use super::verify::Verification;
 use crate::bpf::Bpf;
 use crate::commands::one_line as chain;
-use crate::pipeline::{Input, Pipeline, Start, Symbol};
-use crate::proc::Discovery;
+use crate::pipeline::{Input, Pipeline, Start, Symbol, UnnamedThread};
+use crate::proc::{self, Discovery};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::stack::{Maker, Place};
@@ -330,6 +331,11 @@ impl Observer {
     }
 
     fn name_addresses(&mut self) -> Result<(), ObserveError> {
+        for UnnamedThread { process, pid, thread } in self.pipeline.take_unnamed_threads() {
+            if let Some(name) = proc::thread_name(pid, thread.0) {
+                self.feed(Input::ThreadName { process, thread, name })?;
+            }
+        }
         for unresolved in self.pipeline.take_unresolved() {
             let (python, code): (Vec<u64>, Vec<u64>) = unresolved
                 .addresses

@@ -40,6 +40,9 @@ pub const OFFCPU_PPROF: &str = "offcpu.pb.gz";
 pub const WALL_PPROF: &str = "wall.pb.gz";
 pub const GPU_PPROF: &str = "gpu.pb.gz";
 pub const GPU_SPEEDSCOPE: &str = "gpu.speedscope.json";
+pub const CPU_DIFF_SVG: &str = "cpu.diff.svg";
+pub const GPU_DIFF_SVG: &str = "gpu.diff.svg";
+pub const OFFCPU_DIFF_SVG: &str = "offcpu.diff.svg";
 pub const TRACE: &str = "trace.pftrace";
 
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +85,34 @@ pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputE
     folder.write(OFFCPU_PPROF, &pprof::offcpu(capture).map_err(render(OFFCPU_PPROF))?)?;
     folder.write(WALL_PPROF, &pprof::wall(capture).map_err(render(WALL_PPROF))?)?;
     folder.write(GPU_SPEEDSCOPE, &speedscope::render(capture).map_err(OutputError::Json)?)?;
+    Ok(())
+}
+
+/// The picture to look at first.
+pub fn first_picture(capture: &Capture) -> &'static str {
+    let devices = &capture.report.devices;
+    let host = !capture.cpu.is_empty() || !capture.waits.is_empty();
+    if host && devices.iter().all(|device| device.kernels == 0 && device.copies == 0) {
+        WALL_SVG
+    } else {
+        GPU_SVG
+    }
+}
+
+/// Writes what changed from `before` to `after` as differential flame graphs.
+pub fn write_difference(
+    folder: &OutputFolder,
+    before: &Capture,
+    after: &Capture,
+) -> Result<(), OutputError> {
+    for (file, compared) in [
+        (CPU_DIFF_SVG, flame::Compared::Cpu),
+        (GPU_DIFF_SVG, flame::Compared::Gpu),
+        (OFFCPU_DIFF_SVG, flame::Compared::OffCpu),
+    ] {
+        let svg = flame::diff(compared, before, after);
+        folder.write(file, &svg.map_err(|source| OutputError::Render { file, source })?)?;
+    }
     Ok(())
 }
 

@@ -89,6 +89,11 @@ pub(super) struct Host {
     cpu: BTreeMap<(ProcessKey, Thread, StackId), OnCpu>,
     slept: BTreeMap<(ProcessKey, Thread, u64), Slept>,
     latest: HashMap<Who, Latest>,
+    /// Threads of which anything was told.
+    met: HashSet<Who>,
+    /// Of these, those that nobody was asked about yet.
+    unasked: Vec<Who>,
+    names: HashMap<Who, String>,
     launchers: HashSet<Who>,
     recent: VecDeque<Blocked>,
     /// Nothing after it counts.
@@ -102,10 +107,33 @@ impl Host {
         self.end = Some(end);
     }
 
+    fn meet(&mut self, who: Who) {
+        if self.met.len() < THREADS_MAX && self.met.insert(who) {
+            self.unasked.push(who);
+        }
+    }
+
+    /// Threads that were met since the last call, once each.
+    pub(super) fn take_unasked(&mut self) -> Vec<Who> {
+        std::mem::take(&mut self.unasked)
+    }
+
+    /// A thread calls itself so; the latest name counts. Only threads that were met have one.
+    pub(super) fn name(&mut self, who: Who, name: String) {
+        if self.met.contains(&who) {
+            self.names.insert(who, name);
+        }
+    }
+
+    pub(super) fn names(&self) -> &HashMap<Who, String> {
+        &self.names
+    }
+
     pub(super) fn sampled(&mut self, who: Who, at: Ns, stack: StackId, holds_gil: bool) {
         if self.end.is_some_and(|end| at > end) {
             return;
         }
+        self.meet(who);
         let room = self.cpu.len() < CPU_MAX;
         match self.cpu.entry((who.0, who.1, stack)) {
             Entry::Vacant(_) if !room => self.refused.samples += 1,
@@ -120,6 +148,7 @@ impl Host {
     /// A sleep, or a piece of one from its beginning on.
     pub(super) fn waited(&mut self, blocked: &Blocked) {
         let who = (blocked.process, blocked.tid);
+        self.meet(who);
         let signature = blocked.signature;
         let end = self.end.map_or(u64::MAX, |end| end.0);
         let (from, to) = (blocked.from.0, blocked.to.0.min(end));

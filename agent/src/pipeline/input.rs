@@ -5,7 +5,7 @@
 
 use analysis::decode::GraphWords;
 use analysis::event::{DeviceInfo, Event, ProcessInfo};
-use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use wire::shim::Payload;
 
 use crate::capture::Frame;
@@ -91,6 +91,12 @@ pub enum Input {
     },
     /// A sentence for every output: what could not be seen and why.
     Note(String),
+    /// What a thread calls itself.
+    ThreadName {
+        process: ProcessKey,
+        thread: Thread,
+        name: String,
+    },
     Ended {
         process: ProcessKey,
         at: Ns,

@@ -134,6 +134,7 @@ impl StackTable {
             frames.push(Arc::new(place.own_frame().unwrap_or_else(|| unnamed(place))));
             cut |= matches!(place, Place::Remark(remark) if remark.is_cut());
         }
+        drop_own_programs(&mut frames);
         drop_passing_calls(&mut frames);
         trim_launch(&mut frames);
         frames.reverse();
@@ -148,6 +149,16 @@ impl StackTable {
     pub(super) fn symbols_refused(&self) -> u64 {
         self.symbols_refused
     }
+}
+
+/// A stack of the kernel (leaf first) that was taken by a program of ours ends in that program: what the
+/// kernel did to get there is not the thread's doing.
+fn drop_own_programs(frames: &mut Vec<Arc<Frame>>) {
+    const WAY: [&str; 4] = ["bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_"];
+    let kernel = frames.iter().take_while(|frame| frame.language == Language::Kernel).count();
+    let ours = |frame: &Arc<Frame>| WAY.iter().any(|start| frame.function.starts_with(start));
+    let last = frames.iter().take(kernel).rposition(ours);
+    frames.drain(..last.map_or(0, |last| last + 1));
 }
 
 /// Functions of the interpreter that only pass a call on say nothing beside the Python function that

@@ -25,9 +25,9 @@ const SCOPES: [(&str, &str); 4] = [
 
 /// From the text of `cgroup`; `None`: in no container that is known.
 pub fn parse_cgroup(text: &str) -> Option<Container> {
-    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
     // Version 1 has a path per controller, and some of them may be the root's.
-    paths.filter_map(in_path).next()
+    paths.find_map(in_path)
 }
 
 fn in_path(path: &str) -> Option<Container> {

@@ -25,4 +25,6 @@ pub use discovery::{
 pub use environment::Environment;
 pub use maps::{Mapping, maps, parse_maps};
 pub use title::{Ranks, Role, Title, parse_title};
-pub use tree::{alive, descendants, has_leader, pids, process_of, start_time};
+pub use tree::{
+    alive, descendants, has_leader, pids, process_of, start_time, thread_name, threads,
+};

@@ -13,6 +13,14 @@ pub fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// Numbers of the threads of a process; none where it has ended.
+pub fn threads(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// The process runs. One whose first thread ended runs as long as another does.
 pub fn alive(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.alive())
@@ -27,6 +35,17 @@ pub fn has_leader(pid: u32) -> bool {
 pub fn process_of(task: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
+/// What a thread calls itself, where that is not what its process does: most threads never set a name.
+pub fn thread_name(pid: u32, tid: u32) -> Option<String> {
+    let name = |task: u32| fs::read_to_string(format!("/proc/{pid}/task/{task}/comm")).ok();
+    let own = name(tid)?;
+    if tid == pid || name(pid).as_deref() == Some(own.as_str()) {
+        return None;
+    }
+    let shown: String = own.chars().filter(|character| !character.is_control()).collect();
+    (!shown.is_empty()).then_some(shown)
 }
 
 /// When the process started, clock ticks since boot; tells a reused PID.
@@ -62,5 +81,25 @@ mod tests {
         assert!(descendants(pid).contains(&pid));
         assert!(start_time(pid).is_some());
         assert!(!alive(u32::MAX));
+    }
+
+    #[test]
+    fn threads_have_the_names_they_set() {
+        let pid = std::process::id();
+        let name_in = |named: &str| {
+            let builder = std::thread::Builder::new().name(named.to_owned());
+            // A thread of the standard library has its name before its function runs.
+            let own = move || thread_name(pid, this_thread());
+            builder.spawn(own).unwrap().join().unwrap()
+        };
+        assert_eq!(name_in("warplens-named").as_deref(), Some("warplens-named"));
+        assert_eq!(thread_name(pid, pid), None);
+        assert_eq!(thread_name(pid, u32::MAX), None);
+    }
+
+    /// The kernel's number of the calling thread.
+    fn this_thread() -> u32 {
+        let link = fs::read_link("/proc/thread-self").unwrap();
+        link.file_name().unwrap().to_str().unwrap().parse().unwrap()
     }
 }

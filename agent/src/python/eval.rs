@@ -105,6 +105,10 @@ mod tests {
         (memory, 0x1000..end)
     }
 
+    fn only(range: Range<u64>) -> Vec<Range<u64>> {
+        std::iter::once(range).collect()
+    }
+
     const JE: &[u8] = &[0x0f, 0x84];
     const JMP: &[u8] = &[0xe9];
 
@@ -117,15 +121,14 @@ mod tests {
         memory.put(0x8006, &[0x90; 0xfa]);
         let functions = [0x8000..0x8100, 0x9000..0x9100, 0xa000..0xa100, 0xbf00..0xc000];
         let at = |address: u64| functions.iter().find(|range| range.contains(&address)).cloned();
-        let code = [0x1000..0x10000_u64];
-        let found = parts(&memory, &code, first.clone(), at);
+        let found = parts(&memory, &only(0x1000..0x10000), first.clone(), at);
         assert_eq!(found, [first, 0x8000..0x8100, 0x9000..0x9100, 0xbf00..0xc000]);
     }
 
     #[test]
     fn code_that_cannot_be_read_has_one_part() {
         let first = 0x1000..0x2000;
-        let all = [0..u64::MAX];
+        let all = only(0..u64::MAX);
         assert_eq!(parts(&Fake::default(), &all, first.clone(), |_| None), [first]);
         let huge = 0..u64::MAX;
         assert_eq!(parts(&Fake::default(), &all, huge.clone(), |_| None), [huge]);
@@ -134,8 +137,8 @@ mod tests {
     #[test]
     fn a_maze_of_parts_ends() {
         let (memory, first) = code(&(0..64).map(|n| (JE, 0x8000 + n * 16)).collect::<Vec<_>>());
-        let code = [0x1000..0x10000_u64];
-        let found = parts(&memory, &code, first, |address| Some(address..address + 16));
+        let found =
+            parts(&memory, &only(0x1000..0x10000), first, |address| Some(address..address + 16));
         assert_eq!(found.len(), PARTS_MAX);
     }
 }

@@ -59,10 +59,9 @@ pub(super) fn interpreter(pid: u32, maps: &[Mapping]) -> Result<Option<Object>, 
         let likely = named || exe == Some(mapping.path.as_str());
         match object(pid, mapping, maps, likely, &mut left) {
             Ok(Some(object)) => return Ok(Some(object)),
-            Ok(None) => {}
             Err(error) if named => refused = refused.or(Some(error)),
             // Other people's files need not be ours to open, nor ELF.
-            Err(_) => {}
+            Ok(None) | Err(_) => {}
         }
     }
     // A file called python that cannot be opened may be it: that is no proof that there is none.

@@ -16,6 +16,7 @@
 //! the loop's first or last instructions, where its frame is not linked. Where they disagree, both
 //! stacks stand one below the other, and a remark says so.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use wire::kernel::{PYTHON_ENTRY, PythonFrame, python_walk};
@@ -141,22 +142,20 @@ impl Fit {
         let (activations, runs) = (activations.len(), runs.len());
         // Only a leaf that is the interpreter's own code can be an activation nobody knows.
         let leaf_is_own = native.addresses.first().is_some_and(|&leaf| contains(&seams.code, leaf));
-        if activations == runs {
-            Self::Together(Leaf::Even)
-        } else if activations > runs {
+        match activations.cmp(&runs) {
+            Ordering::Equal => Self::Together(Leaf::Even),
             // Python frames that were not taken explain any number of further activations.
-            match (python_whole, activations - runs) {
+            Ordering::Greater => match (python_whole, activations - runs) {
                 (false, _) => Self::Together(Leaf::Even),
                 (true, 1) => Self::Together(Leaf::Activation),
                 (true, _) => Self::Apart,
-            }
-        } else {
+            },
             // Native frames that were not found explain any number of further runs.
-            match (native_whole, runs - activations) {
+            Ordering::Less => match (native_whole, runs - activations) {
                 (false, _) => Self::Together(Leaf::Even),
                 (true, 1) if leaf_is_own => Self::Together(Leaf::Run),
                 (true, _) => Self::Apart,
-            }
+            },
         }
     }
 }

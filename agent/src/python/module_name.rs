@@ -7,16 +7,12 @@ pub(super) fn of(path: &str) -> String {
         return path.to_owned();
     }
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    let inside = installed(&parts);
-    let mut names: Vec<&str> = match inside {
-        Some(first) => parts.get(first..).unwrap_or_default().to_vec(),
+    let first = installed(&parts).unwrap_or_else(|| {
         // Of `server/__init__.py` the folder says more than the file.
-        None => {
-            let special = parts.last().is_some_and(|file| file.starts_with("__"));
-            let kept = if special { 2 } else { 1 };
-            parts.get(parts.len().saturating_sub(kept)..).unwrap_or_default().to_vec()
-        }
-    };
+        let special = parts.last().is_some_and(|file| file.starts_with("__"));
+        parts.len().saturating_sub(if special { 2 } else { 1 })
+    });
+    let mut names: Vec<&str> = parts.get(first..).unwrap_or_default().to_vec();
     if let Some(file) = names.last_mut() {
         *file = file.strip_suffix(".py").unwrap_or(file);
     }

@@ -38,9 +38,10 @@ pub(super) enum Gil {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Thread {
     pub(super) next: u64,
-    pub(super) thread_id: u64,
-    /// 3.10 has none.
-    pub(super) native_thread_id: Option<u64>,
+    /// `thread_id`, which is `pthread_self()`.
+    pub(super) identity: u64,
+    /// `native_thread_id`; 3.10 has none.
+    pub(super) native_id: Option<u64>,
     /// The frame, or the `_PyCFrame` that has it.
     pub(super) frame: u32,
     /// In `_PyCFrame`, or [`NO_OFFSET`].
@@ -91,13 +92,7 @@ fn v3_10() -> Offsets {
         interpreters_main: 40,
         threads_head: 8,
         gil: Gil::Runtime(352),
-        thread: Thread {
-            next: 8,
-            thread_id: 176,
-            native_thread_id: None,
-            frame: 24,
-            cframe: NO_OFFSET,
-        },
+        thread: Thread { next: 8, identity: 176, native_id: None, frame: 24, cframe: NO_OFFSET },
         frame: Frame {
             code: 32,
             previous: 24,
@@ -126,13 +121,7 @@ fn v3_11() -> Offsets {
         interpreters_main: 48,
         threads_head: 16,
         gil: Gil::Runtime(360),
-        thread: Thread {
-            next: 8,
-            thread_id: 152,
-            native_thread_id: Some(160),
-            frame: 56,
-            cframe: 8,
-        },
+        thread: Thread { next: 8, identity: 152, native_id: Some(160), frame: 56, cframe: 8 },
         frame: Frame {
             code: 32,
             previous: 48,
@@ -153,13 +142,7 @@ fn v3_12() -> Offsets {
         interpreters_main: 48,
         threads_head: 72,
         gil: Gil::Pointer(384),
-        thread: Thread {
-            next: 8,
-            thread_id: 136,
-            native_thread_id: Some(144),
-            frame: 56,
-            cframe: 0,
-        },
+        thread: Thread { next: 8, identity: 136, native_id: Some(144), frame: 56, cframe: 0 },
         frame: Frame {
             code: 0,
             previous: 8,
@@ -195,8 +178,8 @@ fn v3_13() -> Offsets {
         gil: Gil::Pointer(16),
         thread: Thread {
             next: 8,
-            thread_id: 152,
-            native_thread_id: Some(160),
+            identity: 152,
+            native_id: Some(160),
             frame: 72,
             cframe: NO_OFFSET,
         },

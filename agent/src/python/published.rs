@@ -79,8 +79,8 @@ fn offsets(table: &Offsets, at: &Positions, words: &[u64; WORDS]) -> Option<Offs
         gil: Gil::Pointer(word(at.ceval_gil)?),
         thread: Thread {
             next: word(at.thread + 2)?,
-            thread_id: word(at.thread + 5)?,
-            native_thread_id: Some(word(at.thread + 6)?),
+            identity: word(at.thread + 5)?,
+            native_id: Some(word(at.thread + 6)?),
             frame: narrow(at.thread + 4)?,
             cframe: table.thread.cframe,
         },

@@ -246,7 +246,7 @@ fn threads(memory: &impl Memory, main: u64, offsets: &Offsets, most: usize) -> V
     let mut threads = Vec::new();
     let mut next = word(memory, main, offsets.threads_head).unwrap_or(0);
     while next != 0 && threads.len() < most {
-        let Some(thread_id) = word(memory, next, offsets.thread.thread_id) else {
+        let Some(thread_id) = word(memory, next, offsets.thread.identity) else {
             break;
         };
         threads.push(Bound { state: next, thread_id });

@@ -40,7 +40,7 @@ impl Runtime {
     /// The state of the thread with this number in its own PID namespace.
     fn state_of(&self, number: u32) -> Option<u64> {
         let (threads, tid) = self.threads();
-        let is_it = |state: u64, thread_id: u64| match self.offsets().thread.native_thread_id {
+        let is_it = |state: u64, thread_id: u64| match self.offsets().thread.native_id {
             Some(offset) => {
                 self.memory().u64(state.checked_add(offset)?).map(|id| id == u64::from(number))
             }

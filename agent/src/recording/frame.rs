@@ -1,7 +1,7 @@
 //! One [`Input`] as frame bytes and back. The only place that knows bodies; total on any bytes.
 
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
-use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::shim::{GRAPH_ENTRY_BYTES, Payload};
 use zerocopy::IntoBytes;
@@ -26,6 +26,7 @@ const ATTACHED: u8 = 12;
 const COUNTERS: u8 = 13;
 const GRAPHS: u8 = 20;
 const CAPTURE_STACK: u8 = 21;
+const THREAD_NAME: u8 = 22;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -84,6 +85,9 @@ pub(super) fn encode<E>(
         }
         Input::Name { process, id, name } => {
             emit(NAME, &[[process.0, *id].as_bytes(), name.as_bytes()].concat())
+        }
+        Input::ThreadName { process, thread, name } => {
+            emit(THREAD_NAME, &[[process.0, thread.0].as_bytes(), name.as_bytes()].concat())
         }
         Input::Records { process, payloads } => {
             for chunk in payloads.chunks(RECORDS_PER_FRAME) {
@@ -168,6 +172,12 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             let [process, id] = words::<2, 4>("name", head)?.map(u32::from_le_bytes);
             let name = std::str::from_utf8(text).map_err(BodyError::Text)?.to_owned();
             Input::Name { process: ProcessKey(process), id, name }
+        }
+        THREAD_NAME => {
+            let (head, text) = split("thread name", body, 8)?;
+            let [process, thread] = words::<2, 4>("thread name", head)?.map(u32::from_le_bytes);
+            let name = std::str::from_utf8(text).map_err(BodyError::Text)?.to_owned();
+            Input::ThreadName { process: ProcessKey(process), thread: Thread(thread), name }
         }
         RECORDS => {
             let (head, rest) = split("records", body, 4)?;

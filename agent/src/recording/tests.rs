@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
-use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -83,6 +83,7 @@ fn inputs() -> Vec<Input> {
                 threads_left_out: 3,
             },
         },
+        Input::ThreadName { process, thread: Thread(43), name: "ZMQbg/IO/0".to_owned() },
         Input::Note("a note".to_owned()),
         Input::Ended { process, at: Ns(77) },
         Input::Limit(Ns(78)),

@@ -3,17 +3,18 @@
 
 use std::collections::HashMap;
 
-use wire::kernel::{PythonLayout, StackEvent, event_kind, python_walk, stack_flag};
+use wire::kernel::{PythonLayout, SLEPT_BEFORE, StackEvent, event_kind, python_walk, stack_flag};
 use wire::limits::STACK_FRAMES;
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::sleeper::Sleeper;
 use super::{Asleep, Place, Record, Remark, reason};
 use crate::pipeline::Symbol;
 use crate::python::{Native, PythonError, PythonLosses, PythonSymbols, Runtime, merge};
 use crate::unwind::{Copied, End, NativeFrame, UnwindLosses, Unwinder};
 
 /// DWARF number of `rdi`: a system call's first argument.
-const FIRST_ARGUMENT: usize = 5;
+pub(super) const FIRST_ARGUMENT: usize = 5;
 
 /// Everything that is known of the watched processes' code.
 #[derive(Debug, Default)]
@@ -67,14 +68,27 @@ impl Maker {
             self.malformed += 1;
             return None;
         };
+        Some(self.unwound(&record))
+    }
+
+    /// As [`Maker::make`], of a thread that slept already when its process was met: where, as far as it can be
+    /// told from outside. `None`: it does not sleep, or not at one place.
+    pub fn sleeper(&mut self, pid: u32, tid: u32, time_ns: u64) -> Option<Vec<u8>> {
+        let runtime = self.interpreters.get(&pid);
+        let Sleeper { mut head, python, bytes } = Sleeper::read(pid, tid, runtime, SLEPT_BEFORE)?;
+        head.time_ns = time_ns;
+        Some(self.unwound(&Record { head, python: python.frames, bytes: &bytes }))
+    }
+
+    fn unwound(&mut self, record: &Record<'_>) -> Vec<u8> {
         let mut places: Vec<u64> =
             record.kernel().iter().map(|&address| Place::Kernel(address).to_bits()).collect();
-        places.extend(self.user(&record).into_iter().map(Place::to_bits));
+        places.extend(self.user(record).into_iter().map(Place::to_bits));
         if places.len() > STACK_FRAMES {
             places.truncate(STACK_FRAMES - 1);
             places.push(Place::Remark(Remark::TooManyFrames).to_bits());
         }
-        Some(event(&record, self.reason(&record), &places))
+        event(record, self.reason(record), &places)
     }
 
     /// User space's part of the stack.

@@ -66,7 +66,7 @@ const SLEEP: Meaning = Meaning::Is(WaitReason::Sleep);
 
 /// System calls of x86-64 (the kernel's `syscall_64.tbl`) in which threads sleep, by number. A read
 /// or write counts as a file's until the kernel's frames say what it was.
-const SYSCALLS: [(i32, Meaning); 71] = [
+const SYSCALLS: [(i32, Meaning); 73] = [
     (0, IO),                   // read
     (1, IO),                   // write
     (2, IO),                   // open
@@ -89,6 +89,7 @@ const SYSCALLS: [(i32, Meaning); 71] = [
     (45, NETWORK),             // recvfrom
     (46, NETWORK),             // sendmsg
     (47, NETWORK),             // recvmsg
+    (56, CHILD),               // clone, of a vfork
     (58, CHILD),               // vfork
     (61, CHILD),               // wait4
     (65, LOCK),                // semop
@@ -134,6 +135,7 @@ const SYSCALLS: [(i32, Meaning); 71] = [
     (332, IO),                 // statx
     (333, IO),                 // io_pgetevents
     (426, IO),                 // io_uring_enter
+    (435, CHILD),              // clone3, of a vfork
     (437, IO),                 // openat2
     (441, NETWORK),            // epoll_pwait2
     (449, LOCK),               // futex_waitv

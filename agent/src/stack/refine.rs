@@ -52,11 +52,7 @@ pub fn refined(first: WaitReason, frames: &[Arc<Frame>]) -> WaitReason {
 }
 
 /// Starts of names of kernel functions.
-const KERNEL: [(&str, WaitReason); 42] = [
-    ("pipe_read", WaitReason::Network),
-    ("pipe_write", WaitReason::Network),
-    ("anon_pipe_read", WaitReason::Network),
-    ("anon_pipe_write", WaitReason::Network),
+const KERNEL: [(&str, WaitReason); 39] = [
     ("unix_stream_", WaitReason::Network),
     ("unix_dgram_", WaitReason::Network),
     ("sock_", WaitReason::Network),
@@ -76,6 +72,7 @@ const KERNEL: [(&str, WaitReason); 42] = [
     ("do_wait", WaitReason::Child),
     ("kernel_wait4", WaitReason::Child),
     ("kernel_waitid", WaitReason::Child),
+    ("wait_for_vfork_done", WaitReason::Child),
     ("do_nanosleep", WaitReason::Sleep),
     ("hrtimer_nanosleep", WaitReason::Sleep),
     ("folio_wait_bit", WaitReason::Io),
@@ -280,7 +277,7 @@ mod tests {
     #[test]
     fn the_kernel_says_what_was_read() {
         for (frames, expected) in [
-            (&["read", "k:vfs_read", "k:pipe_read", "k:schedule"][..], WaitReason::Network),
+            (&["read", "k:vfs_read", "k:pipe_read", "k:schedule"][..], WaitReason::Io),
             (
                 &["read", "k:vfs_read", "k:sock_read_iter", "k:unix_stream_read_generic"],
                 WaitReason::Network,

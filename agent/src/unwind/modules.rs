@@ -164,10 +164,17 @@ impl Modules {
         (address < kept.end).then_some((start, kept.end))
     }
 
+    /// Bytes of the file from an address on.
+    pub(super) fn read(&self, id: ModuleId, address: u64, length: usize) -> Vec<u8> {
+        let image = self.by_id.get(&id).map(|module| &module.image);
+        image
+            .and_then(|image| Some(image.read_up_to(image.offset(address)?, length)))
+            .unwrap_or_default()
+    }
+
     /// What the code at an address of the file tells by itself.
     pub(super) fn recognise(&self, id: ModuleId, address: u64) -> Option<Arc<Row>> {
-        let image = &self.by_id.get(&id)?.image;
-        let code = image.read_up_to(image.offset(address)?, code::BYTES);
+        let code = self.read(id, address, code::BYTES);
         let row = match code::recognise(&code)? {
             Known::Stub => Row::of_entry(),
             Known::SignalReturn => Row::of_signal_return(),

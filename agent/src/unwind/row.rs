@@ -8,7 +8,7 @@ use super::function::{Eh, Storage};
 use super::{Copied, Registers};
 
 /// Number of the stack pointer.
-const STACK_POINTER: u8 = 7;
+pub(super) const STACK_POINTER: u8 = 7;
 /// Number of the instruction pointer: in a row, the return address.
 pub(super) const RETURN_ADDRESS: u8 = 16;
 
@@ -54,6 +54,12 @@ impl State {
         self.get(register).ok_or(self.unread.map_or(Stuck::Rule, Stuck::Memory))
     }
 
+    /// As the caller has it when its callee returns.
+    pub(super) fn after_return(mut self) -> Self {
+        self.known &= PRESERVED | 1 << STACK_POINTER | 1 << RETURN_ADDRESS;
+        self
+    }
+
     /// What a register was saved as. Most are not needed to go on: one that was not copied is merely
     /// unknown.
     fn load(&mut self, register: u8, stack: &Copied<'_>, address: u64) -> Option<u64> {
@@ -64,7 +70,7 @@ impl State {
         value.ok()
     }
 
-    fn set(&mut self, register: u8, value: Option<u64>) {
+    pub(super) fn set(&mut self, register: u8, value: Option<u64>) {
         if let (Some(place), Some(value)) = (self.registers.get_mut(usize::from(register)), value) {
             *place = value;
             self.known |= 1 << register;

@@ -55,6 +55,25 @@ pub(super) struct Space {
 }
 
 impl Space {
+    /// Where `address` belongs, if its mapping was come to before.
+    pub(super) fn known(&self, address: u64) -> Option<Located> {
+        let (mapping, code) = self.mappings.get(self.position(address)?)?;
+        match *code {
+            Code::File(id, start) => {
+                Some(Located::File(id, start.wrapping_add(address - mapping.start)))
+            }
+            Code::NoFile => Some(Located::NoFile),
+            Code::Unopened => None,
+        }
+    }
+
+    /// Another stack is looked at: reads the mappings again when they are old.
+    pub(super) fn begin(&mut self, pid: u32) {
+        if self.read_at.is_none_or(|at| at.elapsed() > AGE_MAX.max(self.pause)) {
+            self.pause = self.read(pid);
+        }
+    }
+
     /// Where `address` belongs.
     pub(super) fn locate(&mut self, pid: u32, address: u64, modules: &mut Modules) -> Located {
         let Some(index) = self.position(address) else {
@@ -78,15 +97,12 @@ impl Space {
 
     /// Makes sure that the mapping of `address` is known if there is one.
     pub(super) fn prepare(&mut self, pid: u32, address: u64) {
-        let Some(read_at) = self.read_at else {
-            self.pause = self.read(pid);
+        if self.position(address).is_some() {
             return;
-        };
-        let age = read_at.elapsed();
-        let known = self.position(address).is_some();
-        if age > AGE_MAX.max(self.pause) || (!known && age > self.pause) {
+        }
+        if self.read_at.is_none_or(|at| at.elapsed() > self.pause) {
             let shortest = self.read(pid);
-            let helped = known || self.position(address).is_some();
+            let helped = self.position(address).is_some();
             let longer = (self.pause * 2).min(AGE_MAX);
             self.pause = if helped { shortest } else { longer.max(shortest) };
         }

@@ -97,7 +97,7 @@ fn every_hit_arrives_with_its_arguments_and_its_stack() {
     let counters = bpf.counters().unwrap();
     // Tests wait for each other, which is told too.
     let Counters { waits, .. } = counters;
-    let Counters { off_cpu_stacks, short_sleeps, short_sleep_ns, .. } = counters;
+    let Counters { off_cpu_stacks, short_sleeps, short_sleep_ns, sleep_ends_unseen, .. } = counters;
     let launch_stacks = threads * hits_each;
     let expected = Counters {
         launch_stacks,
@@ -105,6 +105,7 @@ fn every_hit_arrives_with_its_arguments_and_its_stack() {
         off_cpu_stacks,
         short_sleeps,
         short_sleep_ns,
+        sleep_ends_unseen,
         ..Counters::default()
     };
     assert_eq!(counters, expected);
@@ -149,7 +150,7 @@ fn what_finds_the_ring_full_is_counted() {
     };
     let pid = std::process::id();
     let (file, offset) = locate(place(flooded));
-    bpf.watch(pid).unwrap();
+    bpf.watch_on_cpu(pid).unwrap();
     bpf.attach_probe_at(pid, &file, offset).unwrap();
     // Executions elsewhere on the host take room too, so the split is not known, only the sum.
     let hits = 200;

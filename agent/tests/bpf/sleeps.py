@@ -57,7 +57,7 @@ for _ in range(20):
     lines()
     one()
     two(1, 2, 3, 4)
-codes = [[id(code), list(code.co_lines())]
+codes = [[id(code), list(code.co_lines()), code.co_firstlineno]
          for code in (function.__code__ for function in (lines, one, two, nap))]
 print(json.dumps({"slept": slept, "codes": codes}), flush=True)
 sys.stdin.readline()

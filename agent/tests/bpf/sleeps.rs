@@ -7,7 +7,7 @@ use std::time::Instant;
 use warplens::bpf::Setup;
 use warplens::observe::now;
 use wire::kernel::event_kind::OFF_CPU_STACK;
-use wire::kernel::{OFF_CPU_MIN_NS, WaitEvent, stack_flag};
+use wire::kernel::{OFF_CPU_MIN_NS, SLEPT_BEFORE, WaitEvent, stack_flag};
 use wire::limits::OFF_CPU_STACKS;
 
 use crate::python::{Python, interpreters, walked};
@@ -82,6 +82,8 @@ fn two_places_are_told_apart_and_each_nanosecond_is() {
     let events = drain(&mut bpf);
     let places = by_place(&waits(&events, mine));
     let seen = of_thread(&events, mine);
+    let counters = bpf.counters().unwrap();
+    let unseen = counters.sleep_ends_unseen;
     for ((function, asked), (times, own)) in PLACES.into_iter().zip(own) {
         let start = function as usize as u64;
         let here: Vec<_> = seen
@@ -99,12 +101,11 @@ fn two_places_are_told_apart_and_each_nanosecond_is() {
         // A second apart; the whole may take several on a machine with much else to do.
         assert!(here.len() as u64 <= 2 + own * 3 / 1_000_000_000, "{}", here.len());
         let (count, ns) = places[&head.key];
-        assert_eq!(count, times, "{places:?} {seen:?}");
+        assert!(count <= times && count + unseen >= times, "{places:?} {seen:?}");
         assert!(ns <= own, "{ns} of {own}");
         // A timer starts shortly before its thread leaves the CPU.
-        assert!(ns >= asked * times * 98 / 100, "{ns} of {}", asked * times);
+        assert!(ns >= asked * count * 98 / 100, "{ns} of {}", asked * count);
     }
-    let counters = bpf.counters().unwrap();
     assert_eq!((counters.waits_lost, counters.sleepers_full, counters.scratch_busy), (0, 0, 0));
 }
 
@@ -135,7 +136,8 @@ fn a_thread_that_sleeps_everywhere_is_held_to_its_budget() {
     let events = drain(&mut bpf);
     let told = waits(&events, mine);
     let counters = bpf.counters().unwrap();
-    assert!(told.len() as u64 + counters.short_sleeps >= slept, "{} {slept} {counters:?}", told.len());
+    let known = told.len() as u64 + counters.short_sleeps + counters.sleep_ends_unseen;
+    assert!(known >= slept, "{} {slept} {counters:?}", told.len());
     let places = by_place(&told).len() as u64;
     assert!(places >= 300, "{places}");
     let taken = of_thread(&events, mine).len() as u64;
@@ -152,7 +154,7 @@ fn short_sleeps_are_only_counted() {
     bpf.watch(std::process::id()).unwrap();
     let mine = std::thread::spawn(|| {
         (0..10).for_each(|_| short(2_000_000));
-        long(30_000_000);
+        (0..5).for_each(|_| long(30_000_000));
         tid()
     })
     .join()
@@ -160,10 +162,12 @@ fn short_sleeps_are_only_counted() {
     let events = drain(&mut bpf);
     let told = waits(&events, mine);
     assert!(told.iter().all(|wait| wait.to_ns - wait.from_ns >= 20_000_000), "{told:?}");
-    assert!(told.iter().any(|wait| wait.to_ns - wait.from_ns >= 29_000_000), "{told:?}");
-    // On a machine with much else to do a sleep may have become a long one.
-    let rest = 11_u64.saturating_sub(told.len() as u64);
     let counters = bpf.counters().unwrap();
+    let unseen = counters.sleep_ends_unseen;
+    let long = told.iter().filter(|wait| wait.to_ns - wait.from_ns >= 29_000_000).count() as u64;
+    assert!(long + unseen >= 5, "{told:?}");
+    // On a machine with much else to do a short sleep may have become a long one.
+    let rest = 15_u64.saturating_sub(told.len() as u64 + unseen);
     assert!(counters.short_sleeps >= rest, "{counters:?}");
     assert!(counters.short_sleep_ns >= rest * 1_900_000, "{counters:?}");
 }
@@ -196,7 +200,9 @@ fn python_places(interpreter: &Path) {
     assert_eq!(asleep.len(), 3, "{asleep:?}");
     assert!(
         asleep.iter().all(|wait| {
-            wait.signature == 0 && wait.tgid == pid && (before..=after).contains(&wait.from_ns)
+            wait.signature == SLEPT_BEFORE
+                && wait.tgid == pid
+                && (before..=after).contains(&wait.from_ns)
         }),
         "{asleep:?} {before} {after}"
     );
@@ -241,37 +247,37 @@ fn python_places(interpreter: &Path) {
 
     let code = |index: usize| codes[index][0].as_u64().unwrap();
     let own = |name: &str| truth["slept"][name].as_u64().unwrap();
-    let totals = |leaf: u64, caller: Option<u64>| -> Vec<u64> {
-        let of_place = places_of
+    // Sleeps at places of this function, and callers: how many, and ns.
+    let told_at = |leaf: u64, line: Option<u64>, caller: Option<u64>| -> (u64, u64) {
+        let keys: BTreeSet<u64> = places_of
             .iter()
-            .filter(|((code, _, _), _)| *code == leaf)
-            .filter(|((_, _, code), _)| caller.is_none_or(|caller| caller == *code));
-        let total = |keys: &BTreeSet<u64>| -> u64 {
-            keys.iter().filter_map(|key| places.get(key)).map(|(_, ns)| ns).sum()
-        };
-        let mut totals: Vec<u64> = of_place.map(|(_, keys)| total(keys)).collect();
-        totals.sort_unstable();
-        totals
+            .filter(|((code, at, _), _)| *code == leaf && (line.is_none() || *at == line))
+            .filter(|((_, _, code), _)| caller.is_none_or(|caller| caller == *code))
+            .flat_map(|(_, keys)| keys.iter().copied())
+            .collect();
+        let told = keys.iter().filter_map(|key| places.get(key));
+        told.fold((0, 0), |sum, (times, ns)| (sum.0 + times, sum.1 + ns))
     };
-    let check = |name: &str, told: &[u64], asked: u64, own: u64| {
-        let ns = told.iter().sum::<u64>();
-        assert!(ns <= own && ns >= asked * 95 / 100, "{name}: {ns} of {asked} to {own}");
+    // Each place is slept at twenty times; of some the kernel may not have told the end.
+    let unseen = bpf.counters().unwrap().sleep_ends_unseen;
+    let check = |name: &str, (times, ns): (u64, u64), places: u64, asked: u64, own: u64| {
+        assert!(times <= 20 * places && times + unseen >= 20 * places, "{name}: {times}");
+        let least = asked * times * 97 / 100 / 20 / places;
+        assert!(ns <= own && ns >= least, "{name}: {ns} of {least} to {own}");
     };
-    let lines = totals(code(0), None);
-    assert_eq!(lines.len(), 3, "{}: {places:?} {places_of:?}", interpreter.display());
-    for (ns, (name, asked)) in lines.into_iter().zip([
-        ("first", 80_000_000),
-        ("second", 140_000_000),
-        ("third", 220_000_000),
-    ]) {
-        check(name, &[ns], asked, own(name));
+    let first_line = codes[0][2].as_u64().unwrap();
+    for (name, asked, behind) in
+        [("first", 80_000_000, 2), ("second", 140_000_000, 5), ("third", 220_000_000, 8)]
+    {
+        let told = told_at(code(0), Some(first_line + behind), None);
+        check(name, told, 1, asked, own(name));
     }
-    let (one, two) = (totals(code(3), Some(code(1))), totals(code(3), Some(code(2))));
     if python.minor >= 11 {
-        check("one", &one, 100_000_000, own("one"));
-        check("two", &two, 180_000_000, own("two"));
+        check("one", told_at(code(3), None, Some(code(1))), 1, 100_000_000, own("one"));
+        check("two", told_at(code(3), None, Some(code(2))), 1, 180_000_000, own("two"));
     } else {
         // Frames are objects of their own: callers are told apart by their stacks only.
-        check("nap", &totals(code(3), None), 280_000_000, own("one") + own("two"));
+        let own = own("one") + own("two");
+        check("nap", told_at(code(3), None, None), 2, 280_000_000, own);
     }
 }

@@ -9,7 +9,7 @@ use warplens::python::{PythonSymbols, UNKNOWN, Version};
 use crate::support::{Program, asleep, find, interpreters, skip};
 
 /// Deep, through C, coroutines, a generator and an attribute; and a second thread.
-const PROGRAM: &str = r#"
+const PROGRAM: &str = r"
 import asyncio, threading, time
 class Late:
     def __getattr__(self, name):
@@ -30,7 +30,7 @@ def waits(seconds):
 threading.Thread(target=waits, args=(1000,), daemon=True).start()
 sorted([1], key=lambda item:
     recurse(20))
-"#;
+";
 
 #[test]
 fn every_thread_is_as_py_spy_sees_it() {

@@ -106,6 +106,19 @@ fn a_call_that_ends_its_function() {
     assert_eq!(main.start, start("main"));
 }
 
+/// Its stack is known nevertheless, because it must find back itself.
+#[test]
+fn code_without_unwind_information() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "plain", &[source("plain.c")], &["-O2"]);
+    let program = program.to_str().unwrap();
+    for arguments in [&[program][..], &[program, "made"]] {
+        let held = step(dir.path(), arguments);
+        assert!(held.snapshots.len() > 60, "{} steps", held.snapshots.len());
+        check(&held);
+    }
+}
+
 #[test]
 fn code_made_at_run_time_is_cut_and_named() {
     let dir = tempfile::tempdir().unwrap();

@@ -71,7 +71,11 @@ def work():
         re.sub('a+', lambda m: json.dumps({'k': [1, 2]}), 'baab' * 50)
         zlib.compress(hashlib.sha256(b'x' * 5000).digest() * 50)
         [str(i) for i in range(200)]
-import threading
+        libc.qsort(numbers, 40, 4, compare)
+import threading, ctypes
+libc = ctypes.CDLL(None)
+numbers = (ctypes.c_int * 40)(*range(40, 0, -1))
+compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda a, b: -1)
 threading.Thread(target=work, daemon=True).start()
 print('ready', flush=True)
 work()

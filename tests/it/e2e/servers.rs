@@ -7,14 +7,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::json;
 use warplens::pipeline::Input;
 use warplens::recording::Reader;
 use warplens_tests::harness::agent::run;
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::command;
+use warplens_tests::harness::server::Run;
 use warplens_tests::harness::tree::{Tree, process, tree_command};
+use warplens_tests::harness::wait;
 use warplens_tests::require;
+
+use super::daemon;
 
 const LIMIT: Duration = Duration::from_mins(1);
 
@@ -129,6 +134,37 @@ fn a_pod_by_its_own_namespaces() {
     assert_eq!(pids(&infos), numbers);
 }
 
+#[test]
+fn the_daemon_tells_what_each_worker_serves() {
+    require!(E2e);
+    let run = Run::new(2)
+        .unwrap()
+        .with_shim()
+        .unwrap()
+        .with("POD_NAME", "llm-0")
+        .with("POD_NAMESPACE", "warplens-test");
+    let (mut agent, address) = daemon::start(&run);
+    let mut server = run.serve(&["--rate", "2000", "--single-rate", "500"]).unwrap();
+    let line = |rank: &str| {
+        let (_, text) = daemon::get(&address, "/metrics")?;
+        let part = format!(
+            "namespace=\"warplens-test\",pod=\"llm-0\",container=\"\",model_name=\"sim/Llama-3.3-70B-Instruct\",engine=\"0\",role=\"worker\",rank=\"{rank}\"}} 1"
+        );
+        text.lines()
+            .any(|line| {
+                line.starts_with("warplens_worker_info{UUID=\"SIM-") && line.ends_with(&part)
+            })
+            .then_some(())
+    };
+    for rank in ["TP0", "TP1"] {
+        let told = wait::until(LIMIT, || line(rank));
+        assert!(told.is_some(), "{rank}: {:?}", daemon::get(&address, "/metrics"));
+    }
+    agent.signal(Signal::TERM);
+    assert_eq!(agent.wait(LIMIT).unwrap().code, 0);
+    assert_eq!(server.stop().unwrap().code, 0);
+}
+
 /// A control group that is removed in the end.
 struct Group {
     folders: Vec<PathBuf>,
@@ -163,9 +199,7 @@ impl Drop for Group {
     fn drop(&mut self) {
         for folder in self.folders.iter().rev() {
             // A process that has not been reaped keeps it for a moment.
-            let removed = warplens_tests::harness::wait::until(Duration::from_secs(10), || {
-                fs::remove_dir(folder).ok()
-            });
+            let removed = wait::until(Duration::from_secs(10), || fs::remove_dir(folder).ok());
             if removed.is_none() {
                 println!("{} is left", folder.display());
             }

@@ -105,7 +105,7 @@ fn observation(name: &str, pipeline: Pipeline) -> Observation {
     let (capture, windows) = pipeline.finish_windows();
     let document = Document::of(&capture);
     let side = Side { whole: figures::of(&document), windows };
-    Observation { name: name.to_owned(), document, side }
+    Observation { name: name.to_owned(), document, side, capture: None }
 }
 
 fn significant(difference: &Difference, level: Level) -> Vec<&str> {
@@ -231,7 +231,7 @@ fn made(name: &str, seed: u64, parts: &[(Level, &str, u64, u64)]) -> Observation
     }
     let mut document = Document { simulated: true, ..Document::default() };
     document.devices.resize(2, json::Device::default());
-    Observation { name: name.to_owned(), document, side: Side { whole, windows } }
+    Observation { name: name.to_owned(), document, side: Side { whole, windows }, capture: None }
 }
 
 fn worse() -> Difference {

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::observe::uuid_text;
-use crate::proc::{self, Discovery, Executor, Gpu, LeftOut, Member, Origin, Place, Ranks, Role};
+use crate::proc::{self, Discovery, Executor, Gpu, Member, Origin, Place, Ranks, Role};
 use crate::shim;
 
 /// See docs/discovery.md.
@@ -117,22 +117,9 @@ impl Document {
             simulated,
             servers,
             workers_of_unknown_servers: unknown,
-            left_out: sentences(node.left_out()),
+            left_out: node.left_out().sentences(),
         }
     }
-}
-
-fn sentences(left_out: LeftOut) -> Vec<String> {
-    let LeftOut { processes, servers, members } = left_out;
-    [
-        (processes, "processes of this node were not looked at"),
-        (servers, "servers are not shown"),
-        (members, "processes of servers are not shown"),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(count, what)| format!("{count} {what}: there are too many."))
-    .collect()
 }
 
 impl Server {

@@ -25,6 +25,9 @@ impl Observer {
     pub(super) fn scan(&mut self) -> Result<(), ObserveError> {
         self.release_replaced()?;
         self.node.look(Instant::now());
+        for sentence in self.node.left_out().sentences() {
+            self.note(sentence)?;
+        }
         let mut covered = self.settings.selection.covered(&self.node);
         // A ring that was refused changes hands without a sign.
         covered.extend(
@@ -146,6 +149,7 @@ impl Observer {
             Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
         self.find_python_first(&mut target)?;
         self.attach_programs(&mut target)?;
+        self.look_into_sleepers(&target)?;
         if let Some(ring) = &target.ring {
             if !ring.memory().is_full() {
                 let status = ring.status();
@@ -189,7 +193,14 @@ impl Observer {
             return Ok(());
         };
         let mut problems = Vec::new();
-        if let Err(error) = bpf.watch(pid) {
+        let stacks = self.settings.cpu_hz > 0 || self.settings.level >= Level::Stacks;
+        // Nobody asks a daemon for stacks of sleeps, nor for any of processes that launch nothing.
+        let watched = match &target.ring {
+            _ if stacks => bpf.watch(pid),
+            Some(_) => bpf.watch_on_cpu(pid),
+            None => bpf.watch_threads(pid),
+        };
+        if let Err(error) = watched {
             problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
         }
         if target.ring.is_some() && self.settings.level >= Level::Stacks {

@@ -7,6 +7,7 @@ use analysis::classify::Class;
 use analysis::wait::WaitReason;
 use inferno::flamegraph::{self, Options, TextTruncateDirection, color::PaletteMap};
 
+use super::marks;
 use super::prune::{self, Source, Tree};
 use crate::output::folded::sanitize;
 use crate::output::layers::Layer;
@@ -55,7 +56,7 @@ pub(super) fn shade(tint: Tint, name: &str) -> [u8; 3] {
     colour(tint).map(|part| u8::try_from(u16::from(part) * share / 100).unwrap_or(part))
 }
 
-/// Down the layers from blue over green to the red of what is no longer vLLM's.
+/// Down the layers from blue over green to red, which is what vLLM rests on.
 fn layer_colour(layer: Layer) -> [u8; 3] {
     match layer {
         Layer::ApiServer => [170, 201, 240],
@@ -87,9 +88,29 @@ fn waiting_colour(reason: WaitReason) -> [u8; 3] {
     }
 }
 
+/// What decides how a frame looks.
+pub(super) enum Look<'l> {
+    /// Its name, which has one colour everywhere.
+    ByName(&'l dyn Source),
+    /// Its place: one for each node of the tree.
+    ByNode(&'l [NodeLook]),
+}
+
+/// How the frame of one node looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NodeLook {
+    pub(super) colour: [u8; 3],
+    /// Stands behind the frame's value.
+    pub(super) note: String,
+}
+
 /// Draws `source`. Takes two walks over it and memory for what is drawn.
 pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
-    let tree = prune::prune(source)?;
+    draw(&prune::prune(source)?, picture, &Look::ByName(source))
+}
+
+/// Draws what is left of the stacks.
+pub(super) fn draw(tree: &Tree, picture: &Picture, look: &Look<'_>) -> io::Result<Vec<u8>> {
     let total = tree.nodes.first().map_or(0, |root| root.total);
     if total == 0 {
         return Ok(empty(picture));
@@ -97,11 +118,23 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
     let mut palette = PaletteMap::default();
     // The frame of all.
     palette.insert("", colour(Tint::Gpu).into());
-    for name in &tree.names {
-        let mut text = String::new();
-        frame_text(name, &mut text);
-        palette.insert(text, source.colour(name).into());
+    match look {
+        Look::ByName(source) => {
+            for name in &tree.names {
+                let mut text = String::new();
+                frame_text(name, &mut text);
+                palette.insert(text, source.colour(name).into());
+            }
+        }
+        Look::ByNode(looks) => {
+            for ((index, node), look) in (0..).zip(&tree.nodes).zip(*looks) {
+                let mut text = String::new();
+                marks::frame_text(tree.name(node).unwrap_or_default(), index, &mut text);
+                palette.insert(text, look.colour.into());
+            }
+        }
     }
+    let marked = matches!(look, Look::ByNode(_));
     let mut options = Options::default();
     options.title.clone_from(&picture.title);
     options.subtitle = Some(match tree.threshold {
@@ -121,10 +154,13 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
     // Its only effects are that lines come in reverse and keep our order; sorted text would split
     // a frame that has children and time of its own.
     options.flame_chart = true;
-    let mut lines = lines(&tree);
+    let mut lines = lines(tree, marked);
     lines.reverse();
     let mut svg = Vec::new();
     flamegraph::from_lines(&mut options, lines.iter().map(String::as_str), &mut svg)?;
+    if let Look::ByNode(looks) = look {
+        marks::resolve(&mut svg, |node| looks.get(node).map(|look| look.note.as_str()));
+    }
     if !picture.legend.is_empty() {
         insert_legend(&mut svg, &picture.legend);
     }
@@ -132,15 +168,26 @@ pub fn render(source: &dyn Source, picture: &Picture) -> io::Result<Vec<u8>> {
 }
 
 /// Folded lines, depth first: by name, with idle, unobserved and waiting time at the end.
-fn lines(tree: &Tree) -> Vec<String> {
+fn lines(tree: &Tree, marked: bool) -> Vec<String> {
     let mut lines = Vec::new();
     let mut path = String::new();
-    walk(tree, 0, &mut path, &mut lines);
+    let text = if marked {
+        marks::frame_text
+    } else {
+        |name: &str, _, out: &mut String| frame_text(name, out)
+    };
+    walk(tree, 0, &mut path, &mut lines, text);
     lines
 }
 
 /// As deep as the deepest drawn stack, which the frames kept of a sample bound.
-fn walk(tree: &Tree, node: u32, path: &mut String, lines: &mut Vec<String>) {
+fn walk(
+    tree: &Tree,
+    node: u32,
+    path: &mut String,
+    lines: &mut Vec<String>,
+    text: fn(&str, u32, &mut String),
+) {
     let Some(here) = tree.nodes.get(node as usize) else {
         return;
     };
@@ -149,8 +196,9 @@ fn walk(tree: &Tree, node: u32, path: &mut String, lines: &mut Vec<String>) {
         .iter()
         .filter_map(|&child| {
             let name = tree.names.get(tree.nodes.get(child as usize)?.name as usize)?;
-            let late =
-                ["[idle", "[unobserved", "[waiting"].iter().any(|start| name.starts_with(start));
+            let late = ["[idle", "[unobserved", "[waiting", "[only before"]
+                .iter()
+                .any(|start| name.starts_with(start));
             Some((late, name.as_str(), child))
         })
         .collect();
@@ -169,15 +217,15 @@ fn walk(tree: &Tree, node: u32, path: &mut String, lines: &mut Vec<String>) {
         if length > 0 {
             path.push(';');
         }
-        frame_text(name, path);
-        walk(tree, child, path, lines);
+        text(name, child, path);
+        walk(tree, child, path, lines, text);
         path.truncate(length);
     }
 }
 
 /// A frame as inferno takes it: a last word of digits would be read as a second value, so the
 /// spaces do not break.
-fn frame_text(name: &str, out: &mut String) {
+pub(super) fn frame_text(name: &str, out: &mut String) {
     let mut text = String::new();
     sanitize(name, &mut text);
     if text.is_empty() {

@@ -1,7 +1,10 @@
 //! Flame graphs: `gpu.svg`, `cpu.svg`, `offcpu.svg`, `wall.svg`. Stacks are pruned to what can be seen before anything is
 //! drawn, so that cost follows the picture and not the number of stacks.
 
+mod change;
+mod diff;
 mod draw;
+mod marks;
 mod prune;
 
 use std::cell::OnceCell;
@@ -10,6 +13,7 @@ use std::io;
 
 use analysis::classify::Class;
 
+pub use diff::{Compared, diff};
 pub use draw::{Picture, render};
 pub use prune::Source;
 

@@ -47,6 +47,12 @@ pub(super) struct Tree {
     pub(super) threshold: u64,
 }
 
+impl Tree {
+    pub(super) fn name(&self, node: &Node) -> Option<&str> {
+        self.names.get(node.name as usize).map(String::as_str)
+    }
+}
+
 pub(super) fn prune(source: &dyn Source) -> io::Result<Tree> {
     let (mut total, mut frames) = (0u64, 0u64);
     let mut cells = vec![0u64; CELLS];
@@ -167,7 +173,7 @@ fn id(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
-const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+pub(super) const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
 const MULTIPLIER: u64 = 0xf135_7aea_2e62_a9c5;
 
 fn mix(hash: u64, word: u64) -> u64 {
@@ -188,7 +194,7 @@ fn mix_bytes(mut hash: u64, bytes: &[u8]) -> u64 {
 
 /// Hash of a prefix one frame longer. The 16-byte parts of a name are mixed independently of each
 /// other, which a processor does at once; each has its own key, so that their order counts.
-fn extend(hash: u64, frame: &str) -> u64 {
+pub(super) fn extend(hash: u64, frame: &str) -> u64 {
     let bytes = frame.as_bytes();
     let (parts, rest) = bytes.as_chunks::<16>();
     let mut last = [0; 16];

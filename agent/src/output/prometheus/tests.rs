@@ -121,7 +121,7 @@ fn histograms_never_run_backwards_and_sum_over_the_processes_of_a_gpu() {
 #[test]
 fn a_scrape_of_the_host() {
     let text = Exporter::new().render(&fixture::host(), &Health::default()).unwrap();
-    let host = |line: &&str| line.contains("warplens_host") || line.contains("warplens_gil");
+    let host = |line: &&str| line.contains("s_host_") || line.contains("s_gil_");
     insta::assert_snapshot!(text.lines().filter(host).collect::<Vec<_>>().join("\n"));
 }
 

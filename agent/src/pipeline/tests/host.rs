@@ -214,3 +214,47 @@ fn functions_that_only_pass_calls_are_dropped_beside_python() {
         assert!(text.contains(&format!("{root};{line}")), "{line} in {text}");
     }
 }
+
+#[test]
+fn our_own_program_is_not_what_a_thread_did() {
+    let mut inputs = server();
+    let of = |address, function: &str| Symbol {
+        address: kernel_address(address),
+        frames: vec![frame(Language::Kernel, function, None)],
+    };
+    let symbols = vec![
+        of(0x1, "bpf_prog_8bfa4d09aaaff9b2_thread_switched"),
+        of(0x2, "bpf_trace_run4"),
+        of(0x3, "__traceiter_sched_switch"),
+        of(0x4, "schedule"),
+    ];
+    inputs.push(Input::Symbols { process: PROCESS, symbols });
+    let leaf_first = [0x1, 0x2, 0x3, 0x4].map(kernel_address);
+    let stack = [&leaf_first[..], &[0x20, 0x10]].concat();
+    inputs.push(unwound(event_kind::CPU_SAMPLE, PID, 0, 0, &stack));
+    let text = folded::cpu(&run(&inputs));
+    assert!(text.contains("main thread;_start;poll;schedule [k] 1\n"), "{text}");
+}
+
+#[test]
+fn threads_are_asked_for_once_and_show_their_names() {
+    let mut pipeline = Pipeline::marked();
+    for input in server() {
+        pipeline.feed(input);
+    }
+    let asked: Vec<u32> =
+        pipeline.take_unnamed_threads().iter().map(|unnamed| unnamed.thread.0).collect();
+    assert_eq!(asked, [PID, HELPER]);
+    assert_eq!(pipeline.take_unnamed_threads(), []);
+    let named = |thread, name: &str| Input::ThreadName {
+        process: PROCESS,
+        thread: Thread(thread),
+        name: name.to_owned(),
+    };
+    pipeline.feed(named(HELPER, "ZMQbg/IO/0"));
+    pipeline.feed(named(99, "nobody saw it"));
+    let capture = pipeline.finish();
+    assert_eq!(capture.threads.len(), 1);
+    let text = folded::offcpu(&capture);
+    assert!(text.contains("worker (pid 4242);ZMQbg/IO/0 (thread 4243);_start"), "{text}");
+}

@@ -223,3 +223,115 @@ fn engine_cores_above_a_worker() {
         |pid| -> Vec<u32> { line(pid, |pid| glances.get(&pid)).unwrap().engines().collect() };
     assert_eq!((engines(13), engines(12)), (vec![12], vec![]));
 }
+
+/// Processes as a real server showed them; `None` where the files are not there.
+fn captured(name: &str) -> Option<HashMap<u32, Glance>> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../shared/real-vllm/captured")
+        .join(name);
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        println!("SKIP {name}: {} is not there", path.display());
+        return None;
+    };
+    let mut glances = HashMap::new();
+    for part in text.split("===== pid ").skip(1) {
+        let line = |key: &str| part.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+        let head: Vec<&str> = part.lines().next().unwrap().split(' ').collect();
+        let (pid, parent): (u32, u32) = (head[0].parse().unwrap(), head[2].parse().unwrap());
+        let stat = Stat {
+            comm: line("comm: ").to_owned(),
+            state: 'S',
+            parent,
+            session: 1,
+            kernel: false,
+            threads: line("Threads:").trim().parse().unwrap(),
+            start: u64::from(pid),
+            size: 1,
+        };
+        let words: Vec<String> = line("cmdline: ").split(' ').map(str::to_owned).collect();
+        glances.insert(pid, Glance::new(&stat, &words));
+    }
+    Some(glances)
+}
+
+#[test]
+fn real_servers_as_they_were_captured() {
+    for (name, root, members) in [
+        (
+            "idle-procs.txt",
+            18755,
+            vec![(18755, Frontend), (20709, Process), (20710, EngineCore), (21470, Worker)],
+        ),
+        (
+            "tp2-procs.txt",
+            4019,
+            vec![
+                (4019, Frontend),
+                (4199, Process),
+                (4200, EngineCore),
+                (4326, Worker),
+                (4327, Worker),
+            ],
+        ),
+        (
+            "api2-procs.txt",
+            5017,
+            vec![
+                (5017, Frontend),
+                (5247, Process),
+                (5248, EngineCore),
+                (5249, ApiServer),
+                (5250, ApiServer),
+                (5463, Worker),
+            ],
+        ),
+    ] {
+        let Some(glances) = captured(name) else {
+            continue;
+        };
+        let groups = group(&glances);
+        let expected = BTreeMap::from([(root, BTreeMap::from_iter(members))]);
+        assert_eq!(groups.servers, expected, "{name}");
+        let (_, options) = glances[&root].command.as_deref().unwrap();
+        assert_eq!(options.model.as_deref(), Some("DIR/tiny"), "{name}");
+        assert_eq!(options.served_name.as_deref(), Some("tiny"), "{name}");
+        assert_eq!((options.port, options.host.as_deref()), (Some(8000), Some("127.0.0.1")));
+        let tensor = if name.starts_with("tp2") { Some(2) } else { None };
+        assert_eq!(options.sizes.tensor, tensor, "{name}");
+        let ranks: Vec<&str> = glances
+            .values()
+            .filter(|glance| glance.title.role == Worker)
+            .map(|glance| glance.title.rank.as_str())
+            .collect();
+        assert_eq!(ranks.concat().len(), if tensor.is_some() { 6 } else { 0 }, "{ranks:?}");
+    }
+}
+
+#[test]
+fn ray_and_vllm_overwrite_each_others_titles() {
+    let before = glances(&[(20, 5, "VLLM::Worker_TP1")]).remove(&20).unwrap();
+    let after = glances(&[(20, 5, "ray::RayWorkerProc.run")]).remove(&20).unwrap();
+    assert_eq!(after.clone().after(&before).title, before.title);
+    assert_eq!(before.clone().after(&after).title, before.title);
+    // Another process of the same number.
+    let mut other = after.clone();
+    other.start += 1;
+    assert_eq!(other.after(&before).title.rank, "");
+}
+
+#[test]
+fn nothing_that_is_kept_holds_a_secret() {
+    let rows: [Row; 4] = [
+        (
+            10,
+            1,
+            "/v/bin/python /v/bin/vllm serve https://u:s3cret@h/m --api-key s3cret --hf-token=s3cret",
+        ),
+        (11, 10, "vllm-rs frontend --args-json {\"api_key\":\"s3cret\",\"model_tag\":\"m\"}"),
+        (12, 1, "python3 train.py --token s3cret"),
+        (13, 1, "curl -H s3cret https://u:s3cret@h"),
+    ];
+    let glances = glances(&rows);
+    assert!(!format!("{glances:?}").contains("s3cret"), "{glances:?}");
+    assert!(!format!("{:?}", group(&glances)).contains("s3cret"));
+}

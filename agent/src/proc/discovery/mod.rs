@@ -30,7 +30,7 @@ pub use group::Origin;
 use group::{Groups, group};
 pub(crate) use group::{Line, line};
 pub use place::Place;
-use seen::Seen;
+use seen::{PROCESSES_MAX, Seen};
 pub use selector::{Chosen, Selector, SelectorError};
 pub use server::{Member, Server};
 
@@ -62,6 +62,21 @@ pub struct LeftOut {
     pub processes: usize,
     pub servers: usize,
     pub members: usize,
+}
+
+impl LeftOut {
+    /// For the user. Without numbers, which differ at each look.
+    pub fn sentences(self) -> Vec<String> {
+        let Self { processes, servers, members } = self;
+        [
+            (processes, format!("Only {PROCESSES_MAX} processes of this node are looked at.")),
+            (servers, format!("Only {SERVERS_MAX} vLLM servers of this node are observed.")),
+            (members, format!("Only {MEMBERS_MAX} processes of a vLLM server are observed.")),
+        ]
+        .into_iter()
+        .filter_map(|(count, sentence)| (count > 0).then_some(sentence))
+        .collect()
+    }
 }
 
 /// What was learnt of one process, and when.
@@ -189,7 +204,11 @@ impl Discovery {
             let known = self.details.remove(&key);
             let details = match known {
                 Some(known) if now.saturating_duration_since(known.at) < FRESH => known,
-                known => Details::read(pid, role, first, ray, glance, now, known),
+                // A file that changed does not change the server that read it.
+                known => {
+                    let file = known.map(|known| known.file);
+                    Details::read(pid, role, first, ray, glance, now, file)
+                }
             };
             kept.insert(key, details);
         }
@@ -333,7 +352,7 @@ impl Details {
         ray: bool,
         glance: &Glance,
         now: Instant,
-        known: Option<Self>,
+        file: Option<Options>,
     ) -> Self {
         let front = matches!(role, Role::Frontend | Role::ApiServer);
         let engine = matches!(role, Role::EngineCore | Role::Worker | Role::Script);
@@ -342,8 +361,6 @@ impl Details {
         let listening =
             if front { sockets::listening(pid, &descriptors.sockets) } else { Vec::new() };
         let segments = if ray && engine { shared::segments(pid) } else { BTreeSet::new() };
-        // A file that changed does not change the server that read it.
-        let file = known.as_ref().map(|known| known.file.clone());
         Self {
             at: now,
             descriptors,

@@ -40,7 +40,7 @@ pub(super) fn read(pid: u32) -> Place {
         files.namespace = read_in_root(pid, From::Root, NAMESPACE_FILE).ok();
     }
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    place(container, environment, files, &node)
+    place(container, environment, &files, &node)
 }
 
 /// What files of the container say.
@@ -53,7 +53,7 @@ struct Files {
 fn place(
     container: Option<Container>,
     environment: Environment,
-    files: Files,
+    files: &Files,
     node: &str,
 ) -> Place {
     let in_pod = container.as_ref().is_some_and(|container| container.pod.is_some());
@@ -86,7 +86,7 @@ mod tests {
     ) {
         let [hostname, namespace] = files.map(|text| text.map(str::to_owned));
         let files = Files { hostname, namespace };
-        let found = place(container, Environment::parse(variables), files, "node-1");
+        let found = place(container, Environment::parse(variables), &files, "node-1");
         assert_eq!([found.pod.as_deref(), found.namespace.as_deref()], expected);
     }
 

@@ -12,7 +12,7 @@ use crate::proc::stat::Stat;
 use crate::proc::title::Role;
 
 /// Processes known at once: twice the default limit of a kernel. Further ones are counted.
-const PROCESSES_MAX: usize = 1 << 16;
+pub(super) const PROCESSES_MAX: usize = 1 << 16;
 
 /// How long a process may take until it calls itself by its final name: a worker does when its
 /// process groups are set up, which waits for every rank of its node to start.
@@ -179,4 +179,112 @@ fn list() -> Vec<(u32, u64)> {
 fn age_of(uptime: i64) -> impl Fn(u64) -> Duration {
     let uptime = u64::try_from(uptime).unwrap_or(0);
     move |start| Duration::from_secs(uptime.saturating_sub(start / TICKS))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// Ended with this value.
+    struct Running(Child);
+
+    impl Drop for Running {
+        fn drop(&mut self) {
+            // Ended already is ended.
+            let _gone = self.0.kill();
+            let _ended = self.0.wait();
+        }
+    }
+
+    /// A shell that becomes `sleep` when it reads a line.
+    fn shell() -> Running {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read line; exec sleep 600"]).stdin(Stdio::piped());
+        Running(command.spawn().unwrap())
+    }
+
+    fn title(seen: &Seen, pid: u32) -> Option<&str> {
+        seen.glances().get(&pid).map(|glance| glance.title.text.as_str())
+    }
+
+    /// Every process has settled: only its turn, or an event, makes it looked at.
+    fn settle(seen: &mut Seen) {
+        seen.known.values_mut().for_each(|known| known.next = None);
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_and_one_that_ends() {
+        let mut seen = Seen::default();
+        let mut child = shell();
+        let pid = child.0.id();
+        seen.look(Instant::now());
+        assert_eq!(title(&seen, pid), Some("sh"));
+        assert!(seen.changed().contains(&pid));
+        settle(&mut seen);
+        seen.look(Instant::now());
+        assert!(!seen.changed().contains(&pid), "nothing happened to it");
+
+        child.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+        while fs::read_to_string(format!("/proc/{pid}/comm")).unwrap() != "sleep\n" {
+            std::thread::yield_now();
+        }
+        settle(&mut seen);
+        assert!(!seen.on_exec(pid), "`sleep` is no server");
+        seen.look(Instant::now());
+        assert_eq!(title(&seen, pid), Some("sleep"));
+        assert!(seen.changed().contains(&pid));
+        drop(child);
+        seen.look(Instant::now());
+        assert_eq!(title(&seen, pid), None);
+        assert!(!seen.known.contains_key(&pid));
+    }
+
+    #[test]
+    fn what_no_event_told_is_found_in_the_slow_round() {
+        let child = shell();
+        let pid = child.0.id();
+        let mut seen = Seen::default();
+        seen.look(Instant::now());
+        settle(&mut seen);
+        // As if it had been another process of the same number and folder.
+        seen.known.get_mut(&pid).unwrap().start -= 1;
+        seen.glances.get_mut(&pid).unwrap().title.text = "somebody else".to_owned();
+        let rounds = seen.known.len() / ROUND + 1;
+        for _ in 0..rounds {
+            seen.look(Instant::now());
+        }
+        assert_eq!(title(&seen, pid), Some("sh"));
+    }
+
+    #[test]
+    fn another_folder_is_another_process() {
+        let child = shell();
+        let pid = child.0.id();
+        let mut seen = Seen::default();
+        seen.look(Instant::now());
+        settle(&mut seen);
+        seen.known.get_mut(&pid).unwrap().inode += 1;
+        seen.glances.get_mut(&pid).unwrap().title.text = "somebody else".to_owned();
+        // Whoever's turn it is: not this one's.
+        seen.cursor = pid;
+        seen.look(Instant::now());
+        assert_eq!(title(&seen, pid), Some("sh"));
+    }
+
+    #[test]
+    fn the_slow_round_reaches_everybody() {
+        let mut seen = Seen::default();
+        let listed: Vec<(u32, u64)> = (1..=2_500).map(|pid| (pid, 0)).collect();
+        let mut reached: BTreeSet<u32> = BTreeSet::new();
+        for _ in 0..3 {
+            let turn = seen.turn(&listed);
+            assert_eq!(turn.len(), ROUND);
+            reached.extend(turn);
+        }
+        assert_eq!(reached.len(), 2_500);
+        assert!(seen.turn(&[]).is_empty());
+    }
 }

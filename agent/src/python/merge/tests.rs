@@ -15,8 +15,8 @@ fn seams(version: Version) -> Seams {
     Seams {
         version,
         evaluation: vec![0x1000..0x1200, 0x1400..0x1500],
-        passing: vec![0x1800..0x1900],
-        code: vec![0x1000..0x2000],
+        passing: vec![0x1800..0x1880, 0x1880..0x1900],
+        code: vec![0x1000..0x1800, 0x1800..0x2000],
     }
 }
 
