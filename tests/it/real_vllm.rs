@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use warplens_tests::harness::agent::{record, run};
+use serde_json::Value;
+use warplens_tests::harness::agent::{Recording, run};
+use warplens_tests::harness::process;
 use warplens_tests::harness::real_vllm::RealVllm;
 use warplens_tests::harness::wait;
 use warplens_tests::judge::pprof::{self, Stack};
@@ -11,7 +13,9 @@ use warplens_tests::require;
 
 const LIMIT: Duration = Duration::from_secs(90);
 /// Long enough for some thousand samples of two busy processors.
-const SECONDS: u32 = 15;
+const OBSERVED: Duration = Duration::from_secs(25);
+/// The agent's usual.
+const HZ: u32 = 99;
 /// The share of stacks that must reach a thread's first function, percent.
 const ROOTED_PERCENT: f64 = 98.5;
 /// Stands where a leaf lies in code that no file holds.
@@ -83,9 +87,21 @@ fn recorded_under_load(server: &RealVllm, folder: &std::path::Path) -> BTreeMap<
         generated().filter(|&tokens| tokens > before + 500.0)
     });
     assert!(busy.is_some(), "no tokens: {}", load.stderr());
-    let (ended, out) = record(server.pid, SECONDS, folder, "out").unwrap();
+    let recording = Recording::of_host(&[server.pid], HZ, folder, "out").unwrap();
+    let agent = recording.child.pid();
+    let before = process::cpu_seconds(agent).unwrap();
+    std::thread::sleep(OBSERVED);
+    let cpu = process::cpu_seconds(agent).unwrap() - before;
+    let memory = ["RssAnon", "RssFile"].map(|key| process::status_mib(agent, key).unwrap());
+    let (ended, out) = recording.finish().unwrap();
     drop(load);
     assert_eq!(ended.code, 0, "{ended:?}");
+    println!(
+        "the agent: {:.2} % of a core, {:.1} MiB of its own, {:.1} MiB of files",
+        100.0 * cpu / OBSERVED.as_secs_f64(),
+        memory[0],
+        memory[1]
+    );
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for stack in pprof::read(&out.join("cpu.pb.gz")).unwrap() {
         tallies.entry(stack.process.clone()).or_default().add(&stack);
@@ -125,4 +141,70 @@ fn assert_whole(tallies: &BTreeMap<String, Tally>, workers: usize) {
     }
     println!("all: {:.2} % of {} samples with a root", all.rooted_percent(), all.all);
     assert!(all.rooted_percent() >= ROOTED_PERCENT, "{tallies:#?}");
+}
+
+/// Role and rank of every process of the server that `warplens servers` lists, sorted; the helper
+/// processes, which have no role, left out.
+fn roles(server: &RealVllm, folder: &std::path::Path) -> Vec<(String, String)> {
+    let ended = run(&["servers", "--json"], folder, "servers", LIMIT).unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let listed: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let servers = listed["servers"].as_array().unwrap();
+    let ours = servers.iter().find(|listed| listed["id"] == server.pid).unwrap();
+    assert_eq!(ours["served_model_name"], "tiny", "{ours}");
+    assert_eq!(ours["port"], server.port(), "{ours}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let processes = ours["processes"].as_array().unwrap().iter();
+    let mut roles: Vec<(String, String)> = processes
+        .map(|process| (text(&process["role"]), text(&process["rank"])))
+        .filter(|(role, _)| role != "process")
+        .collect();
+    roles.sort();
+    roles
+}
+
+fn assert_roles(server: &RealVllm, folder: &std::path::Path, expected: &[(&str, &str)]) {
+    let roles = roles(server, folder);
+    let roles: Vec<(&str, &str)> =
+        roles.iter().map(|(role, rank)| (role.as_str(), rank.as_str())).collect();
+    println!("{roles:?}");
+    assert_eq!(roles, expected);
+}
+
+#[test]
+fn one_worker() {
+    require!(RealVllm);
+    let folder = tempfile::tempdir().unwrap();
+    let server = RealVllm::start(&[], &[], folder.path()).unwrap();
+    let expected = [("engine_core", ""), ("frontend", ""), ("worker", "")];
+    assert_roles(&server, folder.path(), &expected);
+    assert_whole(&recorded_under_load(&server, folder.path()), 1);
+}
+
+#[test]
+fn two_tensor_parallel_workers() {
+    require!(RealVllm);
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("VLLM_CPU_OMP_THREADS_BIND", "0|1")];
+    let server =
+        RealVllm::start(&["--tensor-parallel-size", "2"], &variables, folder.path()).unwrap();
+    let expected = [("engine_core", ""), ("frontend", ""), ("worker", "TP0"), ("worker", "TP1")];
+    assert_roles(&server, folder.path(), &expected);
+    assert_whole(&recorded_under_load(&server, folder.path()), 2);
+}
+
+#[test]
+fn two_api_servers() {
+    require!(RealVllm);
+    let folder = tempfile::tempdir().unwrap();
+    let server = RealVllm::start(&["--api-server-count", "2"], &[], folder.path()).unwrap();
+    let expected = [
+        ("api_server", "0"),
+        ("api_server", "1"),
+        ("engine_core", ""),
+        ("frontend", ""),
+        ("worker", ""),
+    ];
+    assert_roles(&server, folder.path(), &expected);
+    assert_whole(&recorded_under_load(&server, folder.path()), 1);
 }

@@ -290,7 +290,10 @@ mod tests {
         assert_eq!(verdict.samples, 85);
         let found: Vec<(&str, f64, f64)> =
             verdict.rows.iter().map(|row| (row.function.as_str(), row.truth, row.found)).collect();
-        assert_eq!(found, [("nap", 1.0, 0.0), ("spin", 50.0, 60.0), ("visit", 30.0, 25.0)]);
+        assert_eq!(
+            found,
+            [("nap", 0.0, 0.0), ("spin", 62.5, 6000.0 / 85.0), ("visit", 37.5, 2500.0 / 85.0)]
+        );
         assert_eq!((verdict.none.truth, verdict.none.found), (20.0, 15.0));
         // `nap` is too small to be judged.
         assert_eq!(verdict.judged(), 2);
