@@ -24,9 +24,8 @@ fn main() -> Result<()> {
     let interpreter =
         python::of_minor((3, 12)).map_err(|missing| anyhow::anyhow!("{missing:?}"))?;
     let last = DEPTH - 2;
-    let calls: String = (0..last)
-        .map(|depth| format!("def function_{depth}():\n    function_{}()\n", depth + 1))
-        .collect();
+    let call = |depth| format!("def function_{depth}():\n    function_{}()\n", depth + 1);
+    let calls = (0..last).map(call).collect::<Vec<_>>().concat();
     let program = format!(
         "import os, asyncio, ctypes, decimal, json, ssl, sqlite3\n{calls}def function_{last}():\n    os.write(1, b'ready\\n')\n    os.read(0, 1)\nfunction_0()\n"
     );

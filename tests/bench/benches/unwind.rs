@@ -86,7 +86,7 @@ fn main() -> Result<()> {
     for _ in 0..TURNS {
         let begin = now();
         for snapshot in &held.snapshots {
-            let _ = snapshot.unwind(&mut unwinder, held.pid);
+            let _stack = snapshot.unwind(&mut unwinder, held.pid);
         }
         warm.push(us(begin, count));
     }
