@@ -47,10 +47,12 @@ pub enum Remark {
     StackUnread,
     /// The caller's frame cannot be found: the code was made at run time and describes itself nowhere.
     AnonymousCode,
+    /// Python frames stood here, whose numbers meant something to an agent that is gone.
+    PythonNotKept,
 }
 
 impl Remark {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Unknown,
         Self::TooLong,
         Self::NoUnwindInformation,
@@ -62,6 +64,7 @@ impl Remark {
         Self::TooManyFrames,
         Self::StackUnread,
         Self::AnonymousCode,
+        Self::PythonNotKept,
     ];
 
     /// As a frame of the stack shows it.
@@ -78,12 +81,13 @@ impl Remark {
             Self::TooManyFrames => "[cut: too many frames]",
             Self::StackUnread => "[cut: stack not readable]",
             Self::AnonymousCode => "[cut: code made at run time]",
+            Self::PythonNotKept => "[Python frames not kept by the agent before]",
         }
     }
 
     /// Frames are missing where it stands.
     pub const fn is_cut(self) -> bool {
-        !matches!(self, Self::Unmerged)
+        !matches!(self, Self::Unmerged | Self::PythonNotKept)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::observe::clock::now;
 use crate::observe::target::{Python, Target};
 use crate::pipeline::Input;
 use crate::shim::{GraphNews, WorkerRing};
-use crate::stack::Record;
+use crate::stack::{Place, Record, Remark};
 use analysis::decode::{self, KernelEvent};
 use analysis::ids::ProcessKey;
 
@@ -81,6 +81,8 @@ impl Observer {
                 self.feed(Input::Graphs { process, first, entries })?;
             }
             for (entries, addresses) in stacks {
+                // Whoever wrote them, their numbers of Python frames are not ours.
+                let addresses = for_others(&addresses);
                 self.feed(Input::CaptureStack { process, entries, addresses })?;
             }
             for (id, name) in names {
@@ -150,7 +152,32 @@ impl Observer {
             && let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid)
             && let Some(ring) = &mut target.ring
         {
-            ring.keep_capture(entry, &addresses);
+            ring.keep_capture(entry, &for_others(&addresses));
         }
+    }
+}
+
+/// Places as another agent understands them: the numbers of Python frames are this one's own, and under
+/// another's they would be other functions.
+fn for_others(places: &[u64]) -> Vec<u64> {
+    let remark = Place::Remark(Remark::PythonNotKept).to_bits();
+    let is_python = |bits| matches!(Place::from_bits(bits), Place::Python(_));
+    let mut kept: Vec<u64> =
+        places.iter().map(|&bits| if is_python(bits) { remark } else { bits }).collect();
+    kept.dedup_by(|next, last| next == last && *next == remark);
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_python_frames_stay_with_who_gave_them() {
+        let remark = Place::Remark(Remark::PythonNotKept).to_bits();
+        let python = |number| Place::Python(number).to_bits();
+        let kept = for_others(&[0x10, 0x10, python(5), python(6), 0x20, python(5), 0x30]);
+        assert_eq!(kept, [0x10, 0x10, remark, 0x20, remark, 0x30]);
+        assert_eq!(for_others(&[]), Vec::<u64>::new());
     }
 }
