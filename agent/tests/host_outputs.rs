@@ -1,5 +1,6 @@
 //! A recording of a program's host side through `warplens analyze`: every output is there, and `--short`
 //! shortens the names in all of them.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking, as tests do")]
 
 use std::fs;
 use std::path::Path;

@@ -96,7 +96,7 @@ impl Rounds {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^= z >> 31;
-        let high = u128::from(z) * u128::from(bound) >> 64;
+        let high = (u128::from(z) * u128::from(bound)) >> 64;
         u64::try_from(high).unwrap_or(0)
     }
 }

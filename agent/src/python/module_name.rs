@@ -57,11 +57,11 @@ mod tests {
         check("/usr/lib/python3.11/threading.py", "threading");
         check("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap>");
         check("<string>", "<string>");
-        check("/home/me/work.py", "work");
+        check("/srv/app/work.py", "work");
         check("work.py", "work");
-        check("/home/me/server/__init__.py", "server");
-        check("/home/me/server/__main__.py", "server.__main__");
-        check("/home/me/tool", "tool");
+        check("/srv/app/server/__init__.py", "server");
+        check("/srv/app/server/__main__.py", "server.__main__");
+        check("/srv/app/tool", "tool");
         check("/usr/lib/python3.11", "python3.11");
         check("", "");
         check("/", "");

@@ -131,8 +131,8 @@ mod tests {
         let expected = Blocked {
             syscall: 202,
             argument: 0x7f1,
-            stack_pointer: 0x7ffd00,
-            instruction: 0x7f00aa,
+            stack_pointer: 0x007f_fd00,
+            instruction: 0x007f_00aa,
         };
         assert_eq!(Blocked::parse(line), Some(expected));
         let fault = Blocked { syscall: -1, argument: 0, ..expected };

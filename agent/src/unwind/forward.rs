@@ -67,7 +67,6 @@ pub(super) fn follow(
                 break;
             };
             match machine.carry_out(&instruction, &mut information, target) {
-                Some(Next::Behind) => {}
                 Some(Next::Either(there)) if pending.len() < PENDING_MAX => {
                     let behind = machine.state.instruction_pointer();
                     let mut branch = machine.clone();
@@ -82,7 +81,7 @@ pub(super) fn follow(
                 Some(Next::There(address)) if target.is_described(address) => {
                     return Some(Reached::Described(machine.state));
                 }
-                Some(Next::There(_)) => {}
+                Some(Next::Behind | Next::There(_)) => {}
                 Some(Next::Returned) => {
                     if is_behind_a_call(machine.state.instruction_pointer(), target) {
                         return Some(Reached::Caller(machine.state.after_return()));

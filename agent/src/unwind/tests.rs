@@ -89,7 +89,7 @@ proptest! {
         let copied =
             Copied { registers: &registers, start: 0x7000, bytes: &stack, longer: false };
         for row in rows(&bytes, (0x1000..0x2000).step_by(32)) {
-            let _ = row.step(&State::of_leaf(&registers), &copied);
+            let _stepped = row.step(&State::of_leaf(&registers), &copied);
         }
     }
 
@@ -100,7 +100,7 @@ proptest! {
         stack in prop::collection::vec(any::<u8>(), 0..1024),
     ) {
         let copied = Copied { registers: &registers, start: 0x7000, bytes: &stack, longer: true };
-        let _ = expression::evaluate(&code, Some(7), &State::of_leaf(&registers), &copied);
+        let _value = expression::evaluate(&code, Some(7), &State::of_leaf(&registers), &copied);
     }
 
     /// This process, from where it is not.

@@ -79,7 +79,7 @@ fn run(shared: &Shared) {
         let into = now.saturating_sub(begin) % TURN_NS;
         // SAFETY: reads a counter.
         let tsc = unsafe { _rdtsc() };
-        let at = |ns: u64| tsc + (ns.saturating_sub(into) * rate >> 20);
+        let at = |ns: u64| tsc + ((ns.saturating_sub(into) * rate) >> 20);
         let first = clock(ClockId::ThreadCPUTime);
         if into < SHORT_NS {
             short(at(SHORT_NS));
@@ -131,7 +131,7 @@ fn observe(phase: Phase, samples: u64) -> Option<(f64, f64)> {
     let shared = Shared::default();
     let seen = std::thread::scope(|scope| {
         scope.spawn(|| run(&shared));
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         let mut seen = Seen::default();
         let mut look = |seen: &mut Seen| {
             std::thread::sleep(TURN_EVERY);

@@ -4,8 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
-    reason = "a test fails by panicking, and says on stdout why it was skipped"
+    reason = "helpers of tests fail by panicking, as tests do"
 )]
 
 mod changes;

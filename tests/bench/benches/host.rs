@@ -30,6 +30,7 @@ struct Line {
 
 /// What the program says of its work.
 #[derive(Clone, Copy, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the program's figures")]
 struct Spent {
     wall_ns: u64,
     cpu_ns: u64,
@@ -139,7 +140,7 @@ fn is_there(watcher: Watcher) -> bool {
     let perf = matches!(watcher, Watcher::Perf | Watcher::PerfDwarf);
     let there = !perf || Command::new("perf").arg("--version").output().is_ok();
     if !there {
-        eprintln!("SKIP host/{}: there is no perf here", watcher.name());
+        println!("SKIP host/{}: there is no perf here", watcher.name());
     }
     there
 }
@@ -165,7 +166,7 @@ fn turn(python: &python::Python, watcher: Watcher) -> Result<Turn> {
         ensure!(began.elapsed() < LIMIT, "the program does not end");
     };
     let elapsed = began.elapsed().as_secs_f64();
-    let (cpu, mib) = line.1.flatten().unwrap_or((0.0, 0.0));
+    let (cpu, mib) = line.1.unwrap_or((0.0, 0.0));
     ensure!(watcher == Watcher::Nobody || cpu > 0.0, "{} did not run", watcher.name());
     if let Some(mut watching) = watching.take() {
         watching.signal(Signal::INT);
@@ -177,11 +178,11 @@ fn turn(python: &python::Python, watcher: Watcher) -> Result<Turn> {
 }
 
 /// CPU seconds and memory of a watcher with its children.
-fn used(pid: u32) -> Option<(f64, f64)> {
+fn used(pid: u32) -> (f64, f64) {
     let tree = process::tree(pid);
     let cpu = tree.iter().filter_map(|&pid| process::cpu_seconds(pid)).sum();
     let mib = tree.iter().filter_map(|&pid| process::status_mib(pid, "RssAnon")).sum();
-    Some((cpu, mib))
+    (cpu, mib)
 }
 
 /// A watcher that saw nothing would be cheap.

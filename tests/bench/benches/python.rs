@@ -23,14 +23,12 @@ const DEPTH: usize = 30;
 fn main() -> Result<()> {
     let interpreter =
         python::of_minor((3, 12)).map_err(|missing| anyhow::anyhow!("{missing:?}"))?;
-    let mut program = String::from("import os, asyncio, ctypes, decimal, json, ssl, sqlite3\n");
-    for depth in 0..DEPTH - 2 {
-        program.push_str(&format!("def function_{depth}():\n    function_{}()\n", depth + 1));
-    }
-    program.push_str(&format!(
-        "def function_{}():\n    os.write(1, b'ready\\n')\n    os.read(0, 1)\nfunction_0()\n",
-        DEPTH - 2
-    ));
+    let last = DEPTH - 2;
+    let call = |depth| format!("def function_{depth}():\n    function_{}()\n", depth + 1);
+    let calls = (0..last).map(call).collect::<Vec<_>>().concat();
+    let program = format!(
+        "import os, asyncio, ctypes, decimal, json, ssl, sqlite3\n{calls}def function_{last}():\n    os.write(1, b'ready\\n')\n    os.read(0, 1)\nfunction_0()\n"
+    );
     let mut child = Command::new(&interpreter.path)
         .args(["-c", &program])
         .stdin(Stdio::piped())

@@ -16,9 +16,7 @@ use warplens_bench::{figure, median, per};
 #[expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     dead_code,
-    unreachable_pub,
     reason = "the tests' way of taking stacks"
 )]
 mod support;
@@ -88,7 +86,7 @@ fn main() -> Result<()> {
     for _ in 0..TURNS {
         let begin = now();
         for snapshot in &held.snapshots {
-            let _ = snapshot.unwind(&mut unwinder, held.pid);
+            let _stack = snapshot.unwind(&mut unwinder, held.pid);
         }
         warm.push(us(begin, count));
     }

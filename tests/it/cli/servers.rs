@@ -11,7 +11,7 @@ use warplens_tests::harness::tree::{Tree, process, servers, tree_command};
 use warplens_tests::harness::wait;
 use warplens_tests::require;
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What must stand nowhere.
 const SECRETS: [&str; 7] = [

@@ -107,6 +107,19 @@ fn a_polling_worker_without_requests_is_idle_for_the_same_reason() {
 #[test]
 fn a_busy_host_is_late() {
     require!(E2e);
+    let mut idler = Idler::start(&["host_bound"], &[]);
+    let (ended, out) = record(idler.child.pid(), 5, idler.run.folder(), "named").unwrap();
+    idler.stop();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    // What makes it late is one function, and that is what is named.
+    let late = &report(&out)["devices"][0];
+    let all = late["idle_cause_ns"]["host_bound"].as_u64().unwrap();
+    let stacks = late["host_bound"].as_array().unwrap();
+    let spins = stacks.iter().filter(|stack| {
+        stack["frame"].as_str().is_some_and(|frame| frame.starts_with("idle.spin (idle.py:"))
+    });
+    let named: u64 = spins.map(|stack| stack["total_ns"].as_u64().unwrap()).sum();
+    assert!(named * 10 >= all * 8, "{named} of {all} ns: {stacks:#?}");
     check(&["host_bound"], 50);
 }
 

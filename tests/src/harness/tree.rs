@@ -14,7 +14,7 @@ use crate::harness::server::StartError;
 use crate::harness::wait;
 
 /// A Python starts within a second on an idle machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A running tree.
 #[derive(Debug)]

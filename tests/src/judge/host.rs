@@ -202,7 +202,7 @@ fn misplaced(folded: &Folded<'_>, program: &ProgramTruth) -> Vec<String> {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct OffRow {
     pub function: String,
-    /// It slept at least so long, and was off the CPU no longer than this.
+    /// It slept at least so long, and was off the CPU at most so long.
     pub least: f64,
     pub most: f64,
     pub found: f64,

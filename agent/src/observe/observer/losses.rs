@@ -71,7 +71,15 @@ impl Observer {
         {
             for (count, what) in [
                 (counters.ring_full, "stacks found the kernel's ring buffer full"),
-                (counters.stack_failed, "stacks could not be walked"),
+                (counters.stack_failed, "stacks could not be read"),
+                (
+                    counters.scratch_busy,
+                    "stacks found every place of their CPU to be put together in taken",
+                ),
+                (
+                    counters.sleep_ends_unseen,
+                    "sleeps have no known end, as the kernel did not tell of it: their time is missing",
+                ),
                 (
                     counters.waits_lost,
                     "sleeps of threads found the kernel's ring buffer full: idle time behind them may be called host_bound",

@@ -74,8 +74,8 @@ fn place(
 mod tests {
     use super::*;
 
-    fn in_pod() -> Option<Container> {
-        Some(Container { id: "c".repeat(64), runtime: "containerd", pod: Some("uid".to_owned()) })
+    fn in_pod() -> Container {
+        Container { id: "c".repeat(64), runtime: "containerd", pod: Some("uid".to_owned()) }
     }
 
     fn check(
@@ -94,26 +94,31 @@ mod tests {
     fn a_pods_name_and_namespace() {
         let none = [None, None];
         let both = [Some("llm-0"), Some("serving")];
-        check(in_pod(), b"POD_NAME=llm-0\0POD_NAMESPACE=serving\0HOSTNAME=x\0", none, both);
-        check(in_pod(), b"HOSTNAME=llm-0\0", [None, Some("serving\n")], both);
-        check(in_pod(), b"", [Some("llm-0\n"), Some("serving")], both);
-        check(in_pod(), b"", none, none);
+        check(Some(in_pod()), b"POD_NAME=llm-0\0POD_NAMESPACE=serving\0HOSTNAME=x\0", none, both);
+        check(Some(in_pod()), b"HOSTNAME=llm-0\0", [None, Some("serving\n")], both);
+        check(Some(in_pod()), b"", [Some("llm-0\n"), Some("serving")], both);
+        check(Some(in_pod()), b"", none, none);
     }
 
     #[test]
     fn the_nodes_name_is_no_pods() {
-        check(in_pod(), b"HOSTNAME=node-1\0", [None, Some("serving")], [None, Some("serving")]);
+        check(
+            Some(in_pod()),
+            b"HOSTNAME=node-1\0",
+            [None, Some("serving")],
+            [None, Some("serving")],
+        );
     }
 
     #[test]
     fn a_host_name_outside_a_pod_is_no_pods() {
         check(None, b"HOSTNAME=llm-0\0", [None, None], [None, None]);
-        let docker = Container { pod: None, ..in_pod().unwrap() };
+        let docker = Container { pod: None, ..in_pod() };
         check(Some(docker), b"HOSTNAME=llm-0\0", [None, None], [None, None]);
     }
 
     #[test]
     fn files_that_hold_no_name_are_not_believed() {
-        check(in_pod(), b"", [Some("root:S3cret:/"), Some("A\nB")], [None, None]);
+        check(Some(in_pod()), b"", [Some("root:S3cret:/"), Some("A\nB")], [None, None]);
     }
 }

@@ -1,6 +1,7 @@
 //! The stack taken at a probe just before a process stops itself is the one that the process itself
 //! knows, and the one that `py-spy` sees in the stopped process: every frame, its name and its line.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,8 +80,10 @@ fn same(ours: &Frame, seen: &Seen) -> bool {
 }
 
 /// A frame of Python: it has a source file of Python and lies in no mapped file.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as `filter` wants it")]
 fn is_python(frame: &&Frame) -> bool {
-    frame.module.is_empty() && (frame.file.ends_with(".py") || frame.file.starts_with('<'))
+    let is_source = Path::new(&frame.file).extension().is_some_and(|extension| extension == "py");
+    frame.module.is_empty() && (is_source || frame.file.starts_with('<'))
 }
 
 /// Lets the program go through its shapes under a recording; what each said, and the GPU's stacks.
