@@ -92,8 +92,8 @@ pub fn walk(task: Task, claim: Claim) -> Walked {
 }
 
 /// What tells the frame the running thread is in from others: its code object, its instruction, and
-/// its address, which differs with its callers where they lie behind each other in memory. Zeroes where
-/// there is none.
+/// its address, which differs with its callers where they lie behind each other in memory; where they do
+/// not, the code object of its caller. Zeroes where there is none.
 #[inline(always)]
 pub fn leaf(task: Task) -> [u64; 3] {
     let Some(layout) = layout(task) else { return [0; 3] };
@@ -109,8 +109,17 @@ pub fn leaf(task: Task) -> [u64; 3] {
         } else {
             user::<u64>(instruction).unwrap_or(0)
         },
-        if is_on_stack(layout, frame) { frame } else { 0 },
+        if is_on_stack(layout, frame) { frame } else { caller(layout, frame) },
     ]
+}
+
+/// The code object of a frame's caller; 0 where there is none.
+#[inline(always)]
+fn caller(layout: &PythonLayout, frame: u64) -> u64 {
+    let Some(caller) = user::<u64>(frame.wrapping_add(u64::from(layout.previous))) else {
+        return 0;
+    };
+    user::<u64>(caller.wrapping_add(u64::from(layout.code))).unwrap_or(0)
 }
 
 /// The frame lies on the thread's stack of frames. Those of generators and, before 3.11, all are objects

@@ -5,12 +5,17 @@ function that has entered, as a profile's time belongs to the innermost frame. C
 own clock, so that preemption and other programs do not count.
 """
 
+import ctypes
+import os
 import sys
 import threading
 import time
 
 # Also tell how long threads waited for a processor while they could have run; costs a read of /proc.
 tell_waiting = False
+
+# Calls C and keeps the interpreter's lock: to measure must not mean to wait for it.
+_keeping_lock = ctypes.PyDLL(None)
 
 _local = threading.local()
 _threads = []
@@ -29,10 +34,12 @@ class Account:
         self._stack = []
         self._cpu = time.thread_time_ns()
         self._wall = time.perf_counter_ns()
-        self._waiting = waiting_ns()
+        self._file = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
+        self._buffer = ctypes.create_string_buffer(128)
+        self._waiting = self._waiting_ns()
 
     def _settle(self):
-        waiting = waiting_ns()
+        waiting = self._waiting_ns()
         cpu, wall = time.thread_time_ns(), time.perf_counter_ns()
         if self._stack:
             name = self._stack[-1]
@@ -44,6 +51,13 @@ class Account:
             self.waiting_ns[name] = self.waiting_ns.get(name, 0) + waited
         self._cpu, self._wall, self._waiting = cpu, wall, waiting
 
+    def _waiting_ns(self):
+        """How long this thread has waited for a processor so far."""
+        if not tell_waiting:
+            return 0
+        length = _keeping_lock.pread(self._file, self._buffer, 128, 0)
+        return int(self._buffer.raw[:length].split()[1])
+
     def enter(self, name):
         self._settle()
         self._stack.append(name)
@@ -51,14 +65,6 @@ class Account:
     def leave(self):
         self._settle()
         self._stack.pop()
-
-
-def waiting_ns():
-    """How long this thread has waited for a processor so far."""
-    if not tell_waiting:
-        return 0
-    with open("/proc/thread-self/schedstat") as file:
-        return int(file.read().split()[1])
 
 
 def account():

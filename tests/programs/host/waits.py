@@ -83,7 +83,7 @@ def hog(wanted, busy, over):
         busy.set()
         with inside("hog"):
             value = 0
-            while wanted.is_set():
+            while wanted.is_set() and not over.is_set():
                 for turn in range(1000):
                     value = (value + turn) % 65521
 
@@ -159,10 +159,8 @@ def waiter(rounds, file):
     orders.put(None)
     over.set()
     wanted.set()
-    wanted.clear()
     for helper in helpers:
-        helper.join(5)
-        wanted.clear()
+        helper.join()
 
 
 def gate():

@@ -14,8 +14,9 @@ use crate::judge::host::ProgramTruth;
 /// Two minor versions must be there, whatever else is.
 pub const REQUIRED: [(u32, u32); 2] = [(3, 11), (3, 12)];
 
-/// CPython 3.10 is the oldest whose frames are read.
+/// The versions whose frames are read.
 const OLDEST: (u32, u32) = (3, 10);
+const NEWEST: (u32, u32) = (3, 14);
 
 /// How long a program of known time may take to begin, and to end once its work is done.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -40,7 +41,7 @@ impl Python {
         let [major, minor, patch, shared, _level] = words[..] else { return None };
         let version = (major.parse().ok()?, minor.parse().ok()?, patch.parse().ok()?);
         let python = Self { path: path.to_owned(), version, shared: shared == "1" };
-        (python.minor() >= OLDEST).then_some(python)
+        (OLDEST..=NEWEST).contains(&python.minor()).then_some(python)
     }
 
     pub fn minor(&self) -> (u32, u32) {
@@ -63,7 +64,7 @@ impl Python {
     }
 }
 
-/// Every interpreter from 3.10 on, one of each version and kind: pyenv's, the system's, and those below
+/// Every interpreter from 3.10 to 3.14, one of each version and kind: pyenv's, the system's, and those below
 /// `WARPLENS_PYTHONS`.
 pub fn all() -> Vec<Python> {
     let mut found: Vec<Python> = Vec::new();
@@ -120,7 +121,7 @@ fn candidates() -> Vec<PathBuf> {
         if folder.components().any(|part| part.as_os_str() == OsStr::new("shims")) {
             continue;
         }
-        for minor in OLDEST.1..OLDEST.1 + 10 {
+        for minor in OLDEST.1..=NEWEST.1 {
             paths.push(folder.join(format!("python3.{minor}")));
         }
     }

@@ -9,8 +9,9 @@ use super::super::code::{Function, Identity, Interpreter, Lines};
 use super::super::memory::Memory;
 use super::PythonLosses;
 
-/// A code object is looked at again when it was last looked at so long ago: the time in which a function
-/// that took the place of another shows under its name.
+/// A code object of a file is looked at again when it was last looked at so long ago: the time in which a
+/// function that took the place of another shows under its name. Those of no file, as `exec` and `eval`
+/// make them, die young and are looked at each time.
 const TRUSTED_NS: u64 = 1_000_000_000;
 
 /// What is read of one process in a second at most, in code objects and in pages of line tables; further
@@ -72,7 +73,10 @@ impl Known {
         if self.offsets > OFFSETS_MAX {
             self.forget(losses);
         }
-        let trusted = |code: &Code| time_ns.saturating_sub(code.looked_ns) < TRUSTED_NS;
+        let trusted = |code: &Code| {
+            !code.function.file.starts_with('<')
+                && time_ns.saturating_sub(code.looked_ns) < TRUSTED_NS
+        };
         if !self.codes.get(&address).is_some_and(trusted) {
             let identity = interpreter.identity(address);
             match self.codes.get_mut(&address) {

@@ -13,13 +13,24 @@ const SECOND: u64 = 1_000_000_000;
 
 /// 3.12's `PyCodeObject` with a line table of one line, at `at`.
 fn put_code(memory: &mut Fake, at: u64, name: &str, first_line: u32, version: u32) {
+    put_code_of(memory, at, "/srv/work.py", name, first_line, version);
+}
+
+fn put_code_of(
+    memory: &mut Fake,
+    at: u64,
+    file: &str,
+    name: &str,
+    first_line: u32,
+    version: u32,
+) {
     let strings = at + 0x1000;
     memory.put(at, &[0; 256]);
     memory.put_u64(at + 8, TYPE_AT);
     memory.put_u32(at + 68, first_line);
     memory.put_u32(at + 92, version);
     for (index, (offset, text)) in
-        [(112, "/srv/work.py"), (120, name), (128, name)].into_iter().enumerate()
+        [(112, file), (120, name), (128, name)].into_iter().enumerate()
     {
         let to = strings + 0x100 * index as u64;
         memory.put_u64(at + offset, to);
@@ -103,6 +114,18 @@ fn an_address_that_another_function_got_has_another_number() {
     world.symbols.forget(7);
     assert!(world.number(&frame(CODE, 0), 9 * SECOND) > second);
     assert_eq!(world.name(second), "work.second /srv/work.py:11");
+}
+
+/// `eval` frees its code object, and the next one gets its place within microseconds.
+#[test]
+fn code_of_no_file_is_looked_at_each_time() {
+    let mut world = World::new();
+    put_code_of(&mut world.memory, CODE, "<string>", "first", 10, 1);
+    let first = world.number(&frame(CODE, 0), SECOND);
+    put_code_of(&mut world.memory, CODE, "<string>", "second", 10, 2);
+    let second = world.number(&frame(CODE, 0), SECOND + 5);
+    assert_eq!(world.name(first), "<string>.first <string>:11");
+    assert_eq!(world.name(second), "<string>.second <string>:11");
 }
 
 #[test]

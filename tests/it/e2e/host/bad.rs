@@ -17,6 +17,8 @@ use super::{HZ, assert_ended, assert_shares, folder};
 const AGENT_MIB: f64 = 250.0;
 /// And how much of a processor it may use, at ten times the usual frequency.
 const AGENT_CORES: f64 = 0.6;
+/// Characters of a frame: a module, a function and a file, each as long as a name may be, and a line.
+const FRAME_MAX: usize = 3 * 4096 + 20;
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// How much CPU and memory the agent used.
@@ -75,7 +77,8 @@ fn beside_a_forger(trap: &str) {
     assert!(forged > 500, "{trap}: the hostile process was hardly sampled: {forged}");
     assert_shares(&healthy, &observed.truth, 2_000, trap);
     for frame in folded.stacks.iter().flat_map(|(frames, _)| frames) {
-        assert!(frame.len() < 4096, "{trap}: a frame of {} bytes", frame.len());
+        let length = frame.chars().count();
+        assert!(length <= FRAME_MAX, "{trap}: a frame of {length} characters");
         assert!(!frame.chars().any(char::is_control), "{trap}: {frame:?}");
     }
     // What could not be read is said: by the stacks, or by the report, which names the process.
