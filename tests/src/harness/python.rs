@@ -33,14 +33,14 @@ pub struct Python {
 impl Python {
     /// What runs at `path`, unless it is too old or does not run.
     fn at(path: &Path) -> Option<Self> {
-        const ASK: &str = "import sys, sysconfig; print('%d %d %d' % sys.version_info[:3], \
-                           sysconfig.get_config_var('Py_ENABLE_SHARED') or 0, sys.version_info[3])";
+        const ASK: &str = "import sys; print('%d %d %d' % sys.version_info[:3], \
+                           'libpython' in open('/proc/self/maps').read())";
         let output = command(path).args(["-I", "-c", ASK]).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         let words: Vec<&str> = text.split_whitespace().collect();
-        let [major, minor, patch, shared, _level] = words[..] else { return None };
+        let [major, minor, patch, shared] = words[..] else { return None };
         let version = (major.parse().ok()?, minor.parse().ok()?, patch.parse().ok()?);
-        let python = Self { path: path.to_owned(), version, shared: shared == "1" };
+        let python = Self { path: path.to_owned(), version, shared: shared == "True" };
         (OLDEST..=NEWEST).contains(&python.minor()).then_some(python)
     }
 
@@ -53,6 +53,11 @@ impl Python {
         let (major, minor, patch) = self.version;
         let kind = if self.shared { "shared" } else { "static" };
         format!("{major}.{minor}.{patch} {kind} {}", self.path.display())
+    }
+
+    /// It is started by a script that brings a loader and a C library of its own, which find no others.
+    pub fn has_own_loader(&self) -> bool {
+        std::fs::read(&self.path).is_ok_and(|bytes| bytes.starts_with(b"#!"))
     }
 
     /// A program below `tests/programs/host`.

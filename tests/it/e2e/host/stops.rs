@@ -171,6 +171,10 @@ fn the_stack_at_a_probe_is_what_py_spy_sees_on_whatever_else_is_there() {
     require!(E2e);
     let required = python::required().unwrap();
     for python in python::all().iter().filter(|python| !required.contains(python)) {
-        stacks_equal(python);
+        if python.has_own_loader() {
+            println!("left out, it cannot load the simulated CUDA: {}", python.describe());
+        } else {
+            stacks_equal(python);
+        }
     }
 }
