@@ -158,16 +158,24 @@ mod tests {
             .unwrap();
         assert_eq!(sleeper.head.key, 7);
         assert!(sleeper.bytes.len() > 256);
-        assert!(
-            Sleeper::read(
-                pid,
-                rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(),
-                None,
-                7
-            )
-            .is_none()
-        );
         drop(stop);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_runs_is_not_read() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = std::sync::Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            tell.send(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned()).unwrap();
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
+        });
+        let (pid, tid) = (std::process::id(), told.recv().unwrap());
+        assert!((0..100).all(|_| Sleeper::read(pid, tid, None, 7).is_none()));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
         thread.join().unwrap();
     }
 }

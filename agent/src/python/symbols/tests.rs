@@ -16,22 +16,13 @@ fn put_code(memory: &mut Fake, at: u64, name: &str, first_line: u32, version: u3
     put_code_of(memory, at, "/srv/work.py", name, first_line, version);
 }
 
-fn put_code_of(
-    memory: &mut Fake,
-    at: u64,
-    file: &str,
-    name: &str,
-    first_line: u32,
-    version: u32,
-) {
+fn put_code_of(memory: &mut Fake, at: u64, file: &str, name: &str, first_line: u32, version: u32) {
     let strings = at + 0x1000;
     memory.put(at, &[0; 256]);
     memory.put_u64(at + 8, TYPE_AT);
     memory.put_u32(at + 68, first_line);
     memory.put_u32(at + 92, version);
-    for (index, (offset, text)) in
-        [(112, file), (120, name), (128, name)].into_iter().enumerate()
-    {
+    for (index, (offset, text)) in [(112, file), (120, name), (128, name)].into_iter().enumerate() {
         let to = strings + 0x100 * index as u64;
         memory.put_u64(at + offset, to);
         memory.put(to, &[0; 40]);
