@@ -243,7 +243,7 @@ fn python_places(interpreter: &Path) {
     }
     // Every sleep was at a place that there is a stack of, but for the one before it was watched.
     let unknown: Vec<_> = places.keys().filter(|key| !signatures.contains(key)).collect();
-    assert_eq!(unknown, [&0], "{places:?}");
+    assert_eq!(unknown, [&SLEPT_BEFORE], "{places:?}");
 
     let code = |index: usize| codes[index][0].as_u64().unwrap();
     let own = |name: &str| truth["slept"][name].as_u64().unwrap();
