@@ -136,11 +136,12 @@ fn main() -> Result<()> {
 }
 
 /// `perf` is no part of the set-up.
+#[expect(clippy::print_stderr, reason = "standard output is for figures")]
 fn is_there(watcher: Watcher) -> bool {
     let perf = matches!(watcher, Watcher::Perf | Watcher::PerfDwarf);
     let there = !perf || Command::new("perf").arg("--version").output().is_ok();
     if !there {
-        println!("SKIP host/{}: there is no perf here", watcher.name());
+        eprintln!("SKIP host/{}: there is no perf here", watcher.name());
     }
     there
 }
