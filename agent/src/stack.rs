@@ -12,5 +12,5 @@ mod sleeper;
 pub use copy::Record;
 pub use maker::{Maker, StackLosses};
 pub use place::{Place, Remark};
-pub use reason::{Asleep, gil_range, reason};
+pub use reason::{Asleep, reason};
 pub use refine::refined;
