@@ -17,7 +17,7 @@ use warplens_tests::harness::child::{Child, command};
 use warplens_tests::harness::{artefacts, process, python};
 
 /// Turns of every watcher.
-const TURNS: usize = 5;
+const TURNS: usize = 3;
 /// Some ten seconds of work.
 const ROUNDS: &str = "2000";
 const LIMIT: Duration = Duration::from_mins(5);
@@ -194,7 +194,7 @@ fn check(watcher: Watcher, folder: &Path) -> Result<()> {
         Watcher::PySpy | Watcher::PySpyNative => ("spy.txt", "deep (steady.py"),
         Watcher::Perf | Watcher::PerfDwarf => {
             let length = fs::metadata(folder.join("perf.data"))?.len();
-            ensure!(length > 100_000, "perf wrote {length} bytes");
+            ensure!(length > 20_000, "perf wrote {length} bytes");
             return Ok(());
         }
     };
