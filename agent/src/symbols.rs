@@ -28,8 +28,8 @@ use vdso::Vdso;
 /// Processes whose memory maps are remembered, for addresses that come when they have ended.
 const SPACES_MAX: usize = 4096;
 
-/// Function of an address that lies in no executable memory: the stack walk went astray in code
-/// that keeps no frame pointer. What comes after it, towards the root, means nothing.
+/// Function of an address that lies in no executable memory: its code was unmapped before it could be
+/// named, or the process made it up.
 pub const NOT_CODE: &str = "[not code]";
 
 /// Function of an address in memory that nothing was mapped into, where the process does not tell what

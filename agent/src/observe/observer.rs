@@ -260,6 +260,11 @@ impl Observer {
         Ok(self.pipeline)
     }
 
+    /// Somebody asked for stacks, of the CPU or of launches.
+    fn wants_stacks(&self) -> bool {
+        self.settings.cpu_hz > 0 || self.settings.level >= Level::Stacks
+    }
+
     fn rings(&self) -> impl Iterator<Item = &WorkerRing> {
         self.targets.iter().filter_map(|target| target.ring.as_ref())
     }

@@ -108,6 +108,10 @@ impl Observer {
             if Record::is_one(bytes) {
                 events.extend(maker.make(bytes));
             } else {
+                // Stacks behind it in the buffer are those of the next program.
+                if let Some(pid) = executed(bytes) {
+                    maker.forget(pid);
+                }
                 events.push(bytes.to_vec());
             }
         });
@@ -122,21 +126,16 @@ impl Observer {
         })
     }
 
-    /// A process that executed another program has lost what was known of its code, and may have
-    /// become a server, which is met in this turn, not when the next look is due.
+    /// A process that executed another program may bring another Python, and may have become a server, which is met in this turn, not when the next look is due.
     fn notice_exec(&mut self, bytes: &[u8]) {
-        let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
-        if kind != Some(event_kind::EXEC) {
-            return;
-        }
-        let Ok(KernelEvent::Exec { tgid, .. }) = decode::kernel_event(bytes) else {
+        let Some(pid) = executed(bytes) else {
             return;
         };
-        if let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid) {
+        if let Some(target) = self.targets.iter_mut().find(|target| target.pid == pid) {
             target.python = Python::Unknown;
-            self.maker.forget(tgid);
+            target.python_looks = 0;
         }
-        if self.node.on_exec(tgid) {
+        if self.node.on_exec(pid) {
             self.last_scan = None;
         }
     }
@@ -154,6 +153,19 @@ impl Observer {
         {
             ring.keep_capture(entry, &for_others(&addresses));
         }
+    }
+}
+
+/// The process that executed another program, if that is what the event tells.
+fn executed(bytes: &[u8]) -> Option<u32> {
+    // Told by its first word: among waits of threads an execution is rare.
+    let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
+    match kind {
+        Some(event_kind::EXEC) => match decode::kernel_event(bytes) {
+            Ok(KernelEvent::Exec { tgid, .. }) => Some(tgid),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

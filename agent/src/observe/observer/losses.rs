@@ -2,6 +2,7 @@
 
 use super::{ObserveError, Observer, chain};
 use crate::shim::WorkerRing;
+use crate::stack::StackLosses;
 
 /// What was lost on the way, over all workers since the observation began. Only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,7 +96,25 @@ impl Observer {
             }
         }
         let losses = self.symbols.losses();
+        let StackLosses { unwind, python, malformed } = self.maker.losses();
         for (count, what) in [
+            (malformed, "stacks came from the kernel shorter than they say and were left out"),
+            (unwind.damaged, "functions have unwind information that is damaged or not supported"),
+            (
+                unwind.files_refused,
+                "mapped files could not be opened to unwind through: stacks are cut there",
+            ),
+            (unwind.flushed, "times the tables for unwinding were full and were started over"),
+            (
+                python.unreadable,
+                "Python frames have no name: their code object was gone, or was none",
+            ),
+            (
+                python.too_many,
+                "Python frames have no name: their process showed too much new code at once",
+            ),
+            (python.forgotten, "times too much Python code was known and was read again"),
+            (python.late, "Python frames were asked for when their names were forgotten"),
             (losses.files, "mapped files could not be opened: their frames show as offsets"),
             (
                 losses.too_late,

@@ -188,12 +188,11 @@ impl Observer {
     /// Watches the process, puts the stack probe into its shim and, in verification mode, counts
     /// at its driver: all before the shim is asked for a level, so that nothing is missed.
     fn attach_programs(&mut self, target: &mut Target) -> Result<(), ObserveError> {
-        let pid = target.pid;
+        let (pid, stacks) = (target.pid, self.wants_stacks());
         let Some(bpf) = &mut self.bpf else {
             return Ok(());
         };
         let mut problems = Vec::new();
-        let stacks = self.settings.cpu_hz > 0 || self.settings.level >= Level::Stacks;
         // Nobody asks a daemon for stacks of sleeps, nor for any of processes that launch nothing.
         let watched = match &target.ring {
             _ if stacks => bpf.watch(pid),

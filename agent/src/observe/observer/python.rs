@@ -19,6 +19,9 @@ impl Observer {
     }
 
     fn find_python_of(&mut self, index: usize) -> Result<(), ObserveError> {
+        if !self.wants_stacks() {
+            return Ok(());
+        }
         let (maker, bpf) = (&mut self.maker, &mut self.bpf);
         match self.targets.get_mut(index).and_then(|target| look(target, maker, bpf.as_mut()?)) {
             Some(problem) => self.note(problem),
@@ -28,6 +31,9 @@ impl Observer {
 
     /// The same for a process that is being met: before it is watched, so that no stack lacks its Python.
     pub(super) fn find_python_first(&mut self, target: &mut Target) -> Result<(), ObserveError> {
+        if !self.wants_stacks() {
+            return Ok(());
+        }
         match self.bpf.as_mut().and_then(|bpf| look(target, &mut self.maker, bpf)) {
             Some(problem) => self.note(problem),
             None => Ok(()),

@@ -14,7 +14,8 @@ const THREADS_MAX: usize = 512;
 impl Observer {
     /// Hands on the stacks of threads that slept before the process was watched.
     pub(super) fn look_into_sleepers(&mut self, target: &Target) -> Result<(), ObserveError> {
-        if target.interest != Interest::Selected
+        if !self.wants_stacks()
+            || target.interest != Interest::Selected
             || !self.bpf.as_ref().is_some_and(Bpf::tells_threads)
         {
             return Ok(());
