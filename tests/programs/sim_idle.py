@@ -5,10 +5,10 @@ From outside it is vLLM's engine core with one worker. The worker makes gaps on 
 device; for some causes it waits for a second one. Every cycle makes gaps of one cause and ends with a kernel
 that covers what the two processes have to say to each other.
 
-Each process writes when its first thread slept: `FOLDER/PID.sleeps`, JSON with two lists of
-[from, to, ns], CLOCK_MONOTONIC: `waits`, at most one sleep of so many nanoseconds somewhere in between,
-and `elsewhere`, what it slept between two of them. Everything else a judge needs stands in the
-simulator's truth files.
+Each process writes when its first thread slept: `FOLDER/PID.sleeps`, JSON with `hands_out` (it is the
+engine core) and two lists of [from, to, ns], CLOCK_MONOTONIC: `waits`, at most one sleep of so many
+nanoseconds somewhere in between, and `elsewhere`, what it slept between two of them. Everything else a
+judge needs stands in the simulator's truth files.
 """
 
 import argparse

@@ -69,8 +69,8 @@ pub(super) enum Slot {
     NotFound,
 }
 
-/// The slot of `key`, if the threads' own have it; otherwise the one key that fits all threads: a
-/// release that moved `autoTSSkey` is found out this way.
+/// The slot of `key`, if threads have their state there; otherwise the one key that fits: a release
+/// that moved `autoTSSkey` is found out this way.
 pub(super) fn find(
     memory: &impl Memory,
     slots: Slots,
@@ -105,19 +105,19 @@ enum Fit {
     No,
 }
 
+/// One thread that has its state there is enough: a thread that is being started stands in the list with the
+/// `thread_id` of the one that starts it (up to 3.11), and the list may change while it is read.
 fn fitting(memory: &impl Memory, offset: u64, threads: &[Bound]) -> Fit {
-    let mut seen = Fit::Unknown;
+    let mut fit = Fit::Unknown;
     for thread in threads.iter().filter(|thread| thread.thread_id != 0) {
         match thread.thread_id.checked_add(offset).and_then(|at| memory.u64(at)) {
-            Some(state) if state == thread.state => seen = Fit::Yes,
+            Some(state) if state == thread.state => return Fit::Yes,
             // Not bound yet, or its stack went with the thread.
             Some(0) | None => {}
-            // A list that changes while it is read, or another interpreter's: the others decide.
-            Some(_) if seen == Fit::Yes => {}
-            Some(_) => return Fit::No,
+            Some(_) => fit = Fit::No,
         }
     }
-    seen
+    fit
 }
 
 #[cfg(test)]
@@ -156,6 +156,14 @@ mod tests {
         let mut wrong = bound(3);
         wrong.put_u64(MAIN.thread_id + 0x310 + 8, 0xbad);
         assert_eq!(find(&wrong, Some(0)), Slot::At(0x310 + 3 * 16 + 8));
+    }
+
+    #[test]
+    fn a_thread_that_is_being_started_has_the_number_of_the_one_that_starts_it() {
+        let starting = Bound { state: 0x7000, thread_id: MAIN.thread_id };
+        let threads = [starting, MAIN, OTHER];
+        let found = super::find(&bound(3), Slots::default(), Some(3), &threads);
+        assert_eq!(found, Slot::At(0x310 + 3 * 16 + 8));
     }
 
     #[test]

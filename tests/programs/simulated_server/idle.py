@@ -34,8 +34,9 @@ class Sleeps:
     Asleep = elapsed - CPU time - time ready and without a CPU, which the scheduler tells.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, hands_out):
         self._folder = folder
+        self._hands_out = hands_out
         self._statistics = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
         self._waits = []
         # Locks and page faults, between two waits.
@@ -60,7 +61,8 @@ class Sleeps:
     def write(self):
         self._add(self._elsewhere)
         with open(os.path.join(self._folder, f"{os.getpid()}.sleeps"), "w") as file:
-            json.dump({"waits": self._waits, "elsewhere": self._elsewhere}, file)
+            told = {"waits": self._waits, "elsewhere": self._elsewhere}
+            json.dump({"hands_out": self._hands_out, **told}, file)
 
 
 def spin(ns):
@@ -77,7 +79,7 @@ class EngineCore:
         self._options = options
         self._random = random.Random(options.seed)
         self._stop = StopRequest()
-        self._sleeps = Sleeps(options.folder)
+        self._sleeps = Sleeps(options.folder, hands_out=True)
 
     def main(self):
         set_title("VLLM::EngineCore")
@@ -128,7 +130,7 @@ class Worker:
         self._commands = os.fdopen(commands, "rb", buffering=0)
         self._answers = answers
         self._stop = StopRequest()
-        self._sleeps = Sleeps(options.folder)
+        self._sleeps = Sleeps(options.folder, hands_out=False)
         self._polls = False
 
     def main(self):

@@ -5,30 +5,25 @@
 //! before and after the callback in which the profiler reads it. So every gap is explained for each
 //! end of each bracket, and the report must lie between the least and the most of any of them.
 //!
-//! Of threads that sleep, a program says from when to when and for how long in all. The longest
-//! stretch is the bracket's wide end; the narrow one leaves out at each end all the time the thread
-//! was not asleep in it. What it slept elsewhere, on a lock or a page, is known by its length only.
+//! What programs say of their own sleeps is in [`sleeps`].
+
+mod sleeps;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use serde::Deserialize;
 use sim_truth::{Effect, Outcome, Truth};
 
 use crate::judge::report::{Device, Report};
 use crate::judge::truth::hexadecimal;
 use crate::judge::{JudgeError, Row};
+use sleeps::Sleeps;
 
 /// Longest way to the device, ns: of a launch, and of a graph launched while it is idle.
 const WAY_NS: u64 = 20_000;
 const GRAPH_WAY_NS: u64 = 60_000;
 /// A host that nobody watches is late for longer than this for reasons nobody knows, ns.
 const BLIND_NS: u64 = 100_000_000;
-/// Sleeps the kernel side does not tell, ns.
-const SHORT_SLEEP_NS: u64 = 200_000;
-
-/// Runs up to this between two sleeps are looks for something to do, ns.
-const LOOK_NS: u64 = 100_000;
 
 /// The causes, in order of their names.
 const CAUSES: [&str; 6] =
@@ -113,22 +108,12 @@ const fn end(span: Span, which: usize) -> u64 {
     if which == 0 { span.0 } else { span.1 }
 }
 
-/// A program's own account of its first thread.
-#[derive(Debug, Deserialize)]
-struct Sleeps {
-    waits: Vec<(u64, u64, u64)>,
-    elsewhere: Vec<(u64, u64, u64)>,
-}
-
 /// Everything known about one run.
 #[derive(Debug, Default)]
 pub struct Idle {
     devices: BTreeMap<String, Vec<Piece>>,
     waits: Vec<Wait>,
-    /// When all of a launching thread and its engine cores slept: at most, and at least.
-    asleep: [Vec<Span>; 2],
-    /// Where it or an engine core slept beside that, and for how long.
-    strays: Vec<(u64, u64, u64)>,
+    sleeps: Sleeps,
     /// The profiler was told of no thread's sleep.
     blind: bool,
 }
@@ -147,27 +132,9 @@ impl Idle {
         for pieces in idle.devices.values_mut() {
             pieces.sort_unstable_by_key(|piece| piece.start);
         }
-        let mut together: Option<[Vec<Span>; 2]> = None;
-        for path in sleeps.map(|folder| files(folder, "sleeps")).transpose()?.unwrap_or_default() {
-            let text = std::fs::read_to_string(&path).map_err(|source| JudgeError::Read {
-                what: "a program's sleeps",
-                path: path.clone(),
-                source,
-            })?;
-            let sleeps: Sleeps =
-                serde_json::from_str(&text).map_err(|error| JudgeError::Parse {
-                    what: "a program's sleeps",
-                    path: path.clone(),
-                    message: error.to_string(),
-                })?;
-            let own = brackets(&sleeps.waits);
-            idle.strays.extend(sleeps.elsewhere.iter().filter(|stray| stray.2 >= SHORT_SLEEP_NS));
-            together = Some(match together {
-                None => own,
-                Some(others) => [both(&others[0], &own[0]), both(&others[1], &own[1])],
-            });
+        if let Some(folder) = sleeps {
+            idle.sleeps = Sleeps::read(folder)?;
         }
-        idle.asleep = together.unwrap_or_default();
         Ok(idle)
     }
 
@@ -227,8 +194,7 @@ impl Idle {
         if rest.0 < rest.1 {
             causes.any(rest.1 - rest.0);
         }
-        let here = self.strays.iter().filter(|stray| stray.0 < until && from < stray.1);
-        let astray: u64 = here.map(|stray| stray.2).sum();
+        let astray = self.sleeps.astray(from, until);
         let late = &mut causes.bounds[HOST_BOUND];
         let moved = astray.min(late.most);
         late.least = late.least.saturating_sub(astray);
@@ -281,9 +247,10 @@ impl Idle {
         let next_to_launch = |at: u64| {
             later.iter().filter(|piece| enter(piece) > at).min_by_key(|piece| enter(piece))
         };
-        let thread = next_to_launch(begin).map(|piece| piece.thread);
-        let syncs = thread.map(|thread| waits.of(thread, window, ends)).unwrap_or_default();
-        let asleep = within(&self.asleep[ends.sleep], window);
+        let awaited = next_to_launch(begin);
+        let syncs = awaited.map(|piece| waits.of(piece.thread, window, ends)).unwrap_or_default();
+        let launch = awaited.map(|piece| piece.enter);
+        let asleep = self.sleeps.all_asleep(window, launch, ends.sleep == 1);
         let mut edges: Vec<u64> = later.iter().map(enter).collect();
         edges.extend(syncs.iter().chain(&asleep).flat_map(|span| [span.0, span.1]));
         edges.extend([window.0, window.1]);
@@ -362,51 +329,6 @@ impl Waits {
             .filter(|(from, to)| from < to)
             .collect()
     }
-}
-
-/// Sleeps at most and at least, in order.
-fn brackets(list: &[(u64, u64, u64)]) -> [Vec<Span>; 2] {
-    let mut spans: [Vec<Span>; 2] = [Vec::new(), Vec::new()];
-    for &(from, to, slept) in list {
-        match spans[0].last_mut() {
-            // It may have run for less than that.
-            Some(last) if from <= last.1 + LOOK_NS => last.1 = to,
-            _ => spans[0].push((from, to)),
-        }
-        let awake = (to - from).saturating_sub(slept);
-        let (from, to) = (from + awake, to.saturating_sub(awake));
-        if slept >= SHORT_SLEEP_NS && from < to {
-            spans[1].push((from, to));
-        }
-    }
-    spans
-}
-
-/// Where both lists cover. Each is in order and does not overlap itself.
-fn both(left: &[Span], right: &[Span]) -> Vec<Span> {
-    let (mut one, mut other) = (0, 0);
-    let mut common = Vec::new();
-    while let (Some(&a), Some(&b)) = (left.get(one), right.get(other)) {
-        let span = (a.0.max(b.0), a.1.min(b.1));
-        if span.0 < span.1 {
-            common.push(span);
-        }
-        if a.1 <= b.1 {
-            one += 1;
-        } else {
-            other += 1;
-        }
-    }
-    common
-}
-
-fn within(spans: &[Span], window: Span) -> Vec<Span> {
-    let first = spans.partition_point(|span| span.1 <= window.0);
-    spans[first..]
-        .iter()
-        .take_while(|span| span.0 < window.1)
-        .map(|span| (span.0.max(window.0), span.1.min(window.1)))
-        .collect()
 }
 
 fn files(folder: &Path, extension: &str) -> Result<Vec<std::path::PathBuf>, JudgeError> {
@@ -515,7 +437,8 @@ mod tests {
             ],
         );
         idle.waits.push(Wait { thread: 1, enter: (MS, MS), exit: (5 * MS, 5 * MS) });
-        idle.asleep = [vec![(5 * MS, 7 * MS)], vec![(5 * MS, 7 * MS)]];
+        let asleep = (5 * MS, 7 * MS, 2 * MS);
+        idle.sleeps = Sleeps::of(&[asleep], &[asleep]);
         let expected = [
             ("dependency", (MS, MS)),
             ("launch_latency", (14_000, 14_000)),
@@ -556,19 +479,5 @@ mod tests {
         assert!(causes.bounds.iter().all(|bounds| *bounds == Bounds { least: 0, most: 10 }));
         assert_eq!(causes.width(), 10);
         assert_eq!(idle.causes("absent", 50, 60).idle, 10);
-    }
-
-    #[test]
-    fn a_short_sleep_is_possible_and_not_certain() {
-        let waits = [
-            (0, 100_000, 99_000),
-            (1_000_000, 2_000_000, 990_000),
-            (2_100_000, 3_000_000, 890_000),
-        ];
-        let [wide, narrow] = brackets(&waits);
-        // Between the last two it may have run so shortly that it counts as asleep.
-        assert_eq!(wide, [(0, 100_000), (1_000_000, 3_000_000)]);
-        assert_eq!(narrow, [(1_010_000, 1_990_000), (2_110_000, 2_990_000)]);
-        assert_eq!(both(&[(0, 10), (20, 30)], &[(5, 25)]), [(5, 10), (20, 25)]);
     }
 }
