@@ -1,4 +1,4 @@
-//! Native and kernel code addresses to names, while the process that has them lives.
+//! Code addresses to names, while the process that has them lives; the kernel's by [`KernelNames`].
 //!
 //! Files are opened through `/proc/PID/map_files`, so other mount namespaces, deleted files and
 //! memfds make no difference, and stay open: what was seen once can be named when its process is
@@ -18,10 +18,9 @@ use std::collections::HashMap;
 
 use crate::capture::Frame;
 use crate::pipeline::Symbol;
-use crate::stack;
 
 use files::Files;
-use kernel::Kernel;
+pub use kernel::KernelNames;
 use space::{Place, Space};
 use vdso::Vdso;
 
@@ -45,8 +44,6 @@ pub struct SymbolLosses {
     pub astray: u64,
     /// Addresses of processes that had ended before their memory map was ever read.
     pub too_late: u64,
-    /// Addresses of the kernel without a name, mostly because it does not show its addresses.
-    pub kernel: u64,
 }
 
 /// Names code addresses of other processes.
@@ -54,7 +51,6 @@ pub struct SymbolLosses {
 pub struct Symbols {
     spaces: HashMap<u32, Space>,
     files: Files,
-    kernel: Kernel,
     vdso: Option<Vdso>,
     losses: SymbolLosses,
 }
@@ -64,31 +60,23 @@ impl Symbols {
         Self::default()
     }
 
-    /// The frames of each address of user space or the kernel, innermost inlined function first; never
-    /// empty. No entry at all where the process is gone and unknown.
+    /// The frames of each address of user space, innermost inlined function first; never empty. No entry at
+    /// all where the process is gone and unknown.
     pub fn resolve(&mut self, pid: u32, addresses: &[u64]) -> Vec<Symbol> {
-        if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
-            self.spaces.clear();
-        }
-        let is_kernel =
-            |&&address: &&u64| matches!(stack::Place::from_bits(address), stack::Place::Kernel(_));
-        let (kernel, addresses): (Vec<u64>, Vec<u64>) = addresses.iter().partition(is_kernel);
-        let frames = self.kernel.resolve(&kernel);
-        let mut symbols: Vec<Symbol> = kernel
-            .into_iter()
-            .zip(frames)
-            .map(|(address, frame)| Symbol { address, frames: vec![frame] })
-            .collect();
+        let mut symbols = Vec::new();
         if addresses.is_empty() {
             return symbols;
         }
+        if self.spaces.len() >= SPACES_MAX && !self.spaces.contains_key(&pid) {
+            self.spaces.clear();
+        }
         let space = self.spaces.entry(pid).or_default();
-        if !space.refresh(pid) {
+        if !space.prepare(pid, addresses) {
             self.losses.too_late += addresses.len() as u64;
             return symbols;
         }
         let mut in_files: HashMap<files::FileId, Vec<(u64, u64)>> = HashMap::new();
-        for address in addresses {
+        for &address in addresses {
             match space.place(pid, address, &mut self.files) {
                 Place::File { file, offset } => {
                     in_files.entry(file).or_default().push((address, offset));
@@ -124,9 +112,14 @@ impl Symbols {
         symbols
     }
 
+    /// The process executes another program, or is another one of the same number.
+    pub fn forget(&mut self, pid: u32) {
+        self.spaces.remove(&pid);
+    }
+
     /// What could not be named, and why.
     pub fn losses(&self) -> SymbolLosses {
-        SymbolLosses { files: self.files.refused(), kernel: self.kernel.nameless, ..self.losses }
+        SymbolLosses { files: self.files.refused(), ..self.losses }
     }
 }
 

@@ -20,6 +20,7 @@ mod sched;
 mod scratch;
 mod sleep;
 mod stack;
+mod symbol;
 mod verify;
 
 /// Helpers that read user memory or stacks are open to GPL-compatible programs only.

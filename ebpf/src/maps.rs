@@ -59,6 +59,12 @@ pub static SCRATCH: Array<Place> = Array::with_max_entries(SCRATCH_PLACES, 0);
 #[map]
 pub static BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(SCRATCH_PLACES, 0);
 
+/// What the kernel calls the address that was asked for last. Written by `symbol`, which only the agent runs, and
+/// read by it. `KERNEL_SYMBOL_BYTES` once.
+#[map]
+pub static KERNEL_SYMBOL: Array<[u8; limits::KERNEL_SYMBOL_BYTES as usize]> =
+    Array::with_max_entries(1, 0);
+
 /// `wire::kernel::counter`, per CPU. Written by every program, read by the agent.
 /// `COUNT` x 8 bytes a CPU.
 #[map]

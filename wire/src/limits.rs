@@ -67,6 +67,10 @@ pub const RING_BYTES: u32 = 16 << 20;
 /// is 36 threads that do nothing else, for the 100 ms between two looks.
 pub const WAITS_BYTES: u32 = 1 << 20;
 
+/// Bytes of a kernel function's name as the kernel prints it: 511 of the name itself, two numbers and a
+/// module.
+pub const KERNEL_SYMBOL_BYTES: u32 = 640;
+
 /// Threads that can be inside a launch call at one time in verification mode. A thread enters the
 /// table for the length of a call, so this is a bound on concurrency, far above any host's CPUs.
 pub const VERIFY_THREADS: u32 = 1 << 14;

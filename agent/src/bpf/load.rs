@@ -16,6 +16,7 @@ use super::host::in_initial_pid_namespace;
 use super::kernel::TaskOffsets;
 use super::pod::Counts;
 use super::python::Pythons;
+use super::symbol;
 use super::threads::{Sleepers, THREAD_SWITCH};
 use crate::perf::Sampler;
 
@@ -36,6 +37,7 @@ pub struct Bpf {
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
     pub(super) sleepers: Sleepers,
+    pub(super) kernel_symbol_text: symbol::Text,
     pub(super) launchers: HashMap<MapData, u32, u32>,
     pub(super) off_cpu_min_ns: u64,
     pub(super) pythons: Pythons,
@@ -105,6 +107,7 @@ impl Bpf {
             counters: take(&mut ebpf, "COUNTERS")?,
             verify: take(&mut ebpf, "VERIFY")?,
             sleepers: take(&mut ebpf, "SLEEPERS")?,
+            kernel_symbol_text: take(&mut ebpf, "KERNEL_SYMBOL")?,
             pythons: take(&mut ebpf, "PYTHONS")?,
             launchers: take(&mut ebpf, "LAUNCHERS")?,
             off_cpu_min_ns: setup.off_cpu_min_ns,

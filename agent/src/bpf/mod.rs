@@ -13,6 +13,7 @@ mod load;
 mod pod;
 mod python;
 mod read;
+mod symbol;
 mod threads;
 mod verify;
 
@@ -20,4 +21,5 @@ pub use attach::ProbeSite;
 pub use error::BpfError;
 pub use load::{Bpf, Setup};
 pub use read::Counters;
+pub use symbol::KernelSymbol;
 pub use verify::VerifyProbes;

@@ -36,8 +36,7 @@ pub enum ElfError {
 pub fn find<'n>(path: &Path, names: &[&'n str]) -> Result<BTreeMap<&'n str, Symbol>, ElfError> {
     let file = file::Bounded::open(path)
         .map_err(|source| ElfError::Open { path: path.display().to_string(), source })?;
-    let cache = ::object::ReadCache::new(file);
-    symbol::find(&cache, names)
+    symbol::find(&file, names)
         .map_err(|reason| ElfError::Malformed { path: path.display().to_string(), reason })
 }
 
@@ -59,7 +58,7 @@ const INTERPRETER_BUDGET: u64 = 32 << 20;
 
 /// Segments of an open file, and one section of it by name.
 pub fn sections(file: &File, name: &str, section: &str) -> Result<Object, ElfError> {
-    object::sections(&cache(file, name)?, section).map_err(|reason| malformed(name, reason))
+    object::sections(&bounded(file, name)?, section).map_err(|reason| malformed(name, reason))
 }
 
 /// Symbols of an open file, dynamic ones first; the first [`Extent`] of a name is the one that counts.
@@ -68,15 +67,13 @@ pub fn symbols(
     name: &str,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<(String, Extent)>, ElfError> {
-    object::symbols(&cache(file, name)?, wanted).map_err(|reason| malformed(name, reason))
+    object::symbols(&bounded(file, name)?, wanted).map_err(|reason| malformed(name, reason))
 }
 
-fn cache(file: &File, name: &str) -> Result<::object::ReadCache<file::Bounded>, ElfError> {
-    let file = file
-        .try_clone()
+fn bounded(file: &File, name: &str) -> Result<file::Bounded, ElfError> {
+    file.try_clone()
         .and_then(|file| file::Bounded::of(file, INTERPRETER_BUDGET))
-        .map_err(|source| ElfError::Open { path: name.to_owned(), source })?;
-    Ok(::object::ReadCache::new(file))
+        .map_err(|source| ElfError::Open { path: name.to_owned(), source })
 }
 
 fn malformed(path: &str, reason: String) -> ElfError {

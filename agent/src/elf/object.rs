@@ -1,9 +1,15 @@
 //! What an ELF file says about itself as a whole: its segments, one section, and the symbols of
 //! functions and data that somebody asks for.
 
-use object::elf::{EM_X86_64, FileHeader64, PF_X, PT_LOAD};
-use object::read::elf::{ElfFile, FileHeader as _, ProgramHeader as _, SectionHeader as _};
-use object::{Endianness, Object as _, ObjectSymbol as _, ReadRef};
+use object::elf::{
+    EM_X86_64, FileHeader64, PF_X, PT_LOAD, SHN_LORESERVE, SHN_UNDEF, SHN_XINDEX, SHT_DYNSYM,
+    SHT_SYMTAB, SectionType, Sym64,
+};
+use object::read::StringTable;
+use object::read::elf::{
+    FileHeader as _, ProgramHeader as _, SectionHeader as _, SectionTable, Sym as _,
+};
+use object::{Endianness, ReadRef};
 
 /// Symbols kept of one file: a bound for a file that somebody made to hurt.
 const SYMBOLS_MAX: usize = 1 << 12;
@@ -81,28 +87,64 @@ pub(super) fn symbols<'d, R: ReadRef<'d>>(
     data: R,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<Vec<(String, Extent)>, String> {
-    let file = parse(data)?;
+    let tables = Tables::parse(data)?;
+    let endian = tables.endian;
     let mut found: Vec<(String, Extent)> = Vec::new();
-    for symbol in file.dynamic_symbols().chain(file.symbols()) {
-        if !symbol.is_definition() {
+    for (symbol, name) in tables.named(SHT_DYNSYM).chain(tables.named(SHT_SYMTAB)) {
+        // Undefined ones, and those that are numbers and no places.
+        let section = symbol.st_shndx(endian);
+        if section == SHN_UNDEF || section.0 >= SHN_LORESERVE && section != SHN_XINDEX {
             continue;
         }
-        let Some(name) = symbol.name().ok().filter(|name| wanted(name)) else {
+        let Some(name) = str::from_utf8(name).ok().filter(|name| wanted(name)) else {
             continue;
         };
         if found.len() >= SYMBOLS_MAX {
             break;
         }
-        found.push((name.to_owned(), Extent { address: symbol.address(), size: symbol.size() }));
+        let extent = Extent { address: symbol.st_value(endian), size: symbol.st_size(endian) };
+        found.push((name.to_owned(), extent));
     }
     Ok(found)
 }
 
-fn parse<'d, R: ReadRef<'d>>(data: R) -> Result<ElfFile<'d, FileHeader64<Endianness>, R>, String> {
-    let file = ElfFile::<'d, FileHeader64<Endianness>, R>::parse(data)
-        .map_err(|error| error.to_string())?;
-    if file.elf_header().e_machine(file.endian()) != EM_X86_64 {
-        return Err(OTHER_MACHINE.to_owned());
+/// The symbol tables of a file for this machine.
+pub(super) struct Tables<'d, R: ReadRef<'d>> {
+    pub(super) header: &'d Header,
+    pub(super) endian: Endianness,
+    sections: SectionTable<'d, Header, R>,
+    data: R,
+}
+
+type Header = FileHeader64<Endianness>;
+type Symbol = Sym64<Endianness>;
+
+impl<'d, R: ReadRef<'d>> Tables<'d, R> {
+    pub(super) fn parse(data: R) -> Result<Self, String> {
+        let text = |error: object::Error| error.to_string();
+        let header = Header::parse(data).map_err(text)?;
+        let endian = header.endian().map_err(text)?;
+        if header.e_machine(endian) != EM_X86_64 {
+            return Err(OTHER_MACHINE.to_owned());
+        }
+        let sections = header.sections(endian, data).map_err(text)?;
+        Ok(Self { header, endian, sections, data })
     }
-    Ok(file)
+
+    /// The symbols of the table of this kind with their names; none where it is missing or damaged. The names
+    /// are read as a whole: one by one they would be as many reads.
+    pub(super) fn named(&self, kind: SectionType) -> impl Iterator<Item = (&'d Symbol, &'d [u8])> {
+        let endian = self.endian;
+        let table = || {
+            let table = self.sections.symbols(endian, self.data, kind).ok()?;
+            let strings = self.sections.section(table.string_section()).ok()?;
+            let strings = strings.data(endian, self.data).ok()?;
+            Some((table, StringTable::new(strings, 0, strings.len() as u64)))
+        };
+        table().into_iter().flat_map(move |(table, strings)| {
+            let named =
+                move |symbol: &'d Symbol| Some((symbol, symbol.name(endian, strings).ok()?));
+            table.iter().filter_map(named)
+        })
+    }
 }

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use object::elf::{EM_X86_64, FileHeader64};
-use object::read::elf::{ElfFile, FileHeader as _, ProgramHeader as _};
-use object::{Endianness, Object as _, ObjectSymbol as _, ReadRef};
+use object::ReadRef;
+use object::elf::{SHN_UNDEF, SHT_DYNSYM};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, Sym as _};
+
+use super::object::Tables;
 
 /// Bytes of code looked at: more than the leading nops of a probe point and one instruction.
 pub(super) const CODE_BYTES: usize = 16;
@@ -26,28 +28,21 @@ pub(super) fn find<'n, 'd, R: ReadRef<'d>>(
     data: R,
     names: &[&'n str],
 ) -> Result<BTreeMap<&'n str, Symbol>, String> {
-    let file = ElfFile::<'d, FileHeader64<Endianness>, R>::parse(data)
-        .map_err(|error| error.to_string())?;
-    let endian = file.endian();
-    if file.elf_header().e_machine(endian) != EM_X86_64 {
-        return Err("it is for another machine than x86-64".to_owned());
-    }
-    let headers =
-        file.elf_header().program_headers(endian, data).map_err(|error| error.to_string())?;
+    let tables = Tables::parse(data)?;
+    let endian = tables.endian;
+    let headers = tables.header.program_headers(endian, data).map_err(|error| error.to_string())?;
     let mut found = BTreeMap::new();
-    for symbol in file.dynamic_symbols() {
-        if !symbol.is_definition() && symbol.address() == 0 {
+    for (symbol, name) in tables.named(SHT_DYNSYM) {
+        let address = symbol.st_value(endian);
+        if address == 0 && symbol.st_shndx(endian) == SHN_UNDEF {
             continue;
         }
-        let Ok(name) = symbol.name_bytes() else {
-            continue;
-        };
         let Some(&wanted) = names.iter().find(|wanted| wanted.as_bytes() == name) else {
             continue;
         };
         let place = headers.iter().find_map(|header| {
             let (start, filled) = (header.p_vaddr(endian), header.p_filesz(endian));
-            let inside = symbol.address().checked_sub(start).filter(|&inside| inside < filled)?;
+            let inside = address.checked_sub(start).filter(|&inside| inside < filled)?;
             if header.p_type(endian) != object::elf::PT_LOAD {
                 return None;
             }
@@ -61,7 +56,7 @@ pub(super) fn find<'n, 'd, R: ReadRef<'d>>(
         if let Ok(bytes) = data.read_bytes_at(offset, length) {
             code[..bytes.len()].copy_from_slice(bytes);
         }
-        found.entry(wanted).or_insert(Symbol { address: symbol.address(), offset, code });
+        found.entry(wanted).or_insert(Symbol { address, offset, code });
     }
     Ok(found)
 }

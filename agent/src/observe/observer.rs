@@ -30,7 +30,7 @@ use crate::proc::{self, Discovery};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::stack::{Maker, Place};
-use crate::symbols::Symbols;
+use crate::symbols::{KernelNames, Symbols};
 pub use guards::Guarded;
 pub use losses::Drops;
 pub use refused::Refused;
@@ -71,6 +71,7 @@ pub struct Observer {
     writer: Option<Writer>,
     bpf: Option<Bpf>,
     symbols: Symbols,
+    kernel_names: KernelNames,
     maker: Maker,
     targets: Vec<Target>,
     devices: Devices,
@@ -103,6 +104,7 @@ impl Observer {
             writer,
             bpf,
             symbols: Symbols::new(),
+            kernel_names: KernelNames::new(),
             maker: Maker::new(),
             targets: Vec::new(),
             devices: Devices::default(),
@@ -342,12 +344,16 @@ impl Observer {
             }
         }
         for unresolved in self.pipeline.take_unresolved() {
-            let (python, code): (Vec<u64>, Vec<u64>) = unresolved
-                .addresses
-                .iter()
-                .partition(|&&bits| matches!(Place::from_bits(bits), Place::Python(_)));
+            let of = |wanted: fn(Place) -> bool| -> Vec<u64> {
+                let bits = unresolved.addresses.iter().copied();
+                bits.filter(|&bits| wanted(Place::from_bits(bits))).collect()
+            };
+            let python = of(|place| matches!(place, Place::Python(_)));
+            let kernel = of(|place| matches!(place, Place::Kernel(_)));
+            let user = of(|place| !matches!(place, Place::Python(_) | Place::Kernel(_)));
             let mut symbols: Vec<Symbol> = self.maker.name_python(&python);
-            symbols.extend(self.symbols.resolve(unresolved.pid, &code));
+            symbols.extend(self.kernel_names.resolve(self.bpf.as_mut(), &kernel));
+            symbols.extend(self.symbols.resolve(unresolved.pid, &user));
             if !symbols.is_empty() {
                 self.feed(Input::Symbols { process: unresolved.process, symbols })?;
             }

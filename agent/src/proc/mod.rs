@@ -2,6 +2,7 @@
 //! by other processes and trusted for nothing but display.
 
 mod cgroup;
+mod code_space;
 mod command;
 mod describe;
 mod descriptors;
@@ -16,6 +17,7 @@ mod title;
 mod tree;
 
 pub use cgroup::{Container, parse_cgroup};
+pub use code_space::CodeSpace;
 pub use command::{Executor, Options, Sizes, display_name};
 pub use describe::{describe, engine_cores_above};
 pub use descriptors::{Gpu, gpus};

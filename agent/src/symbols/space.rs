@@ -1,12 +1,16 @@
-//! What lies where in a process's memory, as far as it can be executed.
+//! What lies where in a process's memory, as far as it can be executed, and what to call it.
 
-use std::collections::HashMap;
+use std::time::Duration;
 
-use crate::proc::{self, Mapping};
+use crate::proc::{CodeSpace, Mapping};
 
 use super::files::{FileId, Files};
 use super::perf_map::PerfMap;
 use super::vdso;
+
+/// Time after which the mappings are read again although nothing is missing: code may be exchanged at the
+/// same place.
+const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What an address belongs to.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,48 +29,29 @@ pub(super) enum Place {
     Nowhere,
 }
 
-/// The executable mappings of one process, as last read.
+/// The code of one process, as last read. Kept of a mapping: its opened file; `None` = cannot be opened.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    /// Start of the process, to notice that its number was given to another.
-    start_time: Option<u64>,
-    /// Sorted by address.
-    mappings: Vec<Mapping>,
-    /// Opened file of a mapping, by its start, end, offset and inode; `None` = cannot be opened.
-    opened: HashMap<(u64, u64, u64, u64), Option<FileId>>,
+    code: CodeSpace<Option<FileId>>,
     /// What the process tells of its anonymous code.
     pub(super) perf_map: PerfMap,
 }
 
 impl Space {
-    /// Reads the mappings again while the process lives. `false` when it has ended and was never
-    /// seen before.
-    pub(super) fn refresh(&mut self, pid: u32) -> bool {
-        let start_time = proc::start_time(pid);
-        if start_time.is_some() && start_time != self.start_time {
-            *self = Self { start_time, ..Self::default() };
+    /// Reads the mappings again where they are old or lack one of these addresses. `false` for a process
+    /// that has ended and was never seen before.
+    pub(super) fn prepare(&mut self, pid: u32, addresses: &[u64]) -> bool {
+        let is_old = self.code.age().is_none_or(|age| age > AGE_MAX);
+        if is_old || addresses.iter().any(|&address| self.code.get(address).is_none()) {
+            self.code.read(pid);
         }
-        // A process that is ending still has its number, and no mappings any more.
-        if let Ok(mut mappings) = proc::maps(pid) {
-            mappings.retain(|mapping| mapping.executable);
-            if !mappings.is_empty() {
-                mappings.sort_by_key(|mapping| mapping.start);
-                self.mappings = mappings;
-                let kept = &self.mappings;
-                self.opened.retain(|key, _| kept.iter().any(|mapping| identity(mapping) == *key));
-            }
-        }
-        !self.mappings.is_empty()
+        !self.code.is_empty()
     }
 
     pub(super) fn place(&mut self, pid: u32, address: u64, files: &mut Files) -> Place {
-        let behind = self.mappings.partition_point(|mapping| mapping.start <= address);
-        let Some(mapping) = behind.checked_sub(1).and_then(|index| self.mappings.get(index)) else {
+        let Some((mapping, opened)) = self.code.get(address) else {
             return Place::Nowhere;
         };
-        if address >= mapping.end {
-            return Place::Nowhere;
-        }
         let inside = address - mapping.start;
         if mapping.is_anonymous() {
             return Place::Anonymous;
@@ -74,17 +59,26 @@ impl Space {
         if mapping.path == vdso::NAME {
             return Place::Vdso(inside);
         }
-        let offset = mapping.offset.saturating_add(inside);
         if mapping.inode == 0 {
             return Place::Named(format!("{}+0x{inside:x}", mapping.path));
         }
-        match *self.opened.entry(identity(mapping)).or_insert_with(|| files.open(pid, mapping)) {
+        let offset = mapping.offset.saturating_add(inside);
+        let file = match opened {
+            Some(&file) => file,
+            None => self.open(pid, address, files),
+        };
+        match file {
             Some(file) => Place::File { file, offset },
-            None => Place::Named(format!("{}+0x{offset:x}", mapping.file_name())),
+            None => Place::Named(format!("{}+0x{offset:x}", self.file_name(address))),
         }
     }
-}
 
-fn identity(mapping: &Mapping) -> (u64, u64, u64, u64) {
-    (mapping.start, mapping.end, mapping.offset, mapping.inode)
+    fn open(&mut self, pid: u32, address: u64, files: &mut Files) -> Option<FileId> {
+        let opened = self.code.get_or_make(address, |mapping| files.open(pid, mapping));
+        opened.and_then(|(_, file)| *file)
+    }
+
+    fn file_name(&self, address: u64) -> &str {
+        self.code.get(address).map_or("", |(mapping, _)| Mapping::file_name(mapping))
+    }
 }

@@ -163,22 +163,6 @@ fn the_kernels_code_in_a_process_is_named() {
 }
 
 #[test]
-fn kernel_and_user_addresses_come_together() {
-    let function: extern "C" fn() -> u64 = named_function;
-    let (user, kernel) = (function as usize as u64, 0xffff_ffff_8100_1000);
-    let symbols = Symbols::new().resolve(std::process::id(), &[kernel, user]);
-    assert_eq!(symbols.len(), 2);
-    let language = |address| {
-        let symbol = symbols.iter().find(|symbol| symbol.address == address).unwrap();
-        symbol.frames[0].language
-    };
-    assert_eq!(language(kernel), Language::Kernel);
-    assert_eq!(language(user), Language::Native);
-    // The kernel outlives a process.
-    assert_eq!(Symbols::new().resolve(1 << 23, &[kernel, user]).len(), 1);
-}
-
-#[test]
 fn the_entries_of_a_stripped_c_library_are_told_by_their_code() {
     let place = mapping("libc.so");
     let path = place.map_files(std::process::id());

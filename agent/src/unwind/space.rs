@@ -5,12 +5,11 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
-use crate::proc::{self, Mapping};
+use crate::proc::{CodeSpace, Mapping};
 
 use super::modules::{ModuleId, Modules};
 
-/// Time after which the mappings are read again although nothing is missing. Reading a vLLM worker's
-/// 2 000 takes 2 ms.
+/// Time after which the mappings are read again although nothing is missing.
 const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Time after which they are read again because an address is in none: doubled each time that it did
@@ -38,112 +37,77 @@ pub(super) enum Located {
 
 #[derive(Clone, Copy, Debug)]
 enum Code {
-    /// Nothing was found there yet.
-    Unopened,
     /// The address of the mapping's start in the file's own terms.
     File(ModuleId, u64),
     NoFile,
 }
 
-/// The executable mappings of one process, as last read.
+impl Code {
+    fn located(self, mapping: &Mapping, address: u64) -> Located {
+        match self {
+            Self::File(id, start) => Located::File(id, start.wrapping_add(address - mapping.start)),
+            Self::NoFile => Located::NoFile,
+        }
+    }
+}
+
+/// The code of one process, as last read.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    /// Sorted by address.
-    mappings: Vec<(Mapping, Code)>,
-    read_at: Option<Instant>,
+    code: CodeSpace<Code>,
     pause: Duration,
 }
 
 impl Space {
     /// Where `address` belongs, if its mapping was come to before.
     pub(super) fn known(&self, address: u64) -> Option<Located> {
-        let (mapping, code) = self.mappings.get(self.position(address)?)?;
-        match *code {
-            Code::File(id, start) => {
-                Some(Located::File(id, start.wrapping_add(address - mapping.start)))
-            }
-            Code::NoFile => Some(Located::NoFile),
-            Code::Unopened => None,
-        }
+        let (mapping, code) = self.code.get(address)?;
+        Some(code?.located(mapping, address))
     }
 
     /// Another stack is looked at: reads the mappings again when they are old.
     pub(super) fn begin(&mut self, pid: u32) {
-        if self.read_at.is_none_or(|at| at.elapsed() > AGE_MAX.max(self.pause)) {
+        if self.code.age().is_none_or(|age| age > AGE_MAX.max(self.pause)) {
             self.pause = self.read(pid);
         }
     }
 
     /// Where `address` belongs.
     pub(super) fn locate(&mut self, pid: u32, address: u64, modules: &mut Modules) -> Located {
-        let Some(index) = self.position(address) else {
-            return if self.read_at.is_some_and(|at| at.elapsed() < self.pause) {
-                Located::Unknown
-            } else {
-                Located::Nowhere
-            };
+        let nowhere = match self.code.age() {
+            Some(age) if age < self.pause => Located::Unknown,
+            _ => Located::Nowhere,
         };
-        let Some((mapping, code)) = self.mappings.get_mut(index) else {
-            return Located::Nowhere;
-        };
-        if let Code::Unopened = code {
-            *code = open(pid, mapping, modules).unwrap_or(Code::NoFile);
-        }
-        match *code {
-            Code::File(id, start) => Located::File(id, start.wrapping_add(address - mapping.start)),
-            Code::NoFile | Code::Unopened => Located::NoFile,
-        }
+        let made = |mapping: &Mapping| open(pid, mapping, modules).unwrap_or(Code::NoFile);
+        let found = self.code.get_or_make(address, made);
+        found.map_or(nowhere, |(mapping, code)| code.located(mapping, address))
     }
 
     /// Makes sure that the mapping of `address` is known if there is one.
     pub(super) fn prepare(&mut self, pid: u32, address: u64) {
-        if self.position(address).is_some() {
+        if self.code.get(address).is_some() {
             return;
         }
-        if self.read_at.is_none_or(|at| at.elapsed() > self.pause) {
+        if self.code.age().is_none_or(|age| age > self.pause) {
             let shortest = self.read(pid);
-            let helped = self.position(address).is_some();
+            let helped = self.code.get(address).is_some();
             let longer = (self.pause * 2).min(AGE_MAX);
             self.pause = if helped { shortest } else { longer.max(shortest) };
         }
     }
 
-    fn position(&self, address: u64) -> Option<usize> {
-        let after = self.mappings.partition_point(|(mapping, _)| mapping.start <= address);
-        let index = after.checked_sub(1)?;
-        self.mappings.get(index).filter(|(mapping, _)| address < mapping.end).map(|_| index)
-    }
-
     /// Returns for how long it should not be done again.
     fn read(&mut self, pid: u32) -> Duration {
         let begin = Instant::now();
-        let mut mappings = proc::maps(pid).unwrap_or_default();
-        let end = Instant::now();
-        self.read_at = Some(end);
-        let pause = (end.duration_since(begin) * PAUSE_FACTOR).max(PAUSE);
-        mappings.retain(|mapping| mapping.executable);
-        // A process that is ending has no mappings any more, and its last stacks are still to come.
-        if mappings.is_empty() {
-            return pause;
-        }
-        mappings.sort_by_key(|mapping| mapping.start);
-        let mut before = std::mem::take(&mut self.mappings).into_iter().peekable();
-        self.mappings = mappings
-            .into_iter()
-            .map(|mapping| {
-                while before.next_if(|(old, _)| old.start < mapping.start).is_some() {}
-                let same = before.next_if(|(old, _)| *old == mapping);
-                (mapping, same.map_or(Code::Unopened, |(_, code)| code))
-            })
-            .collect();
-        pause
+        self.code.read(pid);
+        (begin.elapsed() * PAUSE_FACTOR).max(PAUSE)
     }
 
     /// The files that stacks of this process went through.
     pub(super) fn modules(&self) -> impl Iterator<Item = ModuleId> {
-        self.mappings.iter().filter_map(|(_, code)| match code {
+        self.code.kept().filter_map(|code| match code {
             Code::File(id, _) => Some(*id),
-            Code::Unopened | Code::NoFile => None,
+            Code::NoFile => None,
         })
     }
 }

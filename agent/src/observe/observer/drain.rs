@@ -100,7 +100,12 @@ impl Observer {
             return Ok(());
         };
         let mut sleeping: Vec<WaitEvent> = Vec::new();
-        let looked = bpf.sleepers(now().0, |wait| sleeping.push(wait));
+        // They explain idle time of devices. Where there are none, a sleep is told when it ends.
+        let looked = if self.targets.iter().any(|target| target.ring.is_some()) {
+            bpf.sleepers(now().0, |wait| sleeping.push(wait))
+        } else {
+            Ok(())
+        };
         let mut events = Vec::new();
         let maker = &mut self.maker;
         // Unwound while it is in the buffer: nobody keeps bytes of a user's stack.
@@ -126,11 +131,13 @@ impl Observer {
         })
     }
 
-    /// A process that executed another program may bring another Python, and may have become a server, which is met in this turn, not when the next look is due.
+    /// A process that executed another program has other code, may bring another Python, and may have become
+    /// a server, which is met in this turn, not when the next look is due.
     fn notice_exec(&mut self, bytes: &[u8]) {
         let Some(pid) = executed(bytes) else {
             return;
         };
+        self.symbols.forget(pid);
         if let Some(target) = self.targets.iter_mut().find(|target| target.pid == pid) {
             target.python = Python::Unknown;
             target.python_looks = 0;

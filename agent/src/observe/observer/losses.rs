@@ -117,6 +117,10 @@ impl Observer {
             (python.late, "Python frames were asked for when their names were forgotten"),
             (losses.files, "mapped files could not be opened: their frames show as offsets"),
             (
+                self.kernel_names.nameless(),
+                "addresses of the kernel have no name: it tells them to who may load programs, or has CAP_SYSLOG",
+            ),
+            (
                 losses.too_late,
                 "addresses belong to processes that ended before they could be named",
             ),

@@ -80,7 +80,7 @@ impl Observer {
             let Some(start_time) = proc::start_time(pid) else {
                 continue;
             };
-            let key = self.fresh_key();
+            let key = self.fresh_key(pid);
             let info = self.node.describe(pid);
             self.feed(Input::Process { process: key, info: info.clone() })?;
             if let Some(bpf) = &mut self.bpf
@@ -103,7 +103,9 @@ impl Observer {
         Ok(())
     }
 
-    fn fresh_key(&mut self) -> ProcessKey {
+    /// Of a process met for the first time; what was known of another one of its number is not its own.
+    fn fresh_key(&mut self, pid: u32) -> ProcessKey {
+        self.symbols.forget(pid);
         self.next_key += 1;
         ProcessKey(self.next_key - 1)
     }
@@ -138,7 +140,7 @@ impl Observer {
             // Met without a ring: the same process goes on under the same key.
             self.targets.remove(index).key
         } else {
-            self.fresh_key()
+            self.fresh_key(pid)
         };
         let info = self.node.describe(pid);
         self.feed(Input::Process { process: key, info: info.clone() })?;
