@@ -10,22 +10,32 @@
 mod entry;
 mod files;
 mod kernel;
+mod namer;
+mod names;
 mod perf_map;
 mod space;
 mod vdso;
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use analysis::ids::ProcessKey;
 
 use crate::capture::Frame;
 use crate::pipeline::Symbol;
 
-use files::Files;
+use files::{FileId, Files};
 pub use kernel::KernelNames;
+use namer::{Job, Namer};
 use space::{Place, Space};
 use vdso::Vdso;
 
 /// Processes whose memory maps are remembered, for addresses that come when they have ended.
 const SPACES_MAX: usize = 4096;
+
+/// How long [`Symbols::resolve`] waits.
+const RESOLVE_LIMIT: Duration = Duration::from_mins(5);
 
 /// Function of an address that lies in no executable memory: its code was unmapped before it could be
 /// named, or the process made it up.
@@ -44,6 +54,8 @@ pub struct SymbolLosses {
     pub astray: u64,
     /// Addresses of processes that had ended before their memory map was ever read.
     pub too_late: u64,
+    /// Addresses whose names were not found in time, or broke the search for them.
+    pub unnamed: u64,
 }
 
 /// Names code addresses of other processes.
@@ -51,6 +63,7 @@ pub struct SymbolLosses {
 pub struct Symbols {
     spaces: HashMap<u32, Space>,
     files: Files,
+    namer: Namer,
     vdso: Option<Vdso>,
     losses: SymbolLosses,
 }
@@ -60,9 +73,10 @@ impl Symbols {
         Self::default()
     }
 
-    /// The frames of each address of user space, innermost inlined function first; never empty. No entry at
-    /// all where the process is gone and unknown.
-    pub fn resolve(&mut self, pid: u32, addresses: &[u64]) -> Vec<Symbol> {
+    /// The frames of each address of user space, innermost inlined function first; never empty. Those in files are
+    /// named elsewhere meanwhile and come with [`Symbols::answers`]. None at all where the process is gone
+    /// and unknown.
+    pub fn ask(&mut self, process: ProcessKey, pid: u32, addresses: &[u64]) -> Vec<Symbol> {
         let mut symbols = Vec::new();
         if addresses.is_empty() {
             return symbols;
@@ -75,11 +89,12 @@ impl Symbols {
             self.losses.too_late += addresses.len() as u64;
             return symbols;
         }
-        let mut in_files: HashMap<files::FileId, Vec<(u64, u64)>> = HashMap::new();
+        let mut in_files: HashMap<FileId, Job> = HashMap::new();
         for &address in addresses {
             match space.place(pid, address, &mut self.files) {
                 Place::File { file, offset } => {
-                    in_files.entry(file).or_default().push((address, offset));
+                    let job = || Job { process, file: Arc::clone(&file), places: Vec::new() };
+                    in_files.entry(file.id).or_insert_with(job).places.push((address, offset));
                 }
                 Place::Anonymous => {
                     let name = space.perf_map.function(pid, address).unwrap_or(ANONYMOUS_CODE);
@@ -102,13 +117,27 @@ impl Symbols {
                 }
             }
         }
-        for (file, places) in in_files {
-            let offsets: Vec<u64> = places.iter().map(|&(_, offset)| offset).collect();
-            let frames = self.files.resolve(file, &offsets);
-            symbols.extend(
-                places.iter().zip(frames).map(|(&(address, _), frames)| Symbol { address, frames }),
-            );
-        }
+        in_files.into_values().for_each(|job| self.namer.ask(job));
+        symbols
+    }
+
+    /// What was named in files since the last call.
+    pub fn answers(&mut self) -> Vec<(ProcessKey, Vec<Symbol>)> {
+        self.namer.answers(Duration::ZERO)
+    }
+
+    /// What is still to be named, waited for up to `limit`; what is not done by then never is.
+    pub fn rest(&mut self, limit: Duration) -> Vec<(ProcessKey, Vec<Symbol>)> {
+        let answers = self.namer.answers(limit);
+        self.namer.give_up();
+        answers
+    }
+
+    /// [`Symbols::ask`] and its answers in one, for who has nothing else to do.
+    pub fn resolve(&mut self, pid: u32, addresses: &[u64]) -> Vec<Symbol> {
+        let mut symbols = self.ask(ProcessKey(0), pid, addresses);
+        let answers = self.namer.answers(RESOLVE_LIMIT);
+        symbols.extend(answers.into_iter().flat_map(|(_, symbols)| symbols));
         symbols
     }
 
@@ -119,7 +148,7 @@ impl Symbols {
 
     /// What could not be named, and why.
     pub fn losses(&self) -> SymbolLosses {
-        SymbolLosses { files: self.files.refused(), ..self.losses }
+        SymbolLosses { files: self.files.refused(), unnamed: self.namer.lost(), ..self.losses }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A real vLLM server on CPU: every process with its role, and whole stacks of those that work.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use warplens_tests::harness::agent::{Recording, run};
@@ -12,8 +12,12 @@ use warplens_tests::judge::pprof::{self, Stack};
 use warplens_tests::require;
 
 const LIMIT: Duration = Duration::from_secs(90);
-/// Long enough for some thousand samples of two busy processors.
+/// A server under load is observed for this long.
 const OBSERVED: Duration = Duration::from_secs(25);
+/// And on until each worker has used this much CPU, seconds, some 500 samples: on a busy machine, or where
+/// requests end and begin together, a server may stand still for a while.
+const WORKED: f64 = 5.0;
+const WORKED_LIMIT: Duration = Duration::from_mins(2);
 /// The agent's usual.
 const HZ: u32 = 99;
 /// The share of stacks that must reach a thread's first function, percent.
@@ -89,19 +93,35 @@ fn recorded_under_load(server: &RealVllm, folder: &std::path::Path) -> BTreeMap<
     assert!(busy.is_some(), "no tokens: {}", load.stderr());
     let recording = Recording::of_host(&[server.pid], HZ, folder, "out").unwrap();
     let agent = recording.child.pid();
+    let (tokens, begin) = (generated().unwrap(), Instant::now());
     let before = process::cpu_seconds(agent).unwrap();
+    let had = worked(server);
     std::thread::sleep(OBSERVED);
+    let enough = wait::until(WORKED_LIMIT, || {
+        let have = worked(server);
+        had.iter().all(|(pid, had)| have[pid] - had >= WORKED).then_some(())
+    });
+    let observed = begin.elapsed().as_secs_f64();
     let cpu = process::cpu_seconds(agent).unwrap() - before;
+    println!(
+        "{:.0} tokens in {observed:.0} s, workers' CPU before {had:?} and after {:?} s",
+        generated().unwrap() - tokens,
+        worked(server)
+    );
+    assert!(enough.is_some(), "the server stands still; the load says {}", load.stderr());
     let memory = ["RssAnon", "RssFile"].map(|key| process::status_mib(agent, key).unwrap());
     let (ended, out) = recording.finish().unwrap();
     drop(load);
     assert_eq!(ended.code, 0, "{ended:?}");
     println!(
         "the agent: {:.2} % of a core, {:.1} MiB of its own, {:.1} MiB of files",
-        100.0 * cpu / OBSERVED.as_secs_f64(),
+        100.0 * cpu / observed,
         memory[0],
         memory[1]
     );
+    // Whatever there is to read of files meanwhile, nothing overflows.
+    let report = std::fs::read_to_string(out.join("report.md")).unwrap();
+    assert!(!report.contains("ring buffer full"), "{report}");
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for stack in pprof::read(&out.join("cpu.pb.gz")).unwrap() {
         tallies.entry(stack.process.clone()).or_default().add(&stack);
@@ -118,6 +138,16 @@ fn recorded_under_load(server: &RealVllm, folder: &std::path::Path) -> BTreeMap<
         );
     }
     tallies
+}
+
+/// CPU seconds of every worker so far.
+fn worked(server: &RealVllm) -> BTreeMap<u32, f64> {
+    let is_worker = |pid: &u32| {
+        let title = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        title.starts_with("VLLM::Worker")
+    };
+    let workers = process::tree(server.pid).into_iter().filter(is_worker);
+    workers.map(|pid| (pid, process::cpu_seconds(pid).unwrap())).collect()
 }
 
 /// Of every worker: stacks reach from vLLM's Python into its extension, and have their root.

@@ -5,6 +5,7 @@ mod clock;
 mod devices;
 pub mod guard;
 mod observer;
+mod priority;
 mod select;
 mod target;
 mod verify;

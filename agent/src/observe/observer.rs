@@ -12,7 +12,7 @@ mod sleepers;
 use std::time::{Duration, Instant};
 
 use analysis::classify::Classifier;
-use analysis::ids::Ns;
+use analysis::ids::{Ns, ProcessKey};
 use thiserror::Error;
 use wire::kernel::WaitEvent;
 use wire::shim::{Level, OffReason};
@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 
 use super::clock::now;
 use super::devices::Devices;
+use super::priority::Standing;
 use super::select::Selection;
 use super::target::{Interest, Target};
 use super::verify::Verification;
@@ -38,6 +39,10 @@ use refused::{Refusals, reason_text};
 
 /// Between heartbeats; the shim's limit is 3 s.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
+
+/// How long the end of an observation waits for names: a gigabyte of debug information from a disk of
+/// 10 MB/s.
+const NAMES_LIMIT: Duration = Duration::from_secs(100);
 
 /// What to observe and how closely.
 #[derive(Clone, Debug)]
@@ -87,6 +92,7 @@ pub struct Observer {
     /// Of targets that ended.
     past_drops: Drops,
     guarded: Guarded,
+    standing: Option<Standing>,
 }
 
 impl Observer {
@@ -118,6 +124,7 @@ impl Observer {
             verifications: Vec::new(),
             past_drops: Drops::default(),
             guarded: Guarded::default(),
+            standing: None,
         };
         observer.feed(Input::Start(start))?;
         observer.note_missing()?;
@@ -130,8 +137,10 @@ impl Observer {
         self.feed(Input::Note(text))
     }
 
-    /// One round: heartbeat, look for processes, drain rings and kernel events, name addresses.
+    /// One round: heartbeat, look for processes, drain rings and kernel events, name addresses. Always called by
+    /// the same thread, which comes before ordinary ones from the first call to [`Observer::finish`].
     pub fn turn(&mut self) -> Result<(), ObserveError> {
+        self.standing.get_or_insert_with(Standing::of_this_thread).priority.turn();
         if self.last_scan.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
             self.last_scan = Some(Instant::now());
             self.scan()?;
@@ -254,8 +263,13 @@ impl Observer {
         for verification in self.verifications() {
             self.note(verification.to_string())?;
         }
-        self.note_losses()?;
         self.rings().for_each(|ring| ring.ask(Level::Dormant, 0));
+        if let Some(note) = self.standing.take().and_then(|standing| standing.note()) {
+            self.note(note)?;
+        }
+        let named = self.symbols.rest(NAMES_LIMIT);
+        self.feed_names(named)?;
+        self.note_losses()?;
         if let Some(writer) = self.writer.take() {
             writer.finish()?;
         }
@@ -353,11 +367,18 @@ impl Observer {
             let user = of(|place| !matches!(place, Place::Python(_) | Place::Kernel(_)));
             let mut symbols: Vec<Symbol> = self.maker.name_python(&python);
             symbols.extend(self.kernel_names.resolve(self.bpf.as_mut(), &kernel));
-            symbols.extend(self.symbols.resolve(unresolved.pid, &user));
+            symbols.extend(self.symbols.ask(unresolved.process, unresolved.pid, &user));
             if !symbols.is_empty() {
                 self.feed(Input::Symbols { process: unresolved.process, symbols })?;
             }
         }
-        Ok(())
+        let named = self.symbols.answers();
+        self.feed_names(named)
+    }
+
+    fn feed_names(&mut self, named: Vec<(ProcessKey, Vec<Symbol>)>) -> Result<(), ObserveError> {
+        named
+            .into_iter()
+            .try_for_each(|(process, symbols)| self.feed(Input::Symbols { process, symbols }))
     }
 }

@@ -116,7 +116,7 @@ impl Target {
 
     /// The process is there and is the one we met.
     pub(super) fn lives(&self) -> bool {
-        proc::alive(self.pid) && proc::start_time(self.pid) == Some(self.start_time)
+        proc::runs_since(self.pid, self.start_time)
     }
 
     /// Its description where that differs from the last one.

@@ -26,6 +26,11 @@ pub fn alive(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.alive())
 }
 
+/// The process runs and is the one that started then ([`start_time`]), not another one of its number.
+pub fn runs_since(pid: u32, start: u64) -> bool {
+    Stat::read(pid).is_some_and(|stat| stat.alive() && stat.start == start)
+}
+
 /// The process has its first thread, on which `/proc` hangs what it says about mappings.
 pub fn has_leader(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| !stat.over())

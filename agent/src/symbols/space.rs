@@ -1,10 +1,11 @@
 //! What lies where in a process's memory, as far as it can be executed, and what to call it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::proc::{CodeSpace, Mapping};
 
-use super::files::{FileId, Files};
+use super::files::{Files, OpenFile};
 use super::perf_map::PerfMap;
 use super::vdso;
 
@@ -13,10 +14,10 @@ use super::vdso;
 const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// What an address belongs to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Place {
     File {
-        file: FileId,
+        file: Arc<OpenFile>,
         offset: u64,
     },
     /// Executable memory that nothing was mapped into: code made at run time.
@@ -32,7 +33,7 @@ pub(super) enum Place {
 /// The code of one process, as last read. Kept of a mapping: its opened file; `None` = cannot be opened.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    code: CodeSpace<Option<FileId>>,
+    code: CodeSpace<Option<Arc<OpenFile>>>,
     /// What the process tells of its anonymous code.
     pub(super) perf_map: PerfMap,
 }
@@ -64,7 +65,7 @@ impl Space {
         }
         let offset = mapping.offset.saturating_add(inside);
         let file = match opened {
-            Some(&file) => file,
+            Some(file) => file.clone(),
             None => self.open(pid, address, files),
         };
         match file {
@@ -73,9 +74,9 @@ impl Space {
         }
     }
 
-    fn open(&mut self, pid: u32, address: u64, files: &mut Files) -> Option<FileId> {
+    fn open(&mut self, pid: u32, address: u64, files: &mut Files) -> Option<Arc<OpenFile>> {
         let opened = self.code.get_or_make(address, |mapping| files.open(pid, mapping));
-        opened.and_then(|(_, file)| *file)
+        opened.and_then(|(_, file)| file.clone())
     }
 
     fn file_name(&self, address: u64) -> &str {

@@ -1,5 +1,6 @@
 //! What watching a Python program costs: its own time for the same work, how long it was stopped, and the
-//! watcher's CPU, at 99 samples a second; of us, of `py-spy` with and without native frames, and of `perf`.
+//! watcher's CPU, while it begins and after that, at 99 samples a second; of us, of `py-spy` with and without
+//! native frames, and of `perf`.
 //!
 //! Watchers take turns, so that what the machine does meanwhile meets all of them. `py-spy` and `perf` are
 //! asked for what they would be asked for in earnest: files that a flame graph can be drawn from.
@@ -18,8 +19,10 @@ use warplens_tests::harness::{artefacts, process, python};
 
 /// Turns of every watcher.
 const TURNS: usize = 3;
-/// Some ten seconds of work.
-const ROUNDS: &str = "2000";
+/// Some twenty seconds of work.
+const ROUNDS: &str = "4000";
+/// A watcher that begins reads files and sets itself up; behind this it only watches.
+const START: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_mins(5);
 const HZ: &str = "99";
 
@@ -41,7 +44,11 @@ struct Spent {
 #[derive(Clone, Copy)]
 struct Turn {
     spent: Spent,
-    /// Of one processor, percent of the program's time.
+    /// CPU of the watcher in its first [`START`], seconds.
+    start_seconds: f64,
+    /// After that, percent of one processor.
+    steady_percent: f64,
+    /// All of it, percent of one processor.
     watcher_percent: f64,
     watcher_mib: f64,
 }
@@ -129,6 +136,8 @@ fn main() -> Result<()> {
             median(slower.collect()),
             "% more CPU of the program",
         );
+        figure(&format!("host/{name}-start"), of(|turn| turn.start_seconds), "s of CPU");
+        figure(&format!("host/{name}-steady"), of(|turn| turn.steady_percent), "% of a core");
         figure(&format!("host/{name}-cpu"), of(|turn| turn.watcher_percent), "% of a core");
         figure(&format!("host/{name}-memory"), of(|turn| turn.watcher_mib), "MiB RssAnon");
     }
@@ -157,9 +166,13 @@ fn turn(python: &python::Python, watcher: Watcher) -> Result<Turn> {
         Some(mut command) => Some(Child::start(&mut command, folder.path(), "watcher")?),
         None => None,
     };
+    let mut started: Option<(f64, f64)> = None;
     let line = loop {
         // What a watcher used is asked while both are there: it may end with the program.
         let used = watching.as_ref().map(|child| used(child.pid()));
+        if let (None, Some((cpu, _)), true) = (started, used, began.elapsed() >= START) {
+            started = Some((began.elapsed().as_secs_f64(), cpu));
+        }
         std::thread::sleep(Duration::from_millis(20));
         if let Some(line) = program.stdout().lines().find(|line| line.contains("\"spent\"")) {
             break (line.to_owned(), used);
@@ -175,7 +188,14 @@ fn turn(python: &python::Python, watcher: Watcher) -> Result<Turn> {
         check(watcher, folder.path()).with_context(|| format!("{ended:?}"))?;
     }
     let Line { spent } = serde_json::from_str(&line.0)?;
-    Ok(Turn { spent, watcher_percent: 100.0 * cpu / elapsed, watcher_mib: mib })
+    let (begin, start_seconds) = started.unwrap_or((0.0, 0.0));
+    Ok(Turn {
+        spent,
+        start_seconds,
+        steady_percent: 100.0 * (cpu - start_seconds) / (elapsed - begin),
+        watcher_percent: 100.0 * cpu / elapsed,
+        watcher_mib: mib,
+    })
 }
 
 /// CPU seconds and memory of a watcher with its children.

@@ -1,4 +1,5 @@
-//! What unwinding and naming a stack costs, on stacks of a program that computes with torch: when its
+//! What unwinding and naming a stack costs, on stacks of a program that computes with torch, or of the process
+//! that `WARPLENS_BENCH_PID` names: when its
 //! files are seen for the first time, and after. Disk caches are warm. The stacks are taken beforehand, so
 //! that nothing but unwinding is measured; in CPU time, because the program computes meanwhile.
 
@@ -8,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
+use warplens::bpf::Bpf;
 use warplens::symbols::{KernelNames, Symbols};
 use warplens::unwind::Unwinder;
 use warplens_bench::{figure, median, per};
@@ -49,20 +51,41 @@ impl Drop for Load {
     }
 }
 
-fn main() -> Result<()> {
-    let home = PathBuf::from(std::env::var_os("HOME").context("no HOME")?);
-    let python = home.join(".cache/real-vllm/venv/bin/python");
-    if !python.exists() {
-        #[expect(clippy::print_stdout, reason = "a skip is said")]
-        {
-            println!("SKIP unwind: no torch; set up ../shared/real-vllm");
+impl Load {
+    /// `None`: there is no torch here.
+    fn start() -> Result<Option<Self>> {
+        let home = PathBuf::from(std::env::var_os("HOME").context("no HOME")?);
+        let python = home.join(".cache/real-vllm/venv/bin/python");
+        if !python.exists() {
+            return Ok(None);
         }
-        return Ok(());
+        let mut load = Command::new(python).args(["-c", LOAD]).stdout(Stdio::piped()).spawn()?;
+        let ready = load.stdout.take().context("no output")?;
+        let load = Self(load);
+        BufReader::new(ready).read_line(&mut String::new())?;
+        Ok(Some(load))
     }
-    let mut load = Load(Command::new(python).args(["-c", LOAD]).stdout(Stdio::piped()).spawn()?);
-    BufReader::new(load.0.stdout.take().context("no output")?).read_line(&mut String::new())?;
+}
+
+fn main() -> Result<()> {
+    let (load, pid) = match std::env::var("WARPLENS_BENCH_PID") {
+        Ok(pid) => (None, pid.parse().context("WARPLENS_BENCH_PID is no process")?),
+        Err(_) => match Load::start()? {
+            Some(load) => {
+                let pid = load.0.id();
+                (Some(load), pid)
+            }
+            None => {
+                #[expect(clippy::print_stdout, reason = "a skip is said")]
+                {
+                    println!("SKIP unwind: no torch; set up ../shared/real-vllm");
+                }
+                return Ok(());
+            }
+        },
+    };
     let dir = tempfile::tempdir()?;
-    let held = support::sample(dir.path(), load.0.id(), 600, 2_000);
+    let held = support::sample(dir.path(), pid, 600, 2_000);
     let count = held.snapshots.len();
 
     let before = anonymous_kib()?;
@@ -94,14 +117,11 @@ fn main() -> Result<()> {
     figure("unwind/stack-first-seen", cold * 1e6 / per(count as u64, 1), "us");
     figure("unwind/stack-first-seen-worst", worst, "us");
     figure("unwind/stack-again", median(warm), "us");
+    figure("unwind/stacks", per(count as u64, 1), "stacks");
     figure("unwind/frames-a-stack", per(frames as u64, count as u64), "frames");
     figure("unwind/pieces-kept", per(kept.pieces as u64, 1), "pieces");
     figure("unwind/rows-kept", per(kept.rows as u64, 1), "rows");
-    figure(
-        "unwind/memory",
-        (after - before - per(places.capacity() as u64 * 8, 1024)) / 1024.0,
-        "MiB",
-    );
+    figure("unwind/memory", (after - before - per(places.len() as u64 * 8, 1024)) / 1024.0, "MiB");
 
     places.sort_unstable();
     places.dedup();
@@ -115,12 +135,30 @@ fn main() -> Result<()> {
     figure("symbols/address-again", us(begin, places.len()), "us");
     figure("symbols/addresses", per(places.len() as u64, 1), "addresses");
     figure("symbols/memory", (anonymous_kib()? - before) / 1024.0, "MiB");
+    kernel_names()?;
+    // Named while it lived.
+    drop(load);
+    Ok(())
+}
+
+/// By its table, and by asking it: one address alone, which brings the table or loads the program, and 64 more.
+fn kernel_names() -> Result<()> {
+    const TEXT: u64 = 0xffff_ffff_8100_1000;
+    let more: Vec<u64> = (1..=64).map(|step| TEXT + step * 0x1000).collect();
     let before = anonymous_kib()?;
+    let mut table = KernelNames::new();
     let begin = now();
-    let mut kernel = KernelNames::new();
-    ensure!(kernel.resolve(None, &[0xffff_ffff_8100_1000]).len() == 1);
-    figure("symbols/kernel-first", (now() - begin) * 1e3, "ms");
-    figure("symbols/kernel-memory", (anonymous_kib()? - before) / 1024.0, "MiB");
+    ensure!(table.resolve(None, &[TEXT]).len() == 1);
+    figure("symbols/kernel-table-first", (now() - begin) * 1e3, "ms");
+    figure("symbols/kernel-table-memory", (anonymous_kib()? - before) / 1024.0, "MiB");
+    let mut bpf = Bpf::load().context("load the kernel programs")?;
+    let mut asked = KernelNames::new();
+    let begin = now();
+    ensure!(asked.resolve(Some(&mut bpf), &[TEXT]).len() == 1);
+    figure("symbols/kernel-asked-first", (now() - begin) * 1e6, "us");
+    let begin = now();
+    ensure!(asked.resolve(Some(&mut bpf), &more).len() == more.len());
+    figure("symbols/kernel-asked", us(begin, more.len()), "us");
     Ok(())
 }
 

@@ -117,6 +117,10 @@ impl Observer {
             (python.late, "Python frames were asked for when their names were forgotten"),
             (losses.files, "mapped files could not be opened: their frames show as offsets"),
             (
+                losses.unnamed,
+                "addresses have no name: the search for it broke off or took too long",
+            ),
+            (
                 self.kernel_names.nameless(),
                 "addresses of the kernel have no name: it tells them to who may load programs, or has CAP_SYSLOG",
             ),

@@ -1,0 +1,178 @@
+//! Naming in a thread of its own. Reading the debug information of vLLM's extension takes half a second, and from
+//! a slow disk many: rings and the kernel's buffers must be read meanwhile, or they overflow.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use analysis::ids::ProcessKey;
+
+use crate::pipeline::Symbol;
+
+use super::files::OpenFile;
+use super::names::Names;
+
+/// How nice the thread is: names can wait for everybody else's work.
+const NICE: i32 = 10;
+
+/// Addresses of one process in one file.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) process: ProcessKey,
+    pub(super) file: Arc<OpenFile>,
+    /// Address and offset in the file.
+    pub(super) places: Vec<(u64, u64)>,
+}
+
+/// The frames of addresses of one process.
+pub(super) type Answer = (ProcessKey, Vec<Symbol>);
+
+/// The thread, while it lives.
+#[derive(Debug)]
+struct Worker {
+    jobs: Sender<Job>,
+    answers: Receiver<Answer>,
+    /// Addresses that are not answered yet.
+    open: u64,
+}
+
+/// What the thread does until there are no more jobs, or nobody wants an answer.
+type Work = fn(Receiver<Job>, Sender<Answer>);
+
+impl Worker {
+    fn start(work: Work) -> Option<Self> {
+        let (jobs, to_do) = channel();
+        let (done, answers) = channel();
+        let thread = thread::Builder::new().name("warplens-names".to_owned());
+        thread.spawn(move || work(to_do, done)).ok()?;
+        Some(Self { jobs, answers, open: 0 })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the ends of channels live in the thread")]
+fn name_all(jobs: Receiver<Job>, answers: Sender<Answer>) {
+    // For this thread alone; where it may not, it competes as the others do.
+    let _same = rustix::process::setpriority_process(None, NICE);
+    let mut names = Names::new();
+    for job in jobs {
+        if answers.send(name(&mut names, &job)).is_err() {
+            return;
+        }
+    }
+}
+
+fn name(names: &mut Names, job: &Job) -> Answer {
+    let offsets: Vec<u64> = job.places.iter().map(|&(_, offset)| offset).collect();
+    let frames = names.resolve(&job.file, &offsets);
+    let addresses = job.places.iter().map(|&(address, _)| address);
+    let symbols = addresses.zip(frames).map(|(address, frames)| Symbol { address, frames });
+    (job.process, symbols.collect())
+}
+
+/// Hands out jobs and collects what was named.
+#[derive(Debug)]
+pub(super) struct Namer {
+    work: Work,
+    worker: Option<Worker>,
+    lost: u64,
+}
+
+impl Default for Namer {
+    fn default() -> Self {
+        Self { work: name_all, worker: None, lost: 0 }
+    }
+}
+
+impl Namer {
+    pub(super) fn ask(&mut self, job: Job) {
+        if self.worker.is_none() {
+            self.worker = Worker::start(self.work);
+        }
+        let places = job.places.len() as u64;
+        match &mut self.worker {
+            Some(worker) if worker.jobs.send(job).is_ok() => worker.open += places,
+            _ => {
+                self.lost += places;
+                self.give_up();
+            }
+        }
+    }
+
+    /// What was named since the last call, and what will be until `limit` has passed.
+    pub(super) fn answers(&mut self, limit: Duration) -> Vec<Answer> {
+        let until = Instant::now() + limit;
+        let mut answers = Vec::new();
+        while let Some(worker) = self.worker.as_mut().filter(|worker| worker.open > 0) {
+            match worker.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(answer) => {
+                    worker.open = worker.open.saturating_sub(answer.1.len() as u64);
+                    answers.push(answer);
+                }
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => self.give_up(),
+            }
+        }
+        answers
+    }
+
+    /// What is not named by now never is. The next job starts another thread.
+    pub(super) fn give_up(&mut self) {
+        self.lost += self.worker.take().map_or(0, |worker| worker.open);
+    }
+
+    /// Addresses that were never named: the thread could not be started, or broke on a file, or took too long.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::proc;
+    use crate::symbols::files::Files;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    fn job(places: &[(u64, u64)]) -> Job {
+        let maps = proc::maps(std::process::id()).unwrap();
+        let mapping = maps.iter().find(|map| map.executable && map.inode != 0).unwrap();
+        let file = Files::default().open(std::process::id(), mapping).unwrap();
+        Job { process: ProcessKey(3), file, places: places.to_vec() }
+    }
+
+    #[test]
+    fn what_breaks_the_thread_is_lost_and_the_next_job_has_another() {
+        fn breaks_on_two(jobs: Receiver<Job>, answers: Sender<Answer>) {
+            for job in jobs {
+                assert!(job.places.len() != 2, "as meant by this test");
+                answers.send(name(&mut Names::new(), &job)).unwrap();
+            }
+        }
+        let mut namer = Namer { work: breaks_on_two, ..Namer::default() };
+        namer.ask(job(&[(0x10, 1), (0x20, 2)]));
+        assert!(namer.answers(LONG).is_empty());
+        assert_eq!(namer.lost(), 2);
+        namer.ask(job(&[(0x30, 1)]));
+        let answers = namer.answers(LONG);
+        let [(process, symbols)] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!((*process, symbols[0].address, symbols.len()), (ProcessKey(3), 0x30, 1));
+        assert_eq!(namer.lost(), 2);
+    }
+
+    #[test]
+    fn whoever_asks_is_not_kept_waiting() {
+        fn never(jobs: Receiver<Job>, _answers: Sender<Answer>) {
+            jobs.into_iter().for_each(drop);
+        }
+        let mut namer = Namer { work: never, ..Namer::default() };
+        namer.ask(job(&[(0x10, 1)]));
+        assert!(namer.answers(Duration::ZERO).is_empty());
+        assert_eq!(namer.lost(), 0, "it may come yet");
+        namer.give_up();
+        assert_eq!(namer.lost(), 1);
+        assert!(namer.answers(LONG).is_empty());
+    }
+}
