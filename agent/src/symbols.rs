@@ -117,7 +117,9 @@ impl Symbols {
                 }
             }
         }
-        in_files.into_values().for_each(|job| self.namer.ask(job));
+        for job in in_files.into_values() {
+            self.namer.ask(job);
+        }
         symbols
     }
 

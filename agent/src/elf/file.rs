@@ -77,8 +77,6 @@ impl<'a> ReadRef<'a> for &'a Bounded {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn file(bytes: &[u8], length: u64) -> File {
@@ -96,7 +94,7 @@ mod tests {
         assert_eq!((&file).read_bytes_at(u64::MAX, 2), Err(()));
         assert_eq!((&file).read_bytes_at_until(1..7, 0), Ok(&b"ne"[..]));
         assert_eq!((&file).read_bytes_at_until(4..7, 0), Err(()));
-        assert_eq!((&file).read_bytes_at_until(9..8, 0), Err(()));
+        assert_eq!((&file).read_bytes_at_until(9..10, 0), Err(()));
         assert_eq!(ReadRef::len(&file), Ok(7));
     }
 
@@ -112,6 +110,6 @@ mod tests {
     #[test]
     fn what_is_no_file_is_refused() {
         assert!(Bounded::open(Path::new("/dev/zero")).is_err());
-        assert!(Bounded::of(fs::File::open("/").unwrap(), 1).is_err());
+        assert!(Bounded::of(File::open("/").unwrap(), 1).is_err());
     }
 }

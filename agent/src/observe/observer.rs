@@ -264,7 +264,7 @@ impl Observer {
             self.note(verification.to_string())?;
         }
         self.rings().for_each(|ring| ring.ask(Level::Dormant, 0));
-        if let Some(note) = self.standing.take().and_then(|standing| standing.note()) {
+        if let Some(note) = self.standing.take().and_then(Standing::note) {
             self.note(note)?;
         }
         let named = self.symbols.rest(NAMES_LIMIT);

@@ -162,7 +162,7 @@ mod tests {
     fn a_thread_that_is_being_started_has_the_number_of_the_one_that_starts_it() {
         let starting = Bound { state: 0x7000, thread_id: MAIN.thread_id };
         let threads = [starting, MAIN, OTHER];
-        let found = super::find(&bound(3), Slots::default(), Some(3), &threads);
+        let found = find(&bound(3), Slots::default(), Some(3), &threads);
         assert_eq!(found, Slot::At(0x310 + 3 * 16 + 8));
     }
 

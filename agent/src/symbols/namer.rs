@@ -145,6 +145,7 @@ mod tests {
 
     #[test]
     fn what_breaks_the_thread_is_lost_and_the_next_job_has_another() {
+        #[expect(clippy::needless_pass_by_value, reason = "as the thread has them")]
         fn breaks_on_two(jobs: Receiver<Job>, answers: Sender<Answer>) {
             for job in jobs {
                 assert!(job.places.len() != 2, "as meant by this test");

@@ -5,7 +5,6 @@ use std::path::Path;
 use std::process::Command;
 
 use super::*;
-use crate::capture::Language;
 
 fn names(symbols: &[Symbol], address: u64) -> Vec<String> {
     let symbol =

@@ -68,21 +68,17 @@ impl Load {
 }
 
 fn main() -> Result<()> {
-    let (load, pid) = match std::env::var("WARPLENS_BENCH_PID") {
-        Ok(pid) => (None, pid.parse().context("WARPLENS_BENCH_PID is no process")?),
-        Err(_) => match Load::start()? {
-            Some(load) => {
-                let pid = load.0.id();
-                (Some(load), pid)
-            }
-            None => {
-                #[expect(clippy::print_stdout, reason = "a skip is said")]
-                {
-                    println!("SKIP unwind: no torch; set up ../shared/real-vllm");
-                }
-                return Ok(());
-            }
-        },
+    let (load, pid) = if let Ok(pid) = std::env::var("WARPLENS_BENCH_PID") {
+        (None, pid.parse().context("WARPLENS_BENCH_PID is no process")?)
+    } else if let Some(load) = Load::start()? {
+        let pid = load.0.id();
+        (Some(load), pid)
+    } else {
+        #[expect(clippy::print_stdout, reason = "a skip is said")]
+        {
+            println!("SKIP unwind: no torch; set up ../shared/real-vllm");
+        }
+        return Ok(());
     };
     let dir = tempfile::tempdir()?;
     let held = support::sample(dir.path(), pid, 600, 2_000);

@@ -2,6 +2,7 @@
 //! themselves and `py-spy` know.
 
 mod bad;
+mod crowd;
 mod shares;
 mod stops;
 mod waits;

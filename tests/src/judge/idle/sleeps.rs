@@ -99,9 +99,10 @@ impl Sleeps {
     ) -> Vec<Span> {
         let spans = |sleeps: &[Sleep], launch: Option<Span>| -> Vec<Span> {
             let sleeps = within(sleeps, window).filter(|sleep| sleep.over_before(launch, at_least));
-            match at_least {
-                true => sleeps.filter_map(Sleep::at_least).collect(),
-                false => sleeps.map(|sleep| (sleep.from, sleep.to)).collect(),
+            if at_least {
+                sleeps.filter_map(Sleep::at_least).collect()
+            } else {
+                sleeps.map(|sleep| (sleep.from, sleep.to)).collect()
             }
         };
         let mut launching = spans(&self.launching, None);
