@@ -40,8 +40,7 @@ impl Priority {
     /// control group has no real-time share, it stays what it is.
     pub(super) fn raise() -> Self {
         let tid = gettid().as_raw_nonzero().get();
-        let wanted = std::env::var_os(VARIABLE).is_none_or(|value| value != "0");
-        let first = wanted && set(tid, true).is_ok();
+        let first = wanted() && set(tid, true).is_ok();
         Self { tid, first, window: (elapsed(), used()) }
     }
 
@@ -73,6 +72,22 @@ impl Drop for Priority {
             let _same = set(self.tid, false);
         }
     }
+}
+
+/// Why an observing thread would be an ordinary one here; `None`: it comes before those.
+pub fn ordinary_because() -> Option<&'static str> {
+    let priority = Priority::raise();
+    if priority.is_raised() {
+        None
+    } else if wanted() {
+        Some("needs CAP_SYS_NICE, and a control group with a real-time share")
+    } else {
+        Some("WARPLENS_REAL_TIME is 0")
+    }
+}
+
+fn wanted() -> bool {
+    std::env::var_os(VARIABLE).is_none_or(|value| value != "0")
 }
 
 /// How the observing thread fared among the others.

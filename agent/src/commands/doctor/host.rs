@@ -2,6 +2,7 @@
 
 use super::Check;
 use crate::bpf::host::{Host, KernelVersion};
+use crate::observe;
 use crate::perf::{self, Counter};
 
 /// From here on everything works as designed; older kernels lose features one by one.
@@ -46,8 +47,18 @@ pub(super) fn checks() -> Vec<Check> {
             None => Check::missing(feature.name, obstacle, "see the checks above"),
         },
     }));
+    checks.push(turns());
     checks.extend(counters());
     checks
+}
+
+/// Without it everything works where processors have time to spare.
+fn turns() -> Check {
+    const NAME: &str = "real-time class";
+    match observe::ordinary_because() {
+        None => Check::ok(NAME, "the observing thread comes before ordinary ones"),
+        Some(why) => Check::info(NAME, format!("none: {why}; a busy server may starve the agent")),
+    }
 }
 
 /// Counters are a help, not a need: what this machine has none of is no fault to be repaired.
