@@ -34,6 +34,8 @@ pub enum Command {
     Record(RecordArgs),
     /// Start a command with the shim loaded into it, and observe it until it ends
     Run(RunArgs),
+    /// Bring the shim into running processes that were started without it
+    Attach(AttachArgs),
     /// Run as a daemon that serves metrics
     Agent(AgentArgs),
     /// Report on recordings, PyTorch traces and Nsight Systems exports
@@ -88,6 +90,24 @@ pub struct RecordArgs {
 
     #[command(flatten)]
     pub observation: ObservationArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        warplens attach --pid 4242\n  \
+        warplens attach --pid 4242,4243 --json\n\n\
+        One thread of each process is stopped for some milliseconds, at a place where it only waits, and\n\
+        loads the shim; then the process goes on as it was. x86-64 and glibc. CUDA graphs captured before\n\
+        are seen without the stacks of their nodes. The shim stays until the process ends. A kill -9 of\n\
+        this command in those milliseconds would end the process, too.")]
+pub struct AttachArgs {
+    /// Enter these processes, not their descendants
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', required = true)]
+    pub pid: Vec<u32>,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Args, Debug)]

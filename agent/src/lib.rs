@@ -9,6 +9,7 @@ pub mod commands;
 pub mod daemon;
 pub mod elf;
 pub mod foreign;
+pub mod inject;
 pub mod observe;
 pub mod output;
 pub mod perf;

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         Command::Servers(args) => commands::servers::run(args),
         Command::Record(args) => commands::record::run(args),
         Command::Run(args) => commands::run::run(args),
+        Command::Attach(args) => commands::attach::run(args),
         Command::Agent(args) => commands::agent::run(args),
         Command::Analyze(args) => commands::analyze::run(args),
         Command::Diff(args) => commands::diff::run(args),

@@ -1,5 +1,6 @@
 //! The whole path on the simulator, judged against its ground truth.
 
+mod attach;
 mod daemon;
 mod diff;
 mod exhaustion;

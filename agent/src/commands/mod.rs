@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod analyze;
+pub mod attach;
 pub mod classify;
 pub mod diff;
 pub mod doctor;

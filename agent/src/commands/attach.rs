@@ -1,0 +1,143 @@
+//! The `attach` command: the shim for processes that were started without it.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use wire::shim::OffReason;
+
+use super::run::{SHIM_FILE, shim_path};
+use super::{CommandError, Exit, one_line, screen};
+use crate::cli::AttachArgs;
+use crate::inject::{InjectError, Injected, inject};
+use crate::output::{OutputError, words};
+use crate::shim::Memory;
+use crate::{proc, shim};
+
+/// How long a shim that was loaded may take to say how it is.
+const START: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+#[derive(Serialize)]
+struct Document {
+    schema: &'static str,
+    processes: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    pid: u32,
+    title: String,
+    /// It has the shim, from now on or already.
+    attached: bool,
+    /// The thread that was stopped, and for how long.
+    thread: Option<u32>,
+    stopped_ns: Option<u64>,
+    /// Why not, or what else is to be known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
+    let failed = |message: String, source: Option<std::io::Error>| CommandError::Failed {
+        message,
+        source: source.map(Into::into),
+    };
+    let path = shim_path().ok_or_else(|| {
+        failed(
+            format!(
+                "attach: {SHIM_FILE} is not beside this program: set WARPLENS_SHIM to its path"
+            ),
+            None,
+        )
+    })?;
+    let shim = fs::read(&path).map_err(|source| {
+        failed(format!("attach: read {}: check its permissions", path.display()), Some(source))
+    })?;
+    let (mut processes, mut unprivileged) = (Vec::new(), None);
+    for &pid in &args.pid {
+        let title = words::process_title(&proc::describe(pid));
+        let outcome = inject(pid, &shim);
+        unprivileged =
+            unprivileged.or(outcome.as_ref().err().filter(|e| e.is_privilege()).map(|_| pid));
+        processes.push(row(pid, title, outcome));
+    }
+    let all = processes.iter().all(|row| row.attached);
+    if args.json {
+        let document = Document { schema: "warplens.attach/v1", processes };
+        let mut bytes = serde_json::to_vec_pretty(&document).map_err(OutputError::Json)?;
+        bytes.push(b'\n');
+        screen::out(&bytes).map_err(CommandError::Stdout)?;
+    } else {
+        let lines: String = processes.iter().map(line).collect();
+        screen::out(lines.as_bytes()).map_err(CommandError::Stdout)?;
+    }
+    if let Some(pid) = unprivileged {
+        return Err(CommandError::Privilege {
+            what: format!("attach to process {pid}"),
+            privilege: "CAP_SYS_PTRACE".to_owned(),
+            advice: "run as root, or grant it".to_owned(),
+        });
+    }
+    if all {
+        let pids: Vec<String> = args.pid.iter().map(u32::to_string).collect();
+        screen::say(&format!("Next: `warplens record --pid {} -d 30s`", pids.join(",")));
+    }
+    Ok(if all { Exit::Ok } else { Exit::Failed })
+}
+
+fn row(pid: u32, title: String, outcome: Result<Injected, InjectError>) -> Row {
+    let empty = Row { pid, title, attached: true, thread: None, stopped_ns: None, reason: None };
+    match outcome {
+        Ok(Injected { tid, stopped }) => {
+            let reason = why_off(pid);
+            Row {
+                attached: reason.is_none(),
+                thread: Some(tid),
+                stopped_ns: u64::try_from(stopped.as_nanos()).ok(),
+                reason,
+                ..empty
+            }
+        }
+        Err(error @ InjectError::Present { .. }) => Row { reason: Some(one_line(&error)), ..empty },
+        Err(error) => Row { attached: false, reason: Some(one_line(&error)), ..empty },
+    }
+}
+
+/// What the shim says of itself, if it is of no use.
+fn why_off(pid: u32) -> Option<String> {
+    let begin = Instant::now();
+    loop {
+        let memory = shim::find(pid).ok().flatten().map(|found| Memory::open(&found, false));
+        match memory {
+            Some(Ok(memory)) => {
+                let status = shim::status(&memory);
+                let off = status.off_reason.filter(|&reason| reason != OffReason::None);
+                return off.map(|reason| {
+                    format!(
+                        "the shim was loaded and turned itself off: {reason:?}, CUPTI error {}",
+                        status.cupti_error
+                    )
+                });
+            }
+            _ if begin.elapsed() > START => {
+                return Some("the shim was loaded and says nothing".to_owned());
+            }
+            _ => std::thread::sleep(LOOK_EVERY),
+        }
+    }
+}
+
+fn line(row: &Row) -> String {
+    let Row { title, thread, stopped_ns, reason, .. } = row;
+    match (thread, stopped_ns, reason) {
+        (Some(thread), Some(stopped), None) => format!(
+            "attached to {title}: thread {thread} was stopped for {}\n",
+            words::duration(*stopped)
+        ),
+        (_, _, reason) => {
+            let what = if row.attached { "nothing to do" } else { "not attached" };
+            format!("{what}: {title}: {}\n", reason.as_deref().unwrap_or("no reason"))
+        }
+    }
+}
