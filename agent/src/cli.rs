@@ -96,10 +96,10 @@ pub struct RecordArgs {
 #[command(after_help = "Examples:\n  \
         warplens attach --pid 4242\n  \
         warplens attach --pid 4242,4243 --json\n\n\
-        One thread of each process is stopped for some milliseconds, at a place where it only waits, and\n\
-        loads the shim; then the process goes on as it was. x86-64 and glibc. CUDA graphs captured before\n\
-        are seen without the stacks of their nodes. The shim stays until the process ends. A kill -9 of\n\
-        this command in those milliseconds would end the process, too.")]
+        One thread of each process is stopped for some milliseconds, at a place where it only waits,\n\
+        and loads the shim; then the process goes on as it was. x86-64 and glibc. Not tried on a GPU\n\
+        yet: what is seen of CUDA graphs captured before is not known. The shim stays until the\n\
+        process ends. A kill -9 of this command in those milliseconds would end the process, too.")]
 pub struct AttachArgs {
     /// Enter these processes, not their descendants
     #[arg(short, long, value_name = "PID", value_delimiter = ',', required = true)]

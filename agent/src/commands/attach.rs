@@ -10,6 +10,7 @@ use super::run::{SHIM_FILE, shim_path};
 use super::{CommandError, Exit, one_line, screen};
 use crate::cli::AttachArgs;
 use crate::inject::{InjectError, Injected, inject};
+use crate::observe::reason_text;
 use crate::output::{OutputError, words};
 use crate::shim::Memory;
 use crate::{proc, shim};
@@ -112,13 +113,8 @@ fn why_off(pid: u32) -> Option<String> {
         match memory {
             Some(Ok(memory)) => {
                 let status = shim::status(&memory);
-                let off = status.off_reason.filter(|&reason| reason != OffReason::None);
-                return off.map(|reason| {
-                    format!(
-                        "the shim was loaded and turned itself off: {reason:?}, CUPTI error {}",
-                        status.cupti_error
-                    )
-                });
+                let is_off = status.off_reason.is_some_and(|reason| reason != OffReason::None);
+                return is_off.then(|| reason_text(status.off_reason, status.cupti_error));
             }
             _ if begin.elapsed() > START => {
                 return Some("the shim was loaded and says nothing".to_owned());

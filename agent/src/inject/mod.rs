@@ -16,7 +16,7 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::proc::{self, Mapping};
+use crate::proc::{self, Blocked, Mapping};
 use crate::shim::library_with;
 use crate::unwind::Unwinder;
 use wire::shim::PROBE_SYMBOL;
@@ -112,14 +112,11 @@ fn stop(pid: u32, mappings: &[Mapping], of: impl Fn(u32) -> bool) -> Result<Trac
     Err(InjectError::NoSafeThread { pid, within: LOOK, looked })
 }
 
-/// What can be told without stopping the thread: `NUMBER ARGUMENT*6 SP PC`.
+/// What can be told without stopping the thread.
 fn may_be_safe(pid: u32, tid: u32) -> bool {
-    let line = fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).unwrap_or_default();
-    let mut words = line.split_ascii_whitespace();
-    let number = words.next().and_then(|word| word.parse().ok());
-    let second =
-        words.nth(1).and_then(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
-    matches!((number, second), (Some(number), Some(second)) if place::waits_in(number, second))
+    Blocked::read(pid, tid).is_some_and(|Blocked { syscall, arguments, .. }| {
+        u64::try_from(syscall).is_ok_and(|number| place::waits_in(number, arguments[1]))
+    })
 }
 
 fn enter(tracee: &Tracee, library: &Library, pid: u32, shim: &[u8]) -> Result<(), InjectError> {

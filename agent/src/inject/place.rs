@@ -7,11 +7,10 @@
 use crate::proc::Mapping;
 use crate::unwind::{Copied, End, NativeFrame, Unwinder};
 
-use super::tracee::{Registers, Tracee};
+use super::tracee::{RED_ZONE, Registers, Tracee};
 
 /// Bytes of the stack looked at: Python's calls of C use some hundred for each.
 const STACK: usize = 1 << 20;
-const RED_ZONE: u64 = 128;
 
 /// System calls that a program waits in, x86-64.
 const WAITS: [u64; 18] = [
@@ -46,7 +45,7 @@ const RESTARTED: std::ops::RangeInclusive<i64> = -516..=-512;
 /// The instruction `syscall`.
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 
-/// The number of the system call the thread waits in, if it is one of those.
+/// Whether a program makes this system call to wait.
 pub(super) fn waits_in(syscall: u64, second_argument: u64) -> bool {
     WAITS.contains(&syscall)
         || syscall == FUTEX && second_argument & FUTEX_COMMAND == FUTEX_WAIT_BITSET

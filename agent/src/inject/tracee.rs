@@ -21,7 +21,7 @@ use super::raw;
 pub(super) use libc::user_regs_struct as Registers;
 
 /// Bytes below the stack pointer that a function may use (System V ABI, AMD64, 3.2.2).
-const RED_ZONE: u64 = 128;
+pub(super) const RED_ZONE: u64 = 128;
 
 /// Signals that code brings upon itself: blocked, the kernel would end the process over them.
 const OWN_FAULTS: [Signal; 5] =

@@ -12,7 +12,7 @@ mod verify;
 
 pub use clock::now;
 pub(crate) use devices::uuid_text;
-pub use observer::{Drops, Guarded, ObserveError, Observer, Refused, Settings};
+pub use observer::{Drops, Guarded, ObserveError, Observer, Refused, Settings, reason_text};
 pub use priority::ordinary_because;
 pub use select::Selection;
 pub use verify::Verification;

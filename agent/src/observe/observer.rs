@@ -34,8 +34,8 @@ use crate::stack::{Maker, Place};
 use crate::symbols::{KernelNames, Symbols};
 pub use guards::Guarded;
 pub use losses::Drops;
-pub use refused::Refused;
-use refused::{Refusals, reason_text};
+use refused::Refusals;
+pub use refused::{Refused, reason_text};
 
 /// Between heartbeats; the shim's limit is 3 s.
 const BEAT_EVERY: Duration = Duration::from_millis(500);

@@ -1,6 +1,7 @@
 //! `/proc` as the agent reads it: parsers are pure, readers are thin. Everything in it is written
 //! by other processes and trusted for nothing but display.
 
+mod blocked;
 mod cgroup;
 mod code_space;
 mod command;
@@ -16,6 +17,7 @@ mod stat;
 mod title;
 mod tree;
 
+pub use blocked::Blocked;
 pub use cgroup::{Container, parse_cgroup};
 pub use code_space::CodeSpace;
 pub use command::{Executor, Options, Sizes, display_name};

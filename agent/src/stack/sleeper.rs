@@ -12,6 +12,7 @@ use wire::limits::STACK_COPY_BYTES;
 use zerocopy::FromZeros;
 
 use super::maker::FIRST_ARGUMENT;
+use crate::proc::Blocked;
 use crate::python::{Runtime, Walked};
 
 /// DWARF numbers of `rsp` and the instruction pointer.
@@ -20,35 +21,6 @@ const INSTRUCTION: usize = 16;
 
 /// Bytes that a function may use below the stack pointer (System V ABI, AMD64, 3.2.2).
 const RED_ZONE: u64 = 128;
-
-/// What `/proc/PID/task/TID/syscall` says of a thread that sleeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Blocked {
-    /// -1: in none, such as in a page fault.
-    syscall: i32,
-    argument: u64,
-    stack_pointer: u64,
-    instruction: u64,
-}
-
-impl Blocked {
-    fn read(pid: u32, tid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).ok()?)
-    }
-
-    /// `NUMBER ARGUMENT*6 SP PC`, `-1 SP PC`, or `running`.
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
-        let syscall = words.next()?.parse().ok()?;
-        let hex = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
-        let numbers: Vec<u64> = words.map(hex).collect::<Option<_>>()?;
-        let (&[.., stack_pointer, instruction], argument) = (&numbers[..], numbers.first()?) else {
-            return None;
-        };
-        let argument = if syscall < 0 { 0 } else { *argument };
-        Some(Self { syscall, argument, stack_pointer, instruction })
-    }
-}
 
 /// A thread's stack as far as it can be had from outside.
 pub(super) struct Sleeper {
@@ -75,7 +47,7 @@ impl Sleeper {
         head.key = signature;
         head.flags = stack_flag::IN_KERNEL;
         head.syscall = blocked.syscall;
-        head.registers[FIRST_ARGUMENT] = blocked.argument;
+        head.registers[FIRST_ARGUMENT] = blocked.arguments[0];
         head.registers[STACK_POINTER] = blocked.stack_pointer;
         head.registers[INSTRUCTION] = blocked.instruction;
         head.stack_start = blocked.stack_pointer.saturating_sub(RED_ZONE);
@@ -124,23 +96,6 @@ fn stack(pid: u32, start: u64) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_of_every_kind_is_read() {
-        let line = "202 0x7f1 0x80 0x0 0x0 0x0 0x0 0x7ffd00 0x7f00aa\n";
-        let expected = Blocked {
-            syscall: 202,
-            argument: 0x7f1,
-            stack_pointer: 0x007f_fd00,
-            instruction: 0x007f_00aa,
-        };
-        assert_eq!(Blocked::parse(line), Some(expected));
-        let fault = Blocked { syscall: -1, argument: 0, ..expected };
-        assert_eq!(Blocked::parse("-1 0x7ffd00 0x7f00aa"), Some(fault));
-        for nothing in ["running", "", "0", "1 2 3", "-1 0xzz 0x1"] {
-            assert_eq!(Blocked::parse(nothing), None, "{nothing}");
-        }
-    }
 
     #[test]
     fn our_own_sleeping_thread_is_read() {

@@ -52,7 +52,8 @@ impl Refusals {
     }
 }
 
-pub(super) fn reason_text(reason: Option<OffReason>, cupti_error: u32) -> String {
+/// Why a shim is of no use, as its stats page has it.
+pub fn reason_text(reason: Option<OffReason>, cupti_error: u32) -> String {
     match reason {
         Some(OffReason::Configured) => "its shim is switched off by WARPLENS_LEVEL".to_owned(),
         Some(OffReason::CuptiMissing) => "its shim found no libcupti; install the CUPTI package that fits its CUDA runtime, or set WARPLENS_CUPTI".to_owned(),
