@@ -123,16 +123,19 @@ impl Symbols {
         symbols
     }
 
-    /// What was named in files since the last call.
-    pub fn answers(&mut self) -> Vec<(ProcessKey, Vec<Symbol>)> {
-        self.namer.answers(Duration::ZERO)
+    /// What was named in files since the last call, and what will be until `limit` has passed.
+    pub fn answers(&mut self, limit: Duration) -> Vec<(ProcessKey, Vec<Symbol>)> {
+        self.namer.answers(limit)
     }
 
-    /// What is still to be named, waited for up to `limit`; what is not done by then never is.
-    pub fn rest(&mut self, limit: Duration) -> Vec<(ProcessKey, Vec<Symbol>)> {
-        let answers = self.namer.answers(limit);
+    /// Addresses in files whose names are still looked for.
+    pub fn open(&self) -> u64 {
+        self.namer.open()
+    }
+
+    /// What is not named by now never is.
+    pub fn give_up(&mut self) {
         self.namer.give_up();
-        answers
     }
 
     /// [`Symbols::ask`] and its answers in one, for who has nothing else to do.

@@ -1,9 +1,8 @@
 //! Brings the kernel programs into the kernel and opens their maps.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd};
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap};
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -13,6 +12,7 @@ use wire::limits::SCRATCH_PLACES;
 use super::attach::Attached;
 use super::error::BpfError;
 use super::host::in_initial_pid_namespace;
+use super::intake::Intake;
 use super::kernel::TaskOffsets;
 use super::pod::Counts;
 use super::python::Pythons;
@@ -31,8 +31,7 @@ pub(super) fn is_built() -> bool {
 /// The loaded programs. Dropping it detaches everything.
 pub struct Bpf {
     pub(super) ebpf: Ebpf,
-    pub(super) events: RingBuf<MapData>,
-    pub(super) waits: RingBuf<MapData>,
+    pub(super) intake: Intake,
     pub(super) watched: HashMap<MapData, u32, u32>,
     pub(super) counters: PerCpuArray<MapData, u64>,
     pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
@@ -101,8 +100,7 @@ impl Bpf {
             .load(OBJECT)
             .map_err(BpfError::load)?;
         let mut bpf = Self {
-            events: take(&mut ebpf, "EVENTS")?,
-            waits: take(&mut ebpf, "WAITS")?,
+            intake: Intake::new(take(&mut ebpf, "WAITS")?, take(&mut ebpf, "EVENTS")?),
             watched: take(&mut ebpf, "WATCHED")?,
             counters: take(&mut ebpf, "COUNTERS")?,
             verify: take(&mut ebpf, "VERIFY")?,
@@ -171,13 +169,6 @@ impl Bpf {
     {
         let program = self.ebpf.program_mut(name).ok_or(BpfError::Incomplete { name })?;
         program.try_into().map_err(|source| BpfError::program(name, source))
-    }
-}
-
-impl AsFd for Bpf {
-    /// Readable while events wait. For epoll and the like, edge or level triggered.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.events.as_fd()
     }
 }
 

@@ -7,6 +7,7 @@ mod attach;
 mod btf;
 mod error;
 pub mod host;
+mod intake;
 mod kernel;
 mod load;
 #[expect(unsafe_code, reason = "aya's Pod is an unsafe trait; this is its one implementation")]
@@ -19,6 +20,7 @@ mod verify;
 
 pub use attach::ProbeSite;
 pub use error::BpfError;
+pub use intake::Intake;
 pub use load::{Bpf, Setup};
 pub use read::Counters;
 pub use symbol::KernelSymbol;

@@ -3,11 +3,8 @@
 use wire::kernel::counter;
 
 use super::error::BpfError;
+use super::intake::Intake;
 use super::load::Bpf;
-
-/// Events of one [`Bpf::poll`] at most, so that a flood cannot keep the caller from its other
-/// work: what the ring buffer holds when it is full of the smallest records of interest.
-const POLL_LIMIT: usize = 8192;
 
 /// What the kernel programs did and dropped since they were loaded, all CPUs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,20 +42,16 @@ pub struct Counters {
 
 impl Bpf {
     /// Hands every waiting event to `sink`, sleeps of threads first and each sort oldest first, as the
-    /// bytes of a [`wire::kernel`] record; returns how many. Does not block: wait on the descriptor.
-    pub fn poll(&mut self, mut sink: impl FnMut(&[u8])) -> usize {
-        let mut events = 0;
-        while events < POLL_LIMIT {
-            if let Some(event) = self.waits.next() {
-                sink(&event);
-            } else if let Some(event) = self.events.next() {
-                sink(&event);
-            } else {
-                break;
-            }
-            events += 1;
-        }
-        events
+    /// bytes of a [`wire::kernel`] record; returns how many. Does not block.
+    pub fn poll(&mut self, sink: impl FnMut(&[u8])) -> usize {
+        let batch = self.intake.take();
+        batch.iter().for_each(sink);
+        batch.len()
+    }
+
+    /// For a thread that empties the kernel's buffers while nobody polls.
+    pub fn intake(&self) -> Intake {
+        self.intake.clone()
     }
 
     /// Counters since loading.

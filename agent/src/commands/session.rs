@@ -30,6 +30,13 @@ const ARM_PATIENCE: Duration = Duration::from_secs(3);
 /// How long an unfinished launch may hold the end of the window: the session's 5 s and a few marks.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(7);
 
+/// How long the end of an observation waits for names: a gigabyte of debug information from a disk of
+/// 10 MB/s.
+const NAMES_LIMIT: Duration = Duration::from_secs(100);
+const NAMES_ROUND: Duration = Duration::from_millis(200);
+/// After so long the user is told what is waited for.
+const NAMES_SAID: Duration = Duration::from_secs(2);
+
 /// Why the observation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -153,6 +160,8 @@ impl Session {
     fn drain(&mut self) -> Result<(), CommandError> {
         let end = now();
         self.observer.limit(end)?;
+        // What came since the last round, which may have been a long one.
+        self.observer.turn()?;
         let deadline = Instant::now() + DRAIN_PATIENCE;
         while self.observer.ring_count() > 0
             && self.observer.watermark().is_none_or(|watermark| watermark < end)
@@ -186,7 +195,9 @@ impl Session {
 
     /// Lets go of the workers and writes the folder. The trace is drawn from the recording, after
     /// the workers were let go: drawn on the way, it would take several times what observing costs.
-    pub fn close(self) -> Result<Capture, CommandError> {
+    pub fn close(mut self) -> Result<Capture, CommandError> {
+        self.observer.let_go()?;
+        self.name()?;
         let Self { observer, folder, names, .. } = self;
         let mut capture = observer.finish()?.finish();
         capture.names = names;
@@ -202,6 +213,27 @@ impl Session {
         output::write_all(&folder, &capture)?;
         folder.commit().map_err(output::OutputError::from)?;
         Ok(capture)
+    }
+
+    /// Waits for names of code. From a slow disk that takes long, and then a signal ends it.
+    fn name(&mut self) -> Result<(), CommandError> {
+        let begin = Instant::now();
+        let mut told = false;
+        // What ended the observation ends no more than that.
+        let _earlier = self.signals.take();
+        loop {
+            let left = self.observer.name(NAMES_ROUND)?;
+            if left == 0 || begin.elapsed() > NAMES_LIMIT || self.is_interrupted() {
+                return Ok(());
+            }
+            if !told && begin.elapsed() > NAMES_SAID {
+                told = true;
+                screen::say(&format!(
+                    "warplens: the workers are let go; reading the names of {left} code addresses from files, {} s at most (Ctrl-C leaves them out)",
+                    NAMES_LIMIT.as_secs()
+                ));
+            }
+        }
     }
 
     /// Since the session was opened.

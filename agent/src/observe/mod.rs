@@ -1,9 +1,10 @@
 //! A live observation: targets are found, armed and drained; what comes out is fed to the pipeline
-//! and, for a recording, written. One thread, driven by [`Observer::turn`].
+//! and, for a recording, written. One thread, driven by [`Observer::turn`], and one that stands in for it.
 
 mod clock;
 mod devices;
 pub mod guard;
+mod keeper;
 mod observer;
 mod priority;
 mod select;

@@ -20,6 +20,7 @@ use zerocopy::IntoBytes;
 
 use super::clock::now;
 use super::devices::Devices;
+use super::keeper::Keeper;
 use super::priority::Standing;
 use super::select::Selection;
 use super::target::{Interest, Target};
@@ -39,10 +40,6 @@ pub use refused::{Refused, reason_text};
 
 /// Between heartbeats; the shim's limit is 3 s.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
-
-/// How long the end of an observation waits for names: a gigabyte of debug information from a disk of
-/// 10 MB/s.
-const NAMES_LIMIT: Duration = Duration::from_secs(100);
 
 /// What to observe and how closely.
 #[derive(Clone, Debug)]
@@ -93,6 +90,8 @@ pub struct Observer {
     past_drops: Drops,
     guarded: Guarded,
     standing: Option<Standing>,
+    /// Until the workers are let go.
+    keeper: Option<Keeper>,
 }
 
 impl Observer {
@@ -104,6 +103,7 @@ impl Observer {
         writer: Option<Writer>,
     ) -> Result<Self, ObserveError> {
         let pipeline = Pipeline::marked().classified_by(settings.classifier.clone());
+        let keeper = Keeper::start(bpf.as_ref().map(Bpf::intake));
         let mut observer = Self {
             settings,
             pipeline,
@@ -125,6 +125,7 @@ impl Observer {
             past_drops: Drops::default(),
             guarded: Guarded::default(),
             standing: None,
+            keeper: Some(keeper),
         };
         observer.feed(Input::Start(start))?;
         observer.note_missing()?;
@@ -141,6 +142,9 @@ impl Observer {
     /// the same thread, which comes before ordinary ones from the first call to [`Observer::finish`].
     pub fn turn(&mut self) -> Result<(), ObserveError> {
         self.standing.get_or_insert_with(Standing::of_this_thread).priority.turn();
+        if let Some(keeper) = &self.keeper {
+            keeper.turn();
+        }
         if self.last_scan.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
             self.last_scan = Some(Instant::now());
             self.scan()?;
@@ -257,8 +261,11 @@ impl Observer {
         self.verifications.iter().copied().chain(live).collect()
     }
 
-    /// Lets go of every worker and closes the recording.
-    pub fn finish(mut self) -> Result<Pipeline, ObserveError> {
+    /// Lets go of every worker. What was seen may still be named, by [`Observer::name`].
+    pub fn let_go(&mut self) -> Result<(), ObserveError> {
+        if self.keeper.take().is_none() {
+            return Ok(());
+        }
         self.count_all()?;
         for verification in self.verifications() {
             self.note(verification.to_string())?;
@@ -267,9 +274,25 @@ impl Observer {
         if let Some(note) = self.standing.take().and_then(Standing::note) {
             self.note(note)?;
         }
-        let named = self.symbols.rest(NAMES_LIMIT);
-        self.feed_names(named)?;
         self.note_losses()?;
+        self.bpf = None;
+        Ok(())
+    }
+
+    /// Names what was seen, for up to `limit`; how many addresses are left.
+    pub fn name(&mut self, limit: Duration) -> Result<u64, ObserveError> {
+        let named = self.symbols.answers(limit);
+        self.feed_names(named)?;
+        Ok(self.symbols.open())
+    }
+
+    /// Lets go of every worker and closes the recording. What has no name yet stays without.
+    pub fn finish(mut self) -> Result<Pipeline, ObserveError> {
+        self.let_go()?;
+        self.name(Duration::ZERO)?;
+        self.symbols.give_up();
+        self.name(Duration::ZERO)?;
+        self.note_unnamed()?;
         if let Some(writer) = self.writer.take() {
             writer.finish()?;
         }
@@ -372,8 +395,7 @@ impl Observer {
                 self.feed(Input::Symbols { process: unresolved.process, symbols })?;
             }
         }
-        let named = self.symbols.answers();
-        self.feed_names(named)
+        self.name(Duration::ZERO).map(|_open| ())
     }
 
     fn feed_names(&mut self, named: Vec<(ProcessKey, Vec<Symbol>)>) -> Result<(), ObserveError> {

@@ -71,6 +71,8 @@ pub struct Memory {
 
 // SAFETY: the mapping is only reached through atomics and lives until drop.
 unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Opens, checks and maps. `lock`: become the one owner; without it only reading the stats is allowed.

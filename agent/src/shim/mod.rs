@@ -9,4 +9,4 @@ mod ring;
 pub use captures::GraphNews;
 pub use find::{Location, find, library_with};
 pub use memory::{Memory, OpenError};
-pub use ring::{Status, WorkerRing, devices, status};
+pub use ring::{Pulse, Status, WorkerRing, devices, status};

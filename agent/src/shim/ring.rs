@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use wire::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
@@ -25,13 +26,33 @@ pub struct WorkerRing {
     pid: u32,
     /// The mapping as `map_files` names it.
     link: PathBuf,
-    memory: Memory,
+    memory: Arc<Memory>,
     position: u64,
     known_names: HashSet<u32>,
     captures: Captures,
     stalled_since: Option<Instant>,
     /// Slots given up because their producer never committed.
     abandoned: u64,
+}
+
+/// Beats for a ring as long as somebody owns it.
+#[derive(Debug)]
+pub struct Pulse {
+    memory: Weak<Memory>,
+}
+
+impl Pulse {
+    /// [`WorkerRing::beat`]; `false` where nobody owns the ring any more.
+    pub fn beat(&self) -> bool {
+        self.memory.upgrade().is_some_and(|memory| {
+            beat(&memory);
+            true
+        })
+    }
+}
+
+fn beat(memory: &Memory) {
+    memory.control().heartbeat.fetch_add(1, Ordering::Release);
 }
 
 /// What the shim says about itself. Untrusted; for display and comparison.
@@ -63,7 +84,7 @@ pub struct Status {
 impl WorkerRing {
     /// Becomes the owner of the ring at `location`.
     pub fn attach(location: &Location) -> Result<Self, OpenError> {
-        let memory = Memory::open(location, true)?;
+        let memory = Arc::new(Memory::open(location, true)?);
         let mut ring = Self {
             pid: location.pid,
             link: location.links.first().cloned().unwrap_or_default(),
@@ -134,7 +155,12 @@ impl WorkerRing {
 
     /// Says that the agent is there. At least once a second.
     pub fn beat(&self) {
-        self.memory.control().heartbeat.fetch_add(1, Ordering::Release);
+        beat(&self.memory);
+    }
+
+    /// For a thread that beats while this one's is held up.
+    pub fn pulse(&self) -> Pulse {
+        Pulse { memory: Arc::downgrade(&self.memory) }
     }
 
     /// Entries of the graph table since the last call. Those of nodes that records already read

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
+use crate::capture::Frame;
 use crate::proc::Mapping;
 
 /// Files kept open. A vLLM worker maps about 200, and workers of one image share them; half of
@@ -28,6 +29,14 @@ pub(super) struct OpenFile {
     /// Name as its first process maps it.
     pub(super) name: String,
     pub(super) debug_information: bool,
+}
+
+impl OpenFile {
+    /// All that can be said of code here before it has a name.
+    pub(super) fn place(&self, offset: u64) -> Frame {
+        let function = format!("{}+0x{offset:x}", self.name);
+        Frame { function, module: Some(self.name.clone()), ..Frame::default() }
+    }
 }
 
 /// Every file that code was seen in.

@@ -1,6 +1,7 @@
 //! Naming in a thread of its own. Reading the debug information of vLLM's extension takes half a second, and from
 //! a slow disk many: rings and the kernel's buffers must be read meanwhile, or they overflow.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use analysis::ids::ProcessKey;
 
+use crate::capture::Frame;
 use crate::pipeline::Symbol;
 
 use super::files::OpenFile;
@@ -25,20 +27,33 @@ pub(super) struct Job {
     pub(super) places: Vec<(u64, u64)>,
 }
 
+impl Job {
+    fn answer(&self, frames: impl IntoIterator<Item = Vec<Frame>>) -> Answer {
+        let addresses = self.places.iter().map(|&(address, _)| address);
+        let symbols = addresses.zip(frames).map(|(address, frames)| Symbol { address, frames });
+        (self.process, symbols.collect())
+    }
+
+    /// Without any name.
+    fn unnamed(&self) -> Answer {
+        self.answer(self.places.iter().map(|&(_, offset)| vec![self.file.place(offset)]))
+    }
+}
+
 /// The frames of addresses of one process.
 pub(super) type Answer = (ProcessKey, Vec<Symbol>);
 
 /// The thread, while it lives.
 #[derive(Debug)]
 struct Worker {
-    jobs: Sender<Job>,
+    jobs: Sender<Arc<Job>>,
     answers: Receiver<Answer>,
-    /// Addresses that are not answered yet.
-    open: u64,
+    /// Jobs that are not answered yet, oldest first, as they will be answered.
+    open: VecDeque<Arc<Job>>,
 }
 
 /// What the thread does until there are no more jobs, or nobody wants an answer.
-type Work = fn(Receiver<Job>, Sender<Answer>);
+type Work = fn(Receiver<Arc<Job>>, Sender<Answer>);
 
 impl Worker {
     fn start(work: Work) -> Option<Self> {
@@ -46,12 +61,12 @@ impl Worker {
         let (done, answers) = channel();
         let thread = thread::Builder::new().name("warplens-names".to_owned());
         thread.spawn(move || work(to_do, done)).ok()?;
-        Some(Self { jobs, answers, open: 0 })
+        Some(Self { jobs, answers, open: VecDeque::new() })
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the ends of channels live in the thread")]
-fn name_all(jobs: Receiver<Job>, answers: Sender<Answer>) {
+fn name_all(jobs: Receiver<Arc<Job>>, answers: Sender<Answer>) {
     // For this thread alone; where it may not, it competes as the others do.
     let _same = rustix::process::setpriority_process(None, NICE);
     let mut names = Names::new();
@@ -64,10 +79,7 @@ fn name_all(jobs: Receiver<Job>, answers: Sender<Answer>) {
 
 fn name(names: &mut Names, job: &Job) -> Answer {
     let offsets: Vec<u64> = job.places.iter().map(|&(_, offset)| offset).collect();
-    let frames = names.resolve(&job.file, &offsets);
-    let addresses = job.places.iter().map(|&(address, _)| address);
-    let symbols = addresses.zip(frames).map(|(address, frames)| Symbol { address, frames });
-    (job.process, symbols.collect())
+    job.answer(names.resolve(&job.file, &offsets))
 }
 
 /// Hands out jobs and collects what was named.
@@ -75,12 +87,14 @@ fn name(names: &mut Names, job: &Job) -> Answer {
 pub(super) struct Namer {
     work: Work,
     worker: Option<Worker>,
+    /// What was given up, to be told.
+    unnamed: Vec<Answer>,
     lost: u64,
 }
 
 impl Default for Namer {
     fn default() -> Self {
-        Self { work: name_all, worker: None, lost: 0 }
+        Self { work: name_all, worker: None, unnamed: Vec::new(), lost: 0 }
     }
 }
 
@@ -89,11 +103,13 @@ impl Namer {
         if self.worker.is_none() {
             self.worker = Worker::start(self.work);
         }
-        let places = job.places.len() as u64;
+        let job = Arc::new(job);
         match &mut self.worker {
-            Some(worker) if worker.jobs.send(job).is_ok() => worker.open += places,
+            Some(worker) if worker.jobs.send(Arc::clone(&job)).is_ok() => {
+                worker.open.push_back(job);
+            }
             _ => {
-                self.lost += places;
+                self.leave_unnamed(&job);
                 self.give_up();
             }
         }
@@ -102,23 +118,40 @@ impl Namer {
     /// What was named since the last call, and what will be until `limit` has passed.
     pub(super) fn answers(&mut self, limit: Duration) -> Vec<Answer> {
         let until = Instant::now() + limit;
-        let mut answers = Vec::new();
-        while let Some(worker) = self.worker.as_mut().filter(|worker| worker.open > 0) {
+        let mut answers = std::mem::take(&mut self.unnamed);
+        while let Some(worker) = self.worker.as_mut().filter(|worker| !worker.open.is_empty()) {
             match worker.answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(answer) => {
-                    worker.open = worker.open.saturating_sub(answer.1.len() as u64);
+                    worker.open.pop_front();
                     answers.push(answer);
                 }
                 Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => self.give_up(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    self.give_up();
+                    answers.append(&mut self.unnamed);
+                }
             }
         }
         answers
     }
 
-    /// What is not named by now never is. The next job starts another thread.
+    /// Addresses whose names are still looked for.
+    pub(super) fn open(&self) -> u64 {
+        let open = self.worker.iter().flat_map(|worker| &worker.open);
+        open.map(|job| job.places.len() as u64).sum()
+    }
+
+    /// What is not named by now never is: it is answered with its place in its file. The next job starts another
+    /// thread.
     pub(super) fn give_up(&mut self) {
-        self.lost += self.worker.take().map_or(0, |worker| worker.open);
+        for job in self.worker.take().into_iter().flat_map(|worker| worker.open) {
+            self.leave_unnamed(&job);
+        }
+    }
+
+    fn leave_unnamed(&mut self, job: &Job) {
+        self.lost += job.places.len() as u64;
+        self.unnamed.push(job.unnamed());
     }
 
     /// Addresses that were never named: the thread could not be started, or broke on a file, or took too long.
@@ -143,10 +176,23 @@ mod tests {
         Job { process: ProcessKey(3), file, places: places.to_vec() }
     }
 
+    /// Each address, and how its name ends: that of its file begins it.
+    fn places(answers: &[Answer]) -> Vec<(u64, &str)> {
+        let end = |frame: &'_ Frame| frame.function.find('+').unwrap();
+        let symbols = answers.iter().flat_map(|(_, symbols)| symbols);
+        symbols
+            .map(|symbol| {
+                let [frame] = symbol.frames.as_slice() else { panic!("{symbol:?}") };
+                assert_eq!(frame.module.as_deref(), Some(&frame.function[..end(frame)]));
+                (symbol.address, &frame.function[end(frame)..])
+            })
+            .collect()
+    }
+
     #[test]
     fn what_breaks_the_thread_is_lost_and_the_next_job_has_another() {
         #[expect(clippy::needless_pass_by_value, reason = "as the thread has them")]
-        fn breaks_on_two(jobs: Receiver<Job>, answers: Sender<Answer>) {
+        fn breaks_on_two(jobs: Receiver<Arc<Job>>, answers: Sender<Answer>) {
             for job in jobs {
                 assert!(job.places.len() != 2, "as meant by this test");
                 answers.send(name(&mut Names::new(), &job)).unwrap();
@@ -154,7 +200,7 @@ mod tests {
         }
         let mut namer = Namer { work: breaks_on_two, ..Namer::default() };
         namer.ask(job(&[(0x10, 1), (0x20, 2)]));
-        assert!(namer.answers(LONG).is_empty());
+        assert_eq!(places(&namer.answers(LONG)), [(0x10, "+0x1"), (0x20, "+0x2")]);
         assert_eq!(namer.lost(), 2);
         namer.ask(job(&[(0x30, 1)]));
         let answers = namer.answers(LONG);
@@ -165,15 +211,17 @@ mod tests {
 
     #[test]
     fn whoever_asks_is_not_kept_waiting() {
-        fn never(jobs: Receiver<Job>, _answers: Sender<Answer>) {
+        fn never(jobs: Receiver<Arc<Job>>, _answers: Sender<Answer>) {
             jobs.into_iter().for_each(drop);
         }
         let mut namer = Namer { work: never, ..Namer::default() };
         namer.ask(job(&[(0x10, 1)]));
         assert!(namer.answers(Duration::ZERO).is_empty());
-        assert_eq!(namer.lost(), 0, "it may come yet");
+        assert_eq!((namer.open(), namer.lost()), (1, 0), "it may come yet");
         namer.give_up();
+        assert_eq!(namer.open(), 0);
         assert_eq!(namer.lost(), 1);
+        assert_eq!(places(&namer.answers(LONG)), [(0x10, "+0x1")]);
         assert!(namer.answers(LONG).is_empty());
     }
 }

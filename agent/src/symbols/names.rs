@@ -102,9 +102,11 @@ impl Names {
                 .flatten()
                 .any(|symbol| symbol.offset == 0 && symbol.name == "exit")
         };
-        let function = entry::recognise(&open.file, &open.name, offset, exit_at)
-            .map_or_else(|| format!("{}+0x{offset:x}", open.name), str::to_owned);
-        Frame { function, module: Some(open.name.clone()), ..Frame::default() }
+        let place = open.place(offset);
+        match entry::recognise(&open.file, &open.name, offset, exit_at) {
+            Some(function) => Frame { function: function.to_owned(), ..place },
+            None => place,
+        }
     }
 }
 

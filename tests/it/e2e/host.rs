@@ -4,6 +4,7 @@
 mod bad;
 mod crowd;
 mod shares;
+mod slow_disk;
 mod stops;
 mod waits;
 

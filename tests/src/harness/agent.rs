@@ -68,8 +68,11 @@ pub fn record(
 /// What `record` says once it observes processes without a GPU.
 const NO_GPU: &str = "no GPU work will be seen";
 
-/// How long `record` may take to begin, and to write everything at its end.
+/// How long `record` may take to begin.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How long it may take to write everything at its end: names of code from a slow disk take 100 s.
+const END_PATIENCE: Duration = Duration::from_mins(3);
 
 /// A `warplens record` that ends when it is told to.
 #[derive(Debug)]
@@ -107,7 +110,7 @@ impl Recording {
     /// When it does not end.
     pub fn finish(mut self) -> Result<(Ended, PathBuf), StartError> {
         self.child.signal(Signal::INT);
-        Ok((self.child.wait(PATIENCE)?, self.out))
+        Ok((self.child.wait(END_PATIENCE)?, self.out))
     }
 }
 

@@ -60,6 +60,19 @@ impl Python {
         std::fs::read(&self.path).is_ok_and(|bytes| bytes.starts_with(b"#!"))
     }
 
+    /// The file whose name begins with `name` that it maps once it has imported `module`.
+    pub fn maps(&self, module: &str, name: &str) -> Option<PathBuf> {
+        let ask = format!("import {module}; print(open('/proc/self/maps').read())");
+        let output = command(&self.path).args(["-I", "-c", &ask]).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        let mut paths = text.lines().filter_map(|line| Some(Path::new(&line[line.find('/')?..])));
+        paths
+            .find(|path| {
+                path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+            })
+            .map(Path::to_owned)
+    }
+
     /// A program below `tests/programs/host`.
     pub fn program(&self, name: &str) -> Command {
         let mut command = command(&self.path);

@@ -108,7 +108,7 @@ impl Observer {
         };
         let mut events = Vec::new();
         let maker = &mut self.maker;
-        // Unwound while it is in the buffer: nobody keeps bytes of a user's stack.
+        // Unwound at once: bytes of a user's stack are kept by nobody.
         bpf.poll(|bytes| {
             if Record::is_one(bytes) {
                 events.extend(maker.make(bytes));

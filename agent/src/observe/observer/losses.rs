@@ -95,9 +95,14 @@ impl Observer {
                 }
             }
         }
+        notes.into_iter().try_for_each(|note| self.note(note))
+    }
+
+    /// What stacks and names lost, as notes.
+    pub(super) fn note_unnamed(&mut self) -> Result<(), ObserveError> {
         let losses = self.symbols.losses();
         let StackLosses { unwind, python, malformed } = self.maker.losses();
-        for (count, what) in [
+        let counts = [
             (malformed, "stacks came from the kernel shorter than they say and were left out"),
             (unwind.damaged, "functions have unwind information that is damaged or not supported"),
             (
@@ -128,12 +133,9 @@ impl Observer {
                 losses.too_late,
                 "addresses belong to processes that ended before they could be named",
             ),
-        ] {
-            if count > 0 {
-                notes.push(format!("{count} {what}."));
-            }
-        }
-        notes.into_iter().try_for_each(|note| self.note(note))
+        ];
+        let lost = counts.into_iter().filter(|&(count, _)| count > 0);
+        lost.map(|(count, what)| format!("{count} {what}.")).try_for_each(|note| self.note(note))
     }
 }
 

@@ -171,6 +171,9 @@ impl Observer {
         let error = match WorkerRing::attach(location) {
             Ok(ring) => {
                 self.refused.lift(pid);
+                if let Some(keeper) = &self.keeper {
+                    keeper.add(ring.pulse());
+                }
                 return Ok(Some(ring));
             }
             Err(error) => error,
