@@ -133,6 +133,11 @@ impl Symbols {
         self.namer.open()
     }
 
+    /// The thread that looks for names, while there is one.
+    pub fn thread(&self) -> Option<i32> {
+        self.namer.thread()
+    }
+
     /// What is not named by now never is.
     pub fn give_up(&mut self) {
         self.namer.give_up();

@@ -43,8 +43,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, intake: Option<&Intake>) {
-        let mut priority = Priority::raise();
+    fn keep(&self, intake: Option<&Intake>, priority: &Priority) {
+        priority.raise();
         let mut state = self.lock();
         while !state.over {
             let held_up = state.turned.elapsed();
@@ -53,7 +53,6 @@ impl Shared {
             }
             drop(state);
             intake.map(|intake| intake.keep(LOOK_EVERY));
-            priority.turn();
             let again = self.over.wait_timeout(self.lock(), LOOK_EVERY);
             state = again.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -62,12 +61,12 @@ impl Shared {
 
 impl Keeper {
     /// Without a thread to be had, whatever the observing one cannot read in time is lost, and counted as such.
-    pub(super) fn start(intake: Option<Intake>) -> Self {
+    pub(super) fn start(intake: Option<Intake>, priority: Arc<Priority>) -> Self {
         let state = State { over: false, turned: Instant::now(), pulses: Vec::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), over: Condvar::new() });
         let kept = Arc::clone(&shared);
         let thread = thread::Builder::new().name("warplens-keeps".to_owned());
-        let thread = thread.spawn(move || kept.keep(intake.as_ref())).ok();
+        let thread = thread.spawn(move || kept.keep(intake.as_ref(), &priority)).ok();
         Self { shared, thread }
     }
 

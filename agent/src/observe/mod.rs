@@ -1,5 +1,6 @@
 //! A live observation: targets are found, armed and drained; what comes out is fed to the pipeline
-//! and, for a recording, written. One thread, driven by [`Observer::turn`], and one that stands in for it.
+//! and, for a recording, written. One thread, driven by [`Observer::turn`], one that
+//! stands in for it, and one that sees to it that they are asked first.
 
 mod clock;
 mod devices;
@@ -8,12 +9,13 @@ mod keeper;
 mod observer;
 mod priority;
 mod select;
+mod standing;
 mod target;
 mod verify;
 
 pub use clock::now;
 pub(crate) use devices::uuid_text;
 pub use observer::{Drops, Guarded, ObserveError, Observer, Refused, Settings, reason_text};
-pub use priority::ordinary_because;
+pub use priority::{Priority, ordinary_because};
 pub use select::Selection;
 pub use verify::Verification;

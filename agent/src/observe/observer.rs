@@ -9,6 +9,7 @@ mod python;
 mod refused;
 mod sleepers;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use analysis::classify::Classifier;
@@ -21,8 +22,9 @@ use zerocopy::IntoBytes;
 use super::clock::now;
 use super::devices::Devices;
 use super::keeper::Keeper;
-use super::priority::Standing;
+use super::priority::Priority;
 use super::select::Selection;
+use super::standing::Standing;
 use super::target::{Interest, Target};
 use super::verify::Verification;
 use crate::bpf::Bpf;
@@ -89,13 +91,14 @@ pub struct Observer {
     /// Of targets that ended.
     past_drops: Drops,
     guarded: Guarded,
-    standing: Option<Standing>,
+    standing: Standing,
+    priority: Arc<Priority>,
     /// Until the workers are let go.
     keeper: Option<Keeper>,
 }
 
 impl Observer {
-    /// `bpf`: the loaded programs, or `None` where they cannot be had (the caller says why in a note).
+    /// The calling thread comes before ordinary ones from here on, while the observer lives. `bpf`: the loaded programs, or `None` where they cannot be had (the caller says why in a note).
     pub fn new(
         settings: Settings,
         start: Start,
@@ -103,7 +106,9 @@ impl Observer {
         writer: Option<Writer>,
     ) -> Result<Self, ObserveError> {
         let pipeline = Pipeline::marked().classified_by(settings.classifier.clone());
-        let keeper = Keeper::start(bpf.as_ref().map(Bpf::intake));
+        let priority = Arc::new(Priority::start());
+        priority.raise();
+        let keeper = Keeper::start(bpf.as_ref().map(Bpf::intake), Arc::clone(&priority));
         let mut observer = Self {
             settings,
             pipeline,
@@ -124,7 +129,8 @@ impl Observer {
             verifications: Vec::new(),
             past_drops: Drops::default(),
             guarded: Guarded::default(),
-            standing: None,
+            standing: Standing::of_this_thread(),
+            priority,
             keeper: Some(keeper),
         };
         observer.feed(Input::Start(start))?;
@@ -138,10 +144,9 @@ impl Observer {
         self.feed(Input::Note(text))
     }
 
-    /// One round: heartbeat, look for processes, drain rings and kernel events, name addresses. Always called by
-    /// the same thread, which comes before ordinary ones from the first call to [`Observer::finish`].
+    /// One round: heartbeat, look for processes, drain rings and kernel events, name addresses. To be called by the
+    /// thread that made this observer: it comes before ordinary ones.
     pub fn turn(&mut self) -> Result<(), ObserveError> {
-        self.standing.get_or_insert_with(Standing::of_this_thread).priority.turn();
         if let Some(keeper) = &self.keeper {
             keeper.turn();
         }
@@ -271,12 +276,21 @@ impl Observer {
             self.note(verification.to_string())?;
         }
         self.rings().for_each(|ring| ring.ask(Level::Dormant, 0));
-        if let Some(note) = self.standing.take().and_then(Standing::note) {
+        if let Some(note) = self.standing.note(self.priority.is_raised()) {
             self.note(note)?;
         }
         self.note_losses()?;
         self.bpf = None;
+        // Everybody waits for names from here on.
+        if let Some(thread) = self.symbols.thread() {
+            self.priority.raise_thread(thread);
+        }
         Ok(())
+    }
+
+    /// Whoever holds it keeps the calling thread, if it is the observing one, before ordinary ones.
+    pub fn priority(&self) -> Arc<Priority> {
+        Arc::clone(&self.priority)
     }
 
     /// Names what was seen, for up to `limit`; how many addresses are left.

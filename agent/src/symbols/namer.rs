@@ -2,12 +2,13 @@
 //! a slow disk many: rings and the kernel's buffers must be read meanwhile, or they overflow.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use analysis::ids::ProcessKey;
+use rustix::thread::gettid;
 
 use crate::capture::Frame;
 use crate::pipeline::Symbol;
@@ -46,6 +47,8 @@ pub(super) type Answer = (ProcessKey, Vec<Symbol>);
 /// The thread, while it lives.
 #[derive(Debug)]
 struct Worker {
+    /// Its number, once it runs.
+    tid: Arc<OnceLock<i32>>,
     jobs: Sender<Arc<Job>>,
     answers: Receiver<Answer>,
     /// Jobs that are not answered yet, oldest first, as they will be answered.
@@ -60,8 +63,14 @@ impl Worker {
         let (jobs, to_do) = channel();
         let (done, answers) = channel();
         let thread = thread::Builder::new().name("warplens-names".to_owned());
-        thread.spawn(move || work(to_do, done)).ok()?;
-        Some(Self { jobs, answers, open: VecDeque::new() })
+        let tid = Arc::new(OnceLock::new());
+        let own = Arc::clone(&tid);
+        let run = move || {
+            own.get_or_init(|| gettid().as_raw_nonzero().get());
+            work(to_do, done);
+        };
+        thread.spawn(run).ok()?;
+        Some(Self { tid, jobs, answers, open: VecDeque::new() })
     }
 }
 
@@ -133,6 +142,11 @@ impl Namer {
             }
         }
         answers
+    }
+
+    /// The thread, if it runs.
+    pub(super) fn thread(&self) -> Option<i32> {
+        self.worker.as_ref()?.tid.get().copied()
     }
 
     /// Addresses whose names are still looked for.

@@ -55,6 +55,11 @@ pub fn tree(pid: u32) -> Vec<u32> {
     all
 }
 
+/// CPU seconds of the process and everything below it that is there still.
+pub fn tree_cpu_seconds(pid: u32) -> f64 {
+    tree(pid).into_iter().filter_map(cpu_seconds).sum()
+}
+
 /// Number of threads.
 pub fn threads(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)

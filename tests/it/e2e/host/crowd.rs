@@ -16,10 +16,12 @@ const LIMIT: Duration = Duration::from_mins(1);
 const OBSERVED: Duration = Duration::from_secs(10);
 const HZ: u32 = 99;
 
-/// Number of a thread's scheduling class by its name: 0 is the ordinary one, 2 real-time with turns.
+/// Number of a thread's scheduling class by its name: 0 is the ordinary one, 2 real-time with turns. Empty once the
+/// process is gone.
 fn classes(pid: u32) -> BTreeMap<String, Vec<u32>> {
     let mut classes: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-    for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten() {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    for thread in threads.into_iter().flatten().flatten() {
         let Ok(stat) = fs::read_to_string(thread.path().join("stat")) else { continue };
         let (before, rest) = stat.rsplit_once(')').unwrap();
         let name = before.split_once('(').unwrap().1.to_owned();
@@ -38,20 +40,30 @@ fn nothing_is_lost_where_every_processor_is_taken() {
     let mut program = python.program("crowd.py");
     let mut crowd = Child::start(&mut program, folder.path(), "crowd").unwrap();
     crowd.line("\"ready\"", LIMIT).unwrap();
-    let spinning =
-        || -> f64 { process::tree(crowd.pid()).into_iter().filter_map(process::cpu_seconds).sum() };
-    let recording = Recording::of_host(&[crowd.pid()], HZ, folder.path(), "out").unwrap();
-    let before = spinning();
+    let mut recording = Recording::of_host(&[crowd.pid()], HZ, folder.path(), "out").unwrap();
+    let before = process::tree_cpu_seconds(crowd.pid());
     std::thread::sleep(OBSERVED);
-    let used = spinning() - before;
-    let classes = classes(recording.child.pid());
+    let used = process::tree_cpu_seconds(crowd.pid()) - before;
+    let agent = recording.child.pid();
+    let observing = classes(agent);
+    recording.child.signal(Signal::INT);
+    let mut writing = Vec::new();
+    while recording.child.alive() {
+        writing.push(classes(agent));
+    }
     let (ended, out) = recording.finish().unwrap();
     crowd.signal(Signal::TERM);
     crowd.wait(LIMIT).unwrap();
     assert_eq!(ended.code, 0, "{ended:?}");
     // Who reads what the kernel writes comes first; who looks for names does not.
-    assert_eq!(classes["warplens"], [2], "{classes:?}");
-    assert_eq!(classes["warplens-names"], [0], "{classes:?}");
+    assert_eq!(observing["warplens"], [2], "{observing:?}");
+    assert_eq!(observing["warplens-names"], [0], "{observing:?}");
+    // So does who writes what was seen, when nothing is observed any more, but for what is over its share. It
+    // takes some milliseconds, in which this thread, an ordinary one, may not have had a look.
+    writing.retain(|classes| !classes.is_empty() && !classes.contains_key("warplens-keeps"));
+    let first = |classes: &&BTreeMap<_, _>| classes.get("warplens") == Some(&vec![2]);
+    println!("first in {} of {} looks", writing.iter().filter(first).count(), writing.len());
+    assert!(writing.is_empty() || writing.iter().any(|classes| first(&classes)), "{writing:?}");
     let report = fs::read_to_string(out.join("report.md")).unwrap();
     assert!(!report.contains("ring buffer full"), "{report}");
     let text = fs::read_to_string(out.join("cpu.folded")).unwrap();

@@ -118,14 +118,12 @@ fn nothing_is_lost_while_tables_are_read_from_a_slow_disk() {
         throttle.around(|| Recording::of_host(&[crowd.pid()], HZ, folder.path(), "out")).unwrap();
     // Everything that computes is met, and what it runs so far is read.
     std::thread::sleep(MET);
-    let spinning =
-        || -> f64 { process::tree(crowd.pid()).into_iter().filter_map(process::cpu_seconds).sum() };
-    let before = spinning();
+    let before = process::tree_cpu_seconds(crowd.pid());
     throttle.limit(SPEED).unwrap();
     forget_pages(&library);
     fs::write(&go, "").unwrap();
     let waited = longest_wait(recording.child.pid(), OBSERVED, || forget_pages(&library));
-    let used = spinning() - before;
+    let used = process::tree_cpu_seconds(crowd.pid()) - before;
     throttle.limit(0).unwrap();
     let (ended, out) = recording.finish().unwrap();
     crowd.signal(Signal::TERM);
