@@ -98,9 +98,8 @@ fn fill<const PYTHON: bool>(
         python = PYTHON_BYTES as u64;
     }
     head.python_frames = walked.frames;
-    let start = first_byte(registers.stack());
-    head.stack_start = start;
-    let copied = copy(place, python, start);
+    let copied = copy(place, python, registers.stack());
+    head.stack_start = copied.start;
     if copied.longer {
         head.flags |= stack_flag::STACK_LONGER;
     }
@@ -134,49 +133,49 @@ fn kernel_frames(ctx: &impl EbpfContext, user: User, head: &mut StackCopy) -> u3
 }
 
 /// Bytes below the stack pointer that a function may use without moving it (System V ABI, AMD64,
-/// 3.2.2): a leaf may have saved registers there.
+/// 3.2.2): a leaf may have saved registers there, and `OpenSSL`'s hashes where their frame is.
 const RED_ZONE: u64 = 128;
 
-/// Where copying begins: with the red zone, but not on a page that need not be there.
-#[inline(always)]
-fn first_byte(stack: u64) -> u64 {
-    let page = stack & !(PAGE_BYTES - 1);
-    let start = stack.wrapping_sub(RED_ZONE) & !(RED_ZONE / 2 - 1);
-    if start < page || start > stack { page } else { start }
-}
-
 struct Copied {
+    /// Address of the first byte.
+    start: u64,
     bytes: u64,
     longer: bool,
 }
 
-/// Copies the stack behind the Python frames, page by page, because the helper takes all or nothing
-/// and stacks end with a page: the rest of the first page, seven whole ones, and as much of another as makes
-/// up [`STACK_COPY_BYTES`].
+/// Copies the stack with its red zone behind the Python frames, page by page, because the helper takes all or
+/// nothing and stacks end with a page: the rest of the first page, seven whole ones, and as much of another as
+/// makes up [`STACK_COPY_BYTES`].
 #[inline(always)]
-fn copy(place: *mut Place, at: u64, start: u64) -> Copied {
+fn copy(place: *mut Place, at: u64, stack: u64) -> Copied {
     const WHOLE: u64 = STACK_COPY_BYTES as u64 / PAGE_BYTES - 1;
-    let first = PAGE_BYTES - (start & (PAGE_BYTES - 1));
+    let mut start = stack.wrapping_sub(RED_ZONE) & !(RED_ZONE / 2 - 1);
+    let mut first = PAGE_BYTES - (start & (PAGE_BYTES - 1));
     if !copy_piece(place, at, start, first) {
-        return Copied { bytes: 0, longer: false };
+        // The red zone may lie on a page that nobody has used yet.
+        start = stack & !(PAGE_BYTES - 1);
+        first = PAGE_BYTES;
+        if !copy_piece(place, at, start, first) {
+            return Copied { start, bytes: 0, longer: false };
+        }
     }
     let mut bytes = first;
     let mut page = 0;
     while page < WHOLE {
         if !copy_piece(place, at + bytes, start.wrapping_add(bytes), PAGE_BYTES) {
-            return Copied { bytes, longer: false };
+            return Copied { start, bytes, longer: false };
         }
         bytes += PAGE_BYTES;
         page += 1;
     }
     let last = PAGE_BYTES - first;
     if last == 0 {
-        return Copied { bytes, longer: true };
+        return Copied { start, bytes, longer: true };
     }
     if !copy_piece(place, at + bytes, start.wrapping_add(bytes), last) {
-        return Copied { bytes, longer: false };
+        return Copied { start, bytes, longer: false };
     }
-    Copied { bytes: bytes + last, longer: true }
+    Copied { start, bytes: bytes + last, longer: true }
 }
 
 #[inline(always)]

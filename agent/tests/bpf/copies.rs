@@ -28,6 +28,12 @@ probe_point!(measured);
 probe_point!(shared);
 probe_point!(plain);
 
+/// Kernels from 6.17 on turn a nop of five bytes into a call, which writes below the stack pointer.
+#[unsafe(naked)]
+extern "C" fn at_page(_correlation: u64, _weight: u64, _thread: u64, _key: u64) {
+    naked_asm!("nop", "ret")
+}
+
 const PATTERN_WORDS: u64 = 1024;
 /// The value of word `index` of the pattern of `seed`.
 fn word(seed: u64, index: u64) -> u64 {
@@ -175,6 +181,75 @@ fn on_a_stack_with_an_end(body: fn()) -> u64 {
     // SAFETY: the thread above, joined once.
     assert_eq!(unsafe { libc::pthread_join(thread, std::ptr::null_mut()) }, 0);
     end as u64
+}
+
+/// Calls `probe` with correlation id `number` so that its stack pointer is `top`.
+#[unsafe(naked)]
+extern "C" fn with_stack_at(probe: Probe, number: u64, top: u64) {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "mov rax, rdi",
+        "lea rsp, [rdx + 8]",
+        "mov rdi, rsi",
+        "mov rsi, 1",
+        "call rax",
+        "mov rsp, rbp",
+        "pop rbp",
+        "ret",
+    )
+}
+
+/// Functions that align their stack to a page keep what they need below it, on the page before.
+#[test]
+fn the_red_zone_is_copied_from_another_page_where_there_is_one() {
+    const PAGE: usize = 4096;
+    const ZONE_WORDS: u64 = 128 / 8;
+    let Some(mut bpf) = load() else { return };
+    let pid = std::process::id();
+    let probe: Probe = at_page;
+    let (file, offset) = locate(probe as usize);
+    bpf.watch(pid).unwrap();
+    bpf.attach_probe_at(pid, &file, offset).unwrap();
+    let (prot, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh mapping where the kernel likes it, never given back.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), 3 * PAGE, prot, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED);
+    let top = memory.wrapping_byte_add(PAGE);
+    let words = memory.cast::<u64>();
+    for index in 0..PAGE / 8 {
+        // SAFETY: within the first page of the mapping.
+        unsafe { words.wrapping_add(index).write(word(7, index as u64)) };
+    }
+    with_stack_at(probe, 0, top as u64);
+    with_stack_at(probe, 1, top as u64 + 72);
+    // SAFETY: the first page of the mapping.
+    assert_eq!(unsafe { libc::mprotect(memory, PAGE, libc::PROT_NONE) }, 0);
+    with_stack_at(probe, 2, top as u64);
+    let events = drain(&mut bpf);
+    let seen = stacks(&events, LAUNCH_STACK);
+    assert_eq!(seen.len(), 3);
+    let back = seen[0].word(top as u64);
+    for (stack, number) in seen.iter().zip(0..) {
+        assert_eq!(stack.head.correlation, number);
+        assert_eq!(stack.head.flags & stack_flag::STACK_LONGER, 0);
+        let sp = stack.stack_pointer();
+        assert_eq!(stack.word(sp), back, "the return address");
+        let end = stack.head.stack_start + u64::from(stack.head.stack_bytes);
+        assert_eq!(end, (top as u64) + PAGE as u64, "the page behind was never used");
+        for down in 1..=ZONE_WORDS {
+            let at = sp - down * 8;
+            let expected = match number {
+                // What the call before left there.
+                _ if at == top as u64 => back,
+                _ if at > top as u64 => Some(0),
+                0 | 1 => Some(word(7, (at - memory as u64) / 8)),
+                _ => None,
+            };
+            assert_eq!(stack.word(at), expected, "{down} words below the pointer of {number}");
+        }
+    }
 }
 
 #[test]
