@@ -95,15 +95,21 @@ pub struct RecordArgs {
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
         warplens attach --pid 4242\n  \
-        warplens attach --pid 4242,4243 --json\n\n\
-        One thread of each process is stopped for some milliseconds, at a place where it only waits,\n\
-        and loads the shim; then the process goes on as it was. x86-64 and glibc. Not tried on a GPU\n\
-        yet: what is seen of CUDA graphs captured before is not known. The shim stays until the\n\
-        process ends. A kill -9 of this command in those milliseconds would end the process, too.")]
+        warplens attach --pid 4242,4243 --json\n  \
+        warplens attach --pid 4242 --rehearse\n\n\
+        A thread of each process is stopped three times for some milliseconds, at a place where it only\n\
+        waits, and loads the shim; then the process goes on as it was, whatever becomes of this command.\n\
+        x86-64 and glibc. Not tried on a GPU yet: what is seen of CUDA graphs captured before is not known.\n\
+        The shim stays until the process ends, asleep while no agent asks.")]
 pub struct AttachArgs {
     /// Enter these processes, not their descendants
     #[arg(short, long, value_name = "PID", value_delimiter = ',', required = true)]
     pub pid: Vec<u32>,
+
+    /// Only send a thread through the code that would load the shim, calling nothing: whether a process can be
+    /// entered, and how long a thread of it is stopped
+    #[arg(long)]
+    pub rehearse: bool,
 
     /// Print the outcome as JSON
     #[arg(long)]

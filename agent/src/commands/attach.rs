@@ -9,8 +9,8 @@ use wire::shim::OffReason;
 use super::run::{SHIM_FILE, shim_path};
 use super::{CommandError, Exit, one_line, screen};
 use crate::cli::AttachArgs;
-use crate::inject::{InjectError, Injected, inject};
-use crate::observe::reason_text;
+use crate::inject::{InjectError, Injected, inject, rehearse};
+use crate::observe::{Priority, reason_text};
 use crate::output::{OutputError, words};
 use crate::shim::Memory;
 use crate::{proc, shim};
@@ -29,10 +29,11 @@ struct Document {
 struct Row {
     pid: u32,
     title: String,
-    /// It has the shim, from now on or already.
+    /// It has the shim, from here on or already.
     attached: bool,
-    /// The thread that was stopped, and for how long.
+    /// The thread that was stopped last, how often one was, and for how long at most.
     thread: Option<u32>,
+    stops: Option<u32>,
     stopped_ns: Option<u64>,
     /// Why not, or what else is to be known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -40,6 +41,43 @@ struct Row {
 }
 
 pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
+    let shim = if args.rehearse { Vec::new() } else { read_shim()? };
+    // A thread is stopped until this one has looked at it: beside a server that spins, an ordinary one would not.
+    let priority = Priority::start();
+    priority.raise();
+    let (mut processes, mut unprivileged) = (Vec::new(), None);
+    for &pid in &args.pid {
+        let title = words::process_title(&proc::describe(pid));
+        let outcome = if args.rehearse { rehearse(pid, |_tid| true) } else { inject(pid, &shim) };
+        unprivileged =
+            unprivileged.or(outcome.as_ref().err().filter(|e| e.is_privilege()).map(|_| pid));
+        processes.push(row(pid, title, outcome, args.rehearse));
+    }
+    let all = processes.iter().all(|row| row.reason.is_none() || row.attached);
+    if args.json {
+        let document = Document { schema: "warplens.attach/v1", processes };
+        let mut bytes = serde_json::to_vec_pretty(&document).map_err(OutputError::Json)?;
+        bytes.push(b'\n');
+        screen::out(&bytes).map_err(CommandError::Stdout)?;
+    } else {
+        let lines: String = processes.iter().map(|row| line(row, args.rehearse)).collect();
+        screen::out(lines.as_bytes()).map_err(CommandError::Stdout)?;
+    }
+    if let Some(pid) = unprivileged {
+        return Err(CommandError::Privilege {
+            what: format!("attach to process {pid}"),
+            privilege: "CAP_SYS_PTRACE".to_owned(),
+            advice: "run as root, or grant it".to_owned(),
+        });
+    }
+    if all && !args.rehearse {
+        let pids: Vec<String> = args.pid.iter().map(u32::to_string).collect();
+        screen::say(&format!("Next: `warplens record --pid {} -d 30s`", pids.join(",")));
+    }
+    Ok(if all { Exit::Ok } else { Exit::Failed })
+}
+
+fn read_shim() -> Result<Vec<u8>, CommandError> {
     let failed = |message: String, source: Option<std::io::Error>| CommandError::Failed {
         message,
         source: source.map(Into::into),
@@ -52,49 +90,28 @@ pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
             None,
         )
     })?;
-    let shim = fs::read(&path).map_err(|source| {
+    fs::read(&path).map_err(|source| {
         failed(format!("attach: read {}: check its permissions", path.display()), Some(source))
-    })?;
-    let (mut processes, mut unprivileged) = (Vec::new(), None);
-    for &pid in &args.pid {
-        let title = words::process_title(&proc::describe(pid));
-        let outcome = inject(pid, &shim);
-        unprivileged =
-            unprivileged.or(outcome.as_ref().err().filter(|e| e.is_privilege()).map(|_| pid));
-        processes.push(row(pid, title, outcome));
-    }
-    let all = processes.iter().all(|row| row.attached);
-    if args.json {
-        let document = Document { schema: "warplens.attach/v1", processes };
-        let mut bytes = serde_json::to_vec_pretty(&document).map_err(OutputError::Json)?;
-        bytes.push(b'\n');
-        screen::out(&bytes).map_err(CommandError::Stdout)?;
-    } else {
-        let lines: String = processes.iter().map(line).collect();
-        screen::out(lines.as_bytes()).map_err(CommandError::Stdout)?;
-    }
-    if let Some(pid) = unprivileged {
-        return Err(CommandError::Privilege {
-            what: format!("attach to process {pid}"),
-            privilege: "CAP_SYS_PTRACE".to_owned(),
-            advice: "run as root, or grant it".to_owned(),
-        });
-    }
-    if all {
-        let pids: Vec<String> = args.pid.iter().map(u32::to_string).collect();
-        screen::say(&format!("Next: `warplens record --pid {} -d 30s`", pids.join(",")));
-    }
-    Ok(if all { Exit::Ok } else { Exit::Failed })
+    })
 }
 
-fn row(pid: u32, title: String, outcome: Result<Injected, InjectError>) -> Row {
-    let empty = Row { pid, title, attached: true, thread: None, stopped_ns: None, reason: None };
+fn row(pid: u32, title: String, outcome: Result<Injected, InjectError>, rehearsed: bool) -> Row {
+    let empty = Row {
+        pid,
+        title,
+        attached: true,
+        thread: None,
+        stops: None,
+        stopped_ns: None,
+        reason: None,
+    };
     match outcome {
-        Ok(Injected { tid, stopped }) => {
-            let reason = why_off(pid);
+        Ok(Injected { tid, stops, stopped }) => {
+            let reason = if rehearsed { None } else { why_off(pid) };
             Row {
-                attached: reason.is_none(),
+                attached: reason.is_none() && !rehearsed,
                 thread: Some(tid),
+                stops: Some(stops),
                 stopped_ns: u64::try_from(stopped.as_nanos()).ok(),
                 reason,
                 ..empty
@@ -124,15 +141,21 @@ fn why_off(pid: u32) -> Option<String> {
     }
 }
 
-fn line(row: &Row) -> String {
-    let Row { title, thread, stopped_ns, reason, .. } = row;
-    match (thread, stopped_ns, reason) {
-        (Some(thread), Some(stopped), None) => format!(
-            "attached to {title}: thread {thread} was stopped for {}\n",
-            words::duration(*stopped)
-        ),
+fn line(row: &Row, rehearsed: bool) -> String {
+    let Row { title, stops, stopped_ns, reason, .. } = row;
+    match (stops, stopped_ns, reason) {
+        (Some(stops), Some(stopped), None) => {
+            let what = if rehearsed { "can be entered" } else { "attached" };
+            let times = if *stops == 1 { "once".to_owned() } else { format!("{stops} times") };
+            let longest = words::duration(*stopped);
+            format!("{what}: {title}: a thread was stopped {times}, for {longest} at most\n")
+        }
         (_, _, reason) => {
-            let what = if row.attached { "nothing to do" } else { "not attached" };
+            let what = match (row.attached, rehearsed) {
+                (true, _) => "nothing to do",
+                (false, true) => "cannot be entered",
+                (false, false) => "not attached",
+            };
             format!("{what}: {title}: {}\n", reason.as_deref().unwrap_or("no reason"))
         }
     }

@@ -21,6 +21,8 @@ pub struct Segment {
     pub offset: u64,
     /// Address as the file states it, before relocation.
     pub address: u64,
+    /// Bytes in memory.
+    pub size: u64,
     pub executable: bool,
 }
 
@@ -46,12 +48,15 @@ impl Object {
     /// What to add to the file's addresses where it is mapped: `mapped` is an executable mapping that
     /// begins at this offset of the file.
     pub fn bias(&self, mapped: u64, offset: u64) -> Option<u64> {
-        let segment = self
-            .segments
-            .iter()
-            .find(|segment| segment.executable && segment.offset / PAGE == offset / PAGE)?;
+        let segment = self.executable_at(offset)?;
         // Below zero for a file that is mapped below its own addresses: so wrapping.
         Some(mapped.wrapping_sub(segment.address & !(PAGE - 1)))
+    }
+
+    /// The executable segment that a mapping at this offset of the file begins with.
+    pub fn executable_at(&self, offset: u64) -> Option<&Segment> {
+        let mut executable = self.segments.iter().filter(|segment| segment.executable);
+        executable.find(|segment| segment.offset / PAGE == offset / PAGE)
     }
 }
 
@@ -70,6 +75,7 @@ pub(super) fn sections<'d, R: ReadRef<'d>>(data: R, section: &str) -> Result<Obj
         .map(|segment| Segment {
             offset: segment.p_offset(endian),
             address: segment.p_vaddr(endian),
+            size: segment.p_memsz(endian),
             executable: segment.p_flags(endian) & PF_X == PF_X,
         })
         .collect();

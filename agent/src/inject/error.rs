@@ -33,7 +33,7 @@ pub enum InjectError {
     },
     #[error("process {pid} ended meanwhile")]
     Ended { pid: u32 },
-    #[error("{what} took longer than {} s in process {pid}", within.as_secs())]
+    #[error("{what} took longer than {} s in process {pid}; its thread goes on with it by itself, and then with what it was doing", within.as_secs())]
     Late { pid: u32, what: &'static str, within: Duration },
     #[error("process {pid} refused: {what} answered {answer}; it goes on as it was")]
     Refused { pid: u32, what: &'static str, answer: String },

@@ -1,8 +1,6 @@
-//! Functions of the C library of another process, and where it has a breakpoint instruction.
+//! Functions of the C library of another process.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 
 use crate::elf;
 use crate::proc::Mapping;
@@ -12,12 +10,6 @@ use super::error::InjectError;
 /// What is called in the other process.
 const NAMES: [&str; 5] = ["dlopen", "dlsym", "dlerror", "memfd_create", "close"];
 
-/// `int3`.
-const BREAKPOINT: u8 = 0xcc;
-
-/// Bytes searched for one at a time.
-const BLOCK: usize = 64 << 10;
-
 /// Addresses in the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Library {
@@ -26,8 +18,6 @@ pub(super) struct Library {
     pub(super) dlerror: u64,
     pub(super) memfd_create: u64,
     pub(super) close: u64,
-    /// A byte that is a breakpoint instruction, whatever it is part of: where calls return to.
-    pub(super) trap: u64,
 }
 
 impl Library {
@@ -60,29 +50,12 @@ impl Library {
             let missing = || refused(&format!("its C library has no `{name}`"));
             found.get(name).copied().ok_or_else(missing)
         };
-        let trap = libraries.iter().find_map(|mapping| breakpoint(pid, mapping));
         Ok(Self {
             dlopen: of("dlopen")?,
             dlsym: of("dlsym")?,
             dlerror: of("dlerror")?,
             memfd_create: of("memfd_create")?,
             close: of("close")?,
-            trap: trap.ok_or_else(|| refused("its C library has no breakpoint instruction"))?,
         })
     }
-}
-
-fn breakpoint(pid: u32, mapping: &Mapping) -> Option<u64> {
-    let memory = File::open(format!("/proc/{pid}/mem")).ok()?;
-    let mut block = vec![0; BLOCK];
-    let mut at = mapping.start;
-    while at < mapping.end {
-        let read = memory.read_at(&mut block, at).ok().filter(|&read| read > 0)?;
-        let bytes = block.get(..read)?;
-        if let Some(index) = bytes.iter().position(|&byte| byte == BREAKPOINT) {
-            return Some(at + index as u64).filter(|&found| found < mapping.end);
-        }
-        at += read as u64;
-    }
-    None
 }

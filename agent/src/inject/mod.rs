@@ -1,29 +1,37 @@
 //! The shim brought into a process that was started without it.
 //!
-//! One thread of the process, asleep at a place where it holds no lock that loading a library takes
-//! ([`place`]), is stopped for some milliseconds and calls in its own name: it makes a file in memory, which is
-//! filled from outside, loads it, and knocks at its door. Then everything is put back, and it goes on with what it
-//! was doing. No file is needed in the process's own mounts.
+//! A thread of the process, asleep at a place where it holds no lock that loading a library takes ([`place`]), is
+//! stopped and sent through code of ours ([`arch`]), which lies in the unused end of a library's last page
+//! ([`cave`]): it makes the calls that it finds in a piece of memory ([`room`]), puts everything back by itself,
+//! and goes on with what it was doing. So it is sent three times the first time: to map that memory; to make a
+//! file in memory, which is filled from outside meanwhile; and to load it and knock at its door. No file is
+//! needed in the process's own mounts, and an agent that is killed at any instant takes nothing with it.
 
+#[expect(unsafe_code, reason = "code that a thread of another process runs, in assembler")]
+mod arch;
+mod cave;
 mod error;
 mod library;
+mod memory;
 mod place;
 #[expect(unsafe_code, reason = "requests of ptrace that no library offers")]
 mod raw;
+mod room;
 mod tracee;
+mod visit;
 
 use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::proc::{self, Blocked, Mapping};
+use crate::proc;
 use crate::shim::library_with;
-use crate::unwind::Unwinder;
 use wire::shim::PROBE_SYMBOL;
 
 pub use error::InjectError;
 use library::Library;
-use tracee::Tracee;
+use room::{First, Function, When};
+use visit::Visit;
 
 /// What the CUDA driver calls in a library it loads.
 const DOOR: &[u8] = b"InitializeInjection\0";
@@ -38,19 +46,17 @@ const MFD_EXEC: u64 = 0x10;
 /// `RTLD_NOW | RTLD_NODELETE`: complete or not at all, and never unloaded, as it has threads.
 const RTLD: u64 = 2 | 0x1000;
 
-/// How long to look for a thread at a safe place, and what a stop may take beside loading the library.
-const LOOK: Duration = Duration::from_secs(5);
-const STOP: Duration = Duration::from_secs(2);
 /// Loading the library: reading it, relocating it, and its start, which asks CUPTI.
 const LOAD: Duration = Duration::from_secs(20);
-/// Between two looks at all threads.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// How it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Injected {
-    /// The thread that was stopped, and for how long.
+    /// The thread that was stopped last.
     pub tid: u32,
+    /// How often a thread was stopped.
+    pub stops: u32,
+    /// The longest stop, from the request until the thread was through.
     pub stopped: Duration,
 }
 
@@ -60,14 +66,10 @@ pub struct Injected {
 /// Where the process is not there or not ours, has the shim, has no CUDA driver, cannot be entered, or refuses; it goes
 /// on as it was.
 pub fn inject(pid: u32, shim: &[u8]) -> Result<Injected, InjectError> {
-    // Its first thread may be the one that launches: any other comes first.
-    inject_through(pid, shim, |tid| tid != pid).or_else(|error| match error {
-        InjectError::NoSafeThread { .. } => inject_through(pid, shim, |tid| tid == pid),
-        other => Err(other),
-    })
+    inject_through(pid, shim, |_tid| true)
 }
 
-/// As [`inject`], through one of these threads.
+/// As [`inject`], through these threads.
 pub fn inject_through(
     pid: u32,
     shim: &[u8],
@@ -81,84 +83,89 @@ pub fn inject_through(
         return Err(InjectError::NoDriver { pid });
     }
     let library = Library::of(pid, &mappings)?;
-    let tracee = stop(pid, &mappings, of)?;
-    enter(&tracee, &library, pid, shim)?;
-    Ok(Injected { tid: tracee.tid(), stopped: tracee.stopped() })
-}
-
-/// A thread at a safe place, stopped and prepared for calls.
-fn stop(pid: u32, mappings: &[Mapping], of: impl Fn(u32) -> bool) -> Result<Tracee, InjectError> {
-    let mut unwinder = Unwinder::new();
-    let begin = Instant::now();
-    let mut looked = 0;
-    while begin.elapsed() < LOOK {
-        let threads = proc::threads(pid);
-        if threads.is_empty() {
-            return Err(InjectError::Ended { pid });
+    let mut visit = Visit::begin(pid, of)?;
+    let file = make_file(&mut visit, &library, pid)?;
+    let path = format!("/proc/{pid}/fd/{file}");
+    let filled =
+        fs::File::options().write(true).open(path).and_then(|mut copy| copy.write_all(shim));
+    match filled {
+        Ok(()) => load(&mut visit, &library, pid, file)?,
+        Err(source) => {
+            visit.run("close", Instant::now() + LOAD, |order| {
+                let file = First::Value(u64::from(file));
+                order.call(When::Always, Function::At(library.close), file, 0)
+            })?;
+            return Err(InjectError::Trace { pid, what: "fill a file in memory", source });
         }
-        for tid in threads.into_iter().filter(|&tid| of(tid) && may_be_safe(pid, tid)) {
-            looked += 1;
-            let Some(mut tracee) = Tracee::stop(pid, tid, Instant::now() + STOP)? else {
-                continue;
-            };
-            let registers = tracee.registers()?;
-            if let Some(resumed) = place::safe(&tracee, pid, &registers, mappings, &mut unwinder) {
-                tracee.prepare(resumed)?;
-                return Ok(tracee);
-            }
-        }
-        std::thread::sleep(PAUSE);
     }
-    Err(InjectError::NoSafeThread { pid, within: LOOK, looked })
+    Ok(visit.end())
 }
 
-/// What can be told without stopping the thread.
-fn may_be_safe(pid: u32, tid: u32) -> bool {
-    Blocked::read(pid, tid).is_some_and(|Blocked { syscall, arguments, .. }| {
-        u64::try_from(syscall).is_ok_and(|number| place::waits_in(number, arguments[1]))
+/// Sends a thread of a running process through everything but calls: whether it can be entered at all, without
+/// bringing anything in.
+///
+/// # Errors
+/// As [`inject`].
+pub fn rehearse(pid: u32, of: impl Fn(u32) -> bool) -> Result<Injected, InjectError> {
+    let mut visit = Visit::begin(pid, of)?;
+    visit.run("a rehearsal", Instant::now() + LOAD, |_order| ())?;
+    Ok(visit.end())
+}
+
+/// A file in the process's memory; its descriptor there.
+fn make_file(
+    visit: &mut Visit<impl Fn(u32) -> bool>,
+    library: &Library,
+    pid: u32,
+) -> Result<u32, InjectError> {
+    let make = |visit: &mut Visit<_>, flags| {
+        let (answers, file) = visit.run("memfd_create", Instant::now() + LOAD, |order| {
+            let make = Function::At(library.memfd_create);
+            order.call(When::Always, make, First::Text(FILE), flags)
+        })?;
+        // An `int`: the upper half of the register may be anything.
+        let descriptor = i32::try_from(answers.of(file) & 0xffff_ffff).ok();
+        Ok(descriptor.and_then(|descriptor| u32::try_from(descriptor).ok()))
+    };
+    let mut file = make(visit, MFD_CLOEXEC | MFD_EXEC)?;
+    if file.is_none() {
+        file = make(visit, MFD_CLOEXEC)?;
+    }
+    file.ok_or_else(|| InjectError::Refused {
+        pid,
+        what: "memfd_create",
+        answer: "an error: a seccomp filter, perhaps".to_owned(),
     })
 }
 
-fn enter(tracee: &Tracee, library: &Library, pid: u32, shim: &[u8]) -> Result<(), InjectError> {
-    let until = Instant::now() + LOAD;
-    let call = |what, function, arguments: &[Option<u64>], text: &[u8]| {
-        tracee.call(what, function, arguments, text, library.trap, until)
-    };
-    let make = |flags| call("memfd_create", library.memfd_create, &[None, Some(flags)], FILE);
-    // An `int`: the upper half of the register may be anything.
-    let descriptor = |answer: u64| i32::try_from(answer & 0xffff_ffff).ok();
-    let mut file = descriptor(make(MFD_CLOEXEC | MFD_EXEC)?);
-    if file.is_none() {
-        file = descriptor(make(MFD_CLOEXEC)?);
-    }
-    let refused =
-        |what, answer: &str| InjectError::Refused { pid, what, answer: answer.to_owned() };
-    let file =
-        file.ok_or_else(|| refused("memfd_create", "an error: a seccomp filter, perhaps"))?;
-    let filled = fs::File::options()
-        .write(true)
-        .open(format!("/proc/{pid}/fd/{file}"))
-        .and_then(|mut copy| copy.write_all(shim));
-    let loaded = match filled {
-        // The path is no other library's: the loader tells them apart by their paths, too.
-        Ok(()) => {
-            let path = format!("/proc/self/./fd/{file}\0");
-            call("dlopen", library.dlopen, &[None, Some(RTLD)], path.as_bytes())
-        }
-        Err(source) => Err(InjectError::Trace { pid, what: "fill a file in memory", source }),
-    };
-    let closed = call("close", library.close, &[Some(u64::from(file.cast_unsigned()))], &[]);
-    let handle = loaded?;
-    closed?;
-    if handle == 0 {
-        let text = call("dlerror", library.dlerror, &[], &[])?;
-        let bytes = tracee.read(text, 512);
+/// Loads the file, closes it, and knocks at the library's door.
+fn load(
+    visit: &mut Visit<impl Fn(u32) -> bool>,
+    library: &Library,
+    pid: u32,
+    file: u32,
+) -> Result<(), InjectError> {
+    // The path is no other library's: the loader tells them apart by their paths, too.
+    let path = format!("/proc/self/./fd/{file}\0");
+    let (answers, (handle, why, door)) = visit.run("dlopen", Instant::now() + LOAD, |order| {
+        let at = Function::At;
+        let text = First::Text(path.as_bytes());
+        let handle = order.call(When::Always, at(library.dlopen), text, RTLD);
+        let why = order.call(When::Unless(handle), at(library.dlerror), First::Value(0), 0);
+        order.call(When::Always, at(library.close), First::Value(u64::from(file)), 0);
+        let name = order.text(DOOR);
+        let door = order.call(When::If(handle), at(library.dlsym), First::Of(handle), name);
+        order.call(When::If(door), Function::Of(door), First::Value(0), 0);
+        (handle, why, door)
+    })?;
+    let refused = |what, answer: String| Err(InjectError::Refused { pid, what, answer });
+    if answers.of(handle) == 0 {
+        let bytes = visit.read(answers.of(why), 512)?;
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-        return Err(refused("dlopen", &String::from_utf8_lossy(text)));
+        return refused("dlopen", String::from_utf8_lossy(text).into_owned());
     }
-    let door = call("dlsym", library.dlsym, &[Some(handle), None], DOOR)?;
-    if door == 0 {
-        return Err(refused("dlsym", "nothing: the library is not the shim"));
+    if answers.of(door) == 0 {
+        return refused("dlsym", "nothing: the library is not the shim".to_owned());
     }
-    call("InitializeInjection", door, &[], &[]).map(drop)
+    Ok(())
 }

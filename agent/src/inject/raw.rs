@@ -3,8 +3,9 @@
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-/// Vector registers as the kernel hands them over (`NT_X86_XSTATE`), with tiles 11 KiB.
-const NT_X86_XSTATE: usize = 0x202;
+use super::arch::VECTOR_SET;
+
+/// Vector registers as the kernel hands them over, with tiles 11 KiB.
 const VECTORS: usize = 32 << 10;
 
 /// Of `linux/ptrace.h`.
@@ -16,9 +17,8 @@ pub(super) fn vectors(tid: Pid) -> nix::Result<Vec<u8>> {
     let mut bytes = vec![0; VECTORS];
     let mut slice = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
     // SAFETY: the kernel writes at most `iov_len` bytes to `iov_base`, which is that long, and says how many.
-    let outcome = unsafe {
-        libc::ptrace(libc::PTRACE_GETREGSET, tid.as_raw(), NT_X86_XSTATE, &raw mut slice)
-    };
+    let outcome =
+        unsafe { libc::ptrace(libc::PTRACE_GETREGSET, tid.as_raw(), VECTOR_SET, &raw mut slice) };
     Errno::result(outcome)?;
     bytes.truncate(slice.iov_len);
     Ok(bytes)
@@ -28,9 +28,8 @@ pub(super) fn set_vectors(tid: Pid, bytes: &[u8]) -> nix::Result<()> {
     let mut slice =
         libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: the kernel reads `iov_len` bytes from `iov_base`, which is that long.
-    let outcome = unsafe {
-        libc::ptrace(libc::PTRACE_SETREGSET, tid.as_raw(), NT_X86_XSTATE, &raw mut slice)
-    };
+    let outcome =
+        unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid.as_raw(), VECTOR_SET, &raw mut slice) };
     Errno::result(outcome).map(drop)
 }
 

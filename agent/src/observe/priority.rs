@@ -109,7 +109,7 @@ impl Shared {
 
 impl Priority {
     /// Without `CAP_SYS_NICE`, or where the control group has no real-time share, every thread stays what it is.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let state = State { over: false, threads: Vec::new() };
         let shared = Arc::new(Shared { state: Mutex::new(state), over: Condvar::new() });
         let kept = Arc::clone(&shared);
@@ -122,7 +122,7 @@ impl Priority {
     }
 
     /// The calling thread comes first.
-    pub(super) fn raise(&self) {
+    pub(crate) fn raise(&self) {
         self.raise_thread(gettid().as_raw_nonzero().get());
     }
 

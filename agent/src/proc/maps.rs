@@ -14,6 +14,9 @@ pub struct Mapping {
     pub start: u64,
     pub end: u64,
     pub executable: bool,
+    pub writable: bool,
+    /// What one process writes, every process that maps it sees.
+    pub shared: bool,
     /// File offset of `start`, bytes.
     pub offset: u64,
     pub inode: u64,
@@ -89,6 +92,8 @@ fn parse_line(line: &str) -> Option<Mapping> {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         executable: permissions.as_bytes().get(2) == Some(&b'x'),
+        writable: permissions.as_bytes().get(1) == Some(&b'w'),
+        shared: permissions.as_bytes().get(3) == Some(&b's'),
         offset: u64::from_str_radix(offset, 16).ok()?,
         inode: inode.parse().ok()?,
         path: fields.next().unwrap_or("").trim_start().to_owned(),
@@ -116,6 +121,8 @@ zz-7f50 rw-p 00000000 00:00 0
                 start: 0x7f00,
                 end: 0x7f10,
                 executable: true,
+                writable: false,
+                shared: false,
                 offset: 0x1000,
                 inode: 42,
                 path: "/usr/lib/a file.so (deleted)".to_owned(),
@@ -125,6 +132,7 @@ zz-7f50 rw-p 00000000 00:00 0
         assert_eq!(maps[1].file_name(), "memfd:warplens-ring");
         assert_eq!(maps[1].map_files(9).to_str(), Some("/proc/9/map_files/7f20-7f30"));
         assert_eq!(maps[2].path, "");
+        assert!(maps[1].writable && maps[1].shared && !maps[2].shared);
     }
 
     #[test]

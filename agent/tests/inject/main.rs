@@ -3,8 +3,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "helpers of tests fail by panicking, as tests do"
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking and say what they saw, as tests do"
 )]
+
+mod often;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
