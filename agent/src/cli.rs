@@ -36,6 +36,8 @@ pub enum Command {
     Run(RunArgs),
     /// Bring the shim into running processes that were started without it
     Attach(AttachArgs),
+    /// Send shims to sleep: of processes, or of the whole machine until the switch is lifted
+    Detach(DetachArgs),
     /// Run as a daemon that serves metrics
     Agent(AgentArgs),
     /// Report on recordings, PyTorch traces and Nsight Systems exports
@@ -110,6 +112,43 @@ pub struct AttachArgs {
     /// entered, and how long a thread of it is stopped
     #[arg(long)]
     pub rehearse: bool,
+
+    /// Print the outcome as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        warplens detach --pid 4242\n  \
+        warplens detach --all --reason 'driver upgrade'\n  \
+        warplens detach --lift\n\n\
+        A shim that sleeps has no callback in the driver and records nothing; its library and its memory\n\
+        stay until the process ends. --all makes the file /run/warplens/off (WARPLENS_SWITCH names another):\n\
+        while it is there, daemons let go of every worker, and record, run and attach refuse.")]
+pub struct DetachArgs {
+    /// Processes whose shims are to sleep; an agent may wake them again
+    #[arg(
+        short,
+        long,
+        value_name = "PID",
+        value_delimiter = ',',
+        required_unless_present_any = ["all", "lift"],
+        conflicts_with_all = ["all", "lift"]
+    )]
+    pub pid: Vec<u32>,
+
+    /// Switch Warplens off on this machine: every shim, and every agent until --lift
+    #[arg(long, conflicts_with = "lift")]
+    pub all: bool,
+
+    /// Why, for those who are kept from observing
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub reason: String,
+
+    /// Switch Warplens on again
+    #[arg(long)]
+    pub lift: bool,
 
     /// Print the outcome as JSON
     #[arg(long)]

@@ -20,5 +20,6 @@ pub mod recording;
 pub mod rules;
 pub mod shim;
 pub mod stack;
+pub mod switch;
 pub mod symbols;
 pub mod unwind;

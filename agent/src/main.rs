@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Record(args) => commands::record::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Attach(args) => commands::attach::run(args),
+        Command::Detach(args) => commands::detach::run(args),
         Command::Agent(args) => commands::agent::run(args),
         Command::Analyze(args) => commands::analyze::run(args),
         Command::Diff(args) => commands::diff::run(args),

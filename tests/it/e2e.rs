@@ -2,6 +2,7 @@
 
 mod attach;
 mod daemon;
+mod detach;
 mod diff;
 mod exhaustion;
 mod graphs;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use wire::shim::OffReason;
 
 use super::run::{SHIM_FILE, shim_path};
-use super::{CommandError, Exit, one_line, screen};
+use super::{CommandError, Exit, one_line, screen, switched_on};
 use crate::cli::AttachArgs;
 use crate::inject::{InjectError, Injected, inject, rehearse};
 use crate::observe::{Priority, reason_text};
@@ -41,6 +41,7 @@ struct Row {
 }
 
 pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
+    switched_on("attach")?;
     let shim = if args.rehearse { Vec::new() } else { read_shim()? };
     // A thread is stopped until this one has looked at it: beside a server that spins, an ordinary one would not.
     let priority = Priority::start();

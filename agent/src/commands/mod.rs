@@ -4,6 +4,7 @@ pub mod agent;
 pub mod analyze;
 pub mod attach;
 pub mod classify;
+pub mod detach;
 pub mod diff;
 pub mod doctor;
 mod exit;
@@ -28,6 +29,7 @@ use crate::output::perfetto::TraceError;
 use crate::output::{FolderError, OutputError};
 use crate::recording::{ReadError, WriteError};
 use crate::rules::RulesError;
+use crate::switch::Switch;
 
 /// Why a command failed. Each message is one line: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,18 @@ impl CommandError {
             | Self::Stdin(_)
             | Self::Failed { .. } => Exit::Failed,
         }
+    }
+}
+
+/// Refuses where the operator switched everything off.
+fn switched_on(command: &str) -> Result<(), CommandError> {
+    let switch = Switch::default();
+    match switch.off() {
+        None => Ok(()),
+        Some(reason) => Err(CommandError::Failed {
+            message: format!("{command}: {}", switch.sentence(&reason)),
+            source: None,
+        }),
     }
 }
 

@@ -43,6 +43,17 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
             source: None,
         });
     }
+    if outcome == Outcome::SwitchedOff {
+        return Err(CommandError::Failed {
+            message: format!(
+                "record: Warplens was switched off {:.1} s into a recording of {:.1} s: what was seen until then is in {}",
+                observed.as_secs_f64(),
+                args.duration.as_secs_f64(),
+                args.observation.out.display()
+            ),
+            source: None,
+        });
+    }
     // With `--all` nobody asked for that process in particular.
     if let Some(refused) = refused.filter(|_| !args.all) {
         return Err(refusal("record", &refused));

@@ -18,6 +18,7 @@ use crate::bpf::host::Host;
 use crate::cli::RunArgs;
 use crate::observe::{Refused, Selection};
 use crate::output;
+use crate::switch::Switch;
 
 /// File name of the shim.
 pub const SHIM_FILE: &str = "libwarplens_cuda.so";
@@ -42,6 +43,19 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
     let Some((program, arguments)) = args.command.split_first() else {
         return Err(CommandError::Usage("run: no command".to_owned()));
     };
+    let switch = Switch::default();
+    if let Some(reason) = switch.off() {
+        // A server that is started by us must start all the same.
+        screen::say(&format!(
+            "warplens: `{program}` runs unobserved: {}",
+            switch.sentence(&reason)
+        ));
+        let child = start(process::Command::new(program).args(arguments), program)?;
+        let signals = Signals::catch()?;
+        let mut command = Command { child, program: program.clone(), signals, told: false };
+        let status = command.see_off();
+        return ending(&status, program).unwrap_or(Ok(Exit::Ok));
+    }
     let observed = Selection::Trees(vec![process::id()]);
     let session = Session::open("run", observed, &args.observation, SCAN_EVERY)?;
     let mut command = process::Command::new(program);
@@ -50,10 +64,7 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
         // A child of our own user can be observed through the descriptor its shim keeps.
         command.env("WARPLENS_KEEP_FD", "1");
     }
-    let child = command.spawn().map_err(|source| CommandError::Failed {
-        message: format!("run: start `{program}`: check its name and that it may be executed"),
-        source: Some(Box::new(source)),
-    })?;
+    let child = start(&mut command, program)?;
     let mut command =
         Command { child, program: program.clone(), signals: session.signals(), told: false };
     let observed = observe(session, &mut command, args);
@@ -69,15 +80,27 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
         return Ok(Exit::Failed);
     }
+    ending(&status, program).unwrap_or_else(|| match refused {
+        Some(refused) => Err(refusal("run", &refused)),
+        None => Ok(Exit::Ok),
+    })
+}
+
+fn start(command: &mut process::Command, program: &str) -> Result<Child, CommandError> {
+    command.spawn().map_err(|source| CommandError::Failed {
+        message: format!("run: start `{program}`: check its name and that it may be executed"),
+        source: Some(Box::new(source)),
+    })
+}
+
+/// What the command's own end has to say, if anything.
+fn ending(status: &Seen, program: &str) -> Option<Result<Exit, CommandError>> {
     match status {
-        Seen::Ended(status) if !status.success() => Err(CommandError::Failed {
-            message: format!("run: `{program}` {}: its output says why", how_it_ended(status)),
+        Seen::Ended(status) if !status.success() => Some(Err(CommandError::Failed {
+            message: format!("run: `{program}` {}: its output says why", how_it_ended(*status)),
             source: None,
-        }),
-        Seen::Ended(_) | Seen::Told => match refused {
-            Some(refused) => Err(refusal("run", &refused)),
-            None => Ok(Exit::Ok),
-        },
+        })),
+        Seen::Ended(_) | Seen::Told => None,
     }
 }
 

@@ -11,7 +11,7 @@ use wire::shim::Level;
 use super::findings::findings;
 use super::screen;
 use super::signals::Signals;
-use super::{CommandError, one_line};
+use super::{CommandError, one_line, switched_on};
 use crate::bpf::Bpf;
 use crate::capture::{Capture, NameStyle};
 use crate::cli::ObservationArgs;
@@ -46,6 +46,8 @@ pub enum Outcome {
     Interrupted,
     /// Every target ended.
     TargetsEnded,
+    /// By the operator.
+    SwitchedOff,
 }
 
 /// How long to go on.
@@ -73,6 +75,7 @@ impl Session {
         args: &ObservationArgs,
         scan_every: Duration,
     ) -> Result<Self, CommandError> {
+        switched_on(command)?;
         let classifier = rules::from_files(&args.rules.rules)?;
         let signals = Signals::catch()?;
         let folder = OutputFolder::create(&args.out)?;
@@ -136,6 +139,9 @@ impl Session {
             progress.set_position(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
             if self.is_interrupted() {
                 break Outcome::Interrupted;
+            }
+            if self.observer.is_switched_off() {
+                break Outcome::SwitchedOff;
             }
             let over = match until {
                 Until::After(duration) => elapsed >= duration,

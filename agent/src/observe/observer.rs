@@ -28,12 +28,13 @@ use super::standing::Standing;
 use super::target::{Interest, Target};
 use super::verify::Verification;
 use crate::bpf::Bpf;
-use crate::commands::one_line as chain;
+use crate::commands::{one_line as chain, screen};
 use crate::pipeline::{Input, Pipeline, Start, Symbol, UnnamedThread};
 use crate::proc::{self, Discovery};
 use crate::recording::{WriteError, Writer};
 use crate::shim::WorkerRing;
 use crate::stack::{Maker, Place};
+use crate::switch::{Looks, Turned};
 use crate::symbols::{KernelNames, Symbols};
 pub use guards::Guarded;
 pub use losses::Drops;
@@ -92,6 +93,7 @@ pub struct Observer {
     past_drops: Drops,
     guarded: Guarded,
     standing: Standing,
+    switch: Looks,
     priority: Arc<Priority>,
     /// Until the workers are let go.
     keeper: Option<Keeper>,
@@ -130,6 +132,7 @@ impl Observer {
             past_drops: Drops::default(),
             guarded: Guarded::default(),
             standing: Standing::of_this_thread(),
+            switch: Looks::default(),
             priority,
             keeper: Some(keeper),
         };
@@ -150,7 +153,9 @@ impl Observer {
         if let Some(keeper) = &self.keeper {
             keeper.turn();
         }
-        if self.last_scan.is_none_or(|at| at.elapsed() >= self.settings.scan_every) {
+        self.heed_the_switch()?;
+        let due = self.last_scan.is_none_or(|at| at.elapsed() >= self.settings.scan_every);
+        if due && !self.switch.is_off() {
             self.last_scan = Some(Instant::now());
             self.scan()?;
         }
@@ -164,6 +169,33 @@ impl Observer {
         self.guard()?;
         self.bury_the_dead()?;
         self.name_addresses()
+    }
+
+    /// The operator switched everything off: nothing is observed.
+    pub fn is_switched_off(&self) -> bool {
+        self.switch.is_off()
+    }
+
+    /// Lets go of everything while the operator says so.
+    fn heed_the_switch(&mut self) -> Result<(), ObserveError> {
+        match self.switch.look() {
+            Some(Turned::Off) => {
+                let sentence = self.switch.sentence();
+                screen::say(&format!("warplens: {sentence}"));
+                while !self.targets.is_empty() {
+                    self.release(0)?;
+                }
+                self.note(format!("{sentence}."))
+            }
+            Some(Turned::On) => {
+                // Everything is to be met again, also what did not change since.
+                self.node = Discovery::new();
+                self.last_scan = None;
+                screen::say("warplens: switched on again");
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Tells of the threads that sleep still, each up to this instant: a thread that sleeps through is not

@@ -30,5 +30,6 @@ pub use environment::Environment;
 pub use maps::{Mapping, maps, parse_maps};
 pub use title::{Ranks, Role, Title, parse_title};
 pub use tree::{
-    alive, descendants, has_leader, pids, process_of, runs_since, start_time, thread_name, threads,
+    alive, descendants, has_leader, inner_number, pids, process_of, runs_since, start_time,
+    thread_name, threads,
 };

@@ -42,6 +42,14 @@ pub fn process_of(task: u32) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
 }
 
+/// A thread's number in the innermost PID namespace it is in; a process's is that of its first thread.
+pub fn inner_number(tid: u32) -> Option<u32> {
+    let status = fs::read(format!("/proc/{tid}/status")).ok()?;
+    let status = String::from_utf8_lossy(&status);
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
 /// What a thread calls itself, where that is not what its process does: most threads never set a name.
 pub fn thread_name(pid: u32, tid: u32) -> Option<String> {
     let name = |task: u32| fs::read_to_string(format!("/proc/{pid}/task/{task}/comm")).ok();

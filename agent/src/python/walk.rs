@@ -1,8 +1,6 @@
 //! The Python frames of a thread, read from outside without the kernel program: for threads that sleep
 //! or are stopped. Of a thread that runs meanwhile the frames may not belong together.
 
-use std::fs;
-
 use wire::kernel::{NO_OFFSET, PYTHON_ENTRY, PythonFrame, PythonLayout, python_walk};
 use wire::limits::PYTHON_FRAMES;
 
@@ -25,7 +23,7 @@ impl Runtime {
     pub fn walk(&self, tid: u32) -> Walked {
         let memory = self.memory();
         let layout = self.layout();
-        let state = inner_number(self.pid(), tid).and_then(|number| self.state_of(number));
+        let state = crate::proc::inner_number(tid).and_then(|number| self.state_of(number));
         let Some(state) = state else {
             return Walked {
                 frames: Vec::new(),
@@ -51,13 +49,6 @@ impl Runtime {
             .find(|thread| is_it(thread.state, thread.thread_id) == Some(true))
             .map(|thread| thread.state)
     }
-}
-
-/// The thread's number in the innermost PID namespace it is in.
-fn inner_number(pid: u32, tid: u32) -> Option<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    numbers.split_ascii_whitespace().next_back()?.parse().ok()
 }
 
 fn holds_gil(memory: &impl Memory, layout: &PythonLayout, state: u64) -> bool {

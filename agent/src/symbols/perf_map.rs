@@ -60,7 +60,7 @@ impl PerfMap {
 
 /// The file of `pid`, which its own user must have written. No link in it leads out of the target's root.
 fn open(pid: u32) -> Option<(File, (u64, SystemTime))> {
-    let inner = inner_pid(pid)?;
+    let inner = crate::proc::inner_number(pid)?;
     let directory = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = openat(CWD, format!("/proc/{pid}/root"), directory, Mode::empty()).ok()?;
     let file: File = openat2(
@@ -78,13 +78,6 @@ fn open(pid: u32) -> Option<(File, (u64, SystemTime))> {
         return None;
     }
     Some((file, (metadata.len(), metadata.modified().ok()?)))
-}
-
-/// The process's number in its own PID namespace.
-fn inner_pid(pid: u32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    numbers.split_whitespace().last()?.parse().ok()
 }
 
 /// Lines of `START SIZE NAME`, the numbers in hex. Others are left out.

@@ -28,7 +28,7 @@ pub(super) fn get(address: &str, path: &str) -> Option<(u16, String)> {
 }
 
 /// Sum of a metric's series whose labels hold all of `labels`.
-fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
+pub(super) fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
     text.lines()
         .filter(|line| line.starts_with(&format!("{metric}{{")))
         .filter(|line| labels.iter().all(|label| line.contains(label)))
@@ -38,9 +38,15 @@ fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
 
 /// Starts the daemon; its address.
 pub(super) fn start(run: &Run) -> (Child, String) {
+    start_with(run, &[])
+}
+
+/// The same with environment variables.
+pub(super) fn start_with(run: &Run, variables: &[(&str, &str)]) -> (Child, String) {
     let config = run.folder().join("warplens.toml");
     fs::write(&config, "listen = \"127.0.0.1:0\"\nscan_seconds = 1\n").unwrap();
     let mut command = warplens(&["agent", "--config", config.to_str().unwrap()]).unwrap();
+    command.envs(variables.iter().copied());
     let agent = Child::start(&mut command, run.folder(), "agent").unwrap();
     let address = wait::until(LIMIT, || {
         let said = agent.stderr();

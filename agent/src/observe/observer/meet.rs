@@ -255,7 +255,7 @@ impl Observer {
     }
 
     /// Takes the last of a target's records and forgets it.
-    fn release(&mut self, index: usize) -> Result<(), ObserveError> {
+    pub(super) fn release(&mut self, index: usize) -> Result<(), ObserveError> {
         // The mapping outlives the process: what it wrote last is still there.
         self.drain_rest(index)?;
         self.count_one(index)?;

@@ -364,7 +364,7 @@ impl Details {
         Self {
             at: now,
             descriptors,
-            inner_pid: inner_pid(pid),
+            inner_pid: crate::proc::inner_number(pid).unwrap_or(pid),
             segments,
             place: if first { place::read(pid) } else { Place::default() },
             file: file.unwrap_or_else(|| config_file(pid, glance)),
@@ -379,12 +379,4 @@ fn config_file(pid: u32, glance: &Glance) -> Options {
     path.and_then(|path| read_in_root(pid, From::Current, path).ok())
         .map(|text| from_config(&text))
         .unwrap_or_default()
-}
-
-/// The last of `NSpid`: the number in the innermost namespace.
-fn inner_pid(pid: u32) -> u32 {
-    let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
-    let status = String::from_utf8_lossy(&status);
-    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    line.and_then(|numbers| numbers.split_whitespace().last()?.parse().ok()).unwrap_or(pid)
 }
