@@ -268,7 +268,7 @@ fn host_text(row: &Row<'_, '_>) -> String {
 
 /// Text inside a table cell.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+    text.replace('|', "\\|").replace(char::is_control, " ")
 }
 
 /// Text as code; a backtick would end it.
