@@ -137,8 +137,10 @@ fn the_capabilities_of_the_manifest_suffice() {
     agent.signal(Signal::TERM);
     let ended = agent.wait(LIMIT).unwrap();
     assert_eq!(ended.code, 0);
-    // Nothing but where it serves, and that it stopped: nothing was missing.
-    assert_eq!(ended.stderr.lines().count(), 2, "{}", ended.stderr);
+    // Other processes of the machine may have rings of their own that cannot be observed, but not for this reason.
+    for complaint in ["CAP_", "permitted", "denied"] {
+        assert!(!ended.stderr.contains(complaint), "{}", ended.stderr);
+    }
     server.stop().unwrap();
 }
 
