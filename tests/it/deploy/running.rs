@@ -14,7 +14,6 @@ use warplens::commands::run::SHIM_FILE;
 use warplens_tests::harness::agent::{assert_refused, run, warplens};
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::{Child, command};
-use warplens_tests::harness::server::Run;
 use warplens_tests::require;
 
 use super::{LIMIT, containers, manifest, named, text};
@@ -107,12 +106,36 @@ fn every_path_that_is_asked_for_is_served() {
     assert_eq!(agent.wait(LIMIT).unwrap().code, 0);
 }
 
-/// The worker has every capability that root has, the agent those of the manifest.
+/// A worker of a user who may do nothing, as containers have them, with everything it needs in `folder`.
+fn worker_of_nobody(folder: &Path) -> Child {
+    let open = |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    open(folder);
+    let copy = |from: &Path| {
+        let to = folder.join(from.file_name().unwrap());
+        fs::copy(from, &to).unwrap();
+        open(&to);
+        to
+    };
+    for library in fs::read_dir(artefacts::simulator().unwrap()).unwrap() {
+        copy(&library.unwrap().path());
+    }
+    let shim = copy(&artefacts::shim().unwrap());
+    let worker = copy(&artefacts::cuda_worker().unwrap());
+    let mut limited = command("setpriv");
+    limited.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"]);
+    limited.arg(worker).args(["--seconds", "100", "--rate", "500"]).current_dir(folder);
+    limited.env("LD_LIBRARY_PATH", folder).env("CUDA_INJECTION64_PATH", shim);
+    let mut child = Child::start(&mut limited, folder, "worker").unwrap();
+    child.line("\"ready\"", LIMIT).unwrap();
+    child
+}
+
+/// The worker is another user's, the agent has the capabilities of the manifest and no others.
 #[test]
 fn the_capabilities_of_the_manifest_suffice() {
     require!(Bpf);
-    let run = Run::new(1).unwrap().with_shim().unwrap();
-    let mut server = run.serve(&["--rate", "2000", "--single-rate", "1000"]).unwrap();
+    let strange = tempfile::tempdir().unwrap();
+    let mut worker = worker_of_nobody(strange.path());
     let folder = tempfile::tempdir().unwrap();
     let file = configuration(folder.path());
     let daemon_set = manifest("daemonset.yaml");
@@ -141,7 +164,8 @@ fn the_capabilities_of_the_manifest_suffice() {
     for complaint in ["CAP_", "permitted", "denied"] {
         assert!(!ended.stderr.contains(complaint), "{}", ended.stderr);
     }
-    server.stop().unwrap();
+    worker.signal(Signal::TERM);
+    worker.wait(LIMIT).unwrap();
 }
 
 #[test]
