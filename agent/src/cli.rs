@@ -233,7 +233,8 @@ pub struct RunArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Example:\n  warplens agent --config /etc/warplens.toml --listen 0.0.0.0:9400"
+    after_help = "Examples:\n  warplens agent --config /etc/warplens/agent.toml --listen 0.0.0.0:9400\n  \
+        warplens agent --config agent.toml --check"
 )]
 pub struct AgentArgs {
     /// Configuration file (TOML)
@@ -243,6 +244,10 @@ pub struct AgentArgs {
     /// Address to serve /metrics, /healthz, /readyz and /livez on; overrides the file's
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
+
+    /// Say what the configuration means, or what is wrong with it, and end; observe nobody
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@
 
 mod bpf;
 mod cli;
+mod deploy;
 mod e2e;
 mod real;
 mod real_vllm;

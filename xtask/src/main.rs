@@ -8,6 +8,7 @@ mod build;
 mod child;
 mod demo;
 mod hta;
+mod kubernetes;
 mod load;
 mod nvidia;
 mod py_spy;

@@ -133,7 +133,7 @@ impl Bpf {
         let scope = UProbeScope::OneProcess(NonZeroU32::new(pid).ok_or(BpfError::Gone { pid })?);
         let failed = |source: ProgramError| {
             let target = format!("`{symbol}` in {} for process {pid}", library.display());
-            BpfError::attach(program, target, source)
+            BpfError::probe(program, target, source)
         };
         let loaded: &mut UProbe = self.program(program)?;
         if loaded.fd().is_err() {

@@ -118,6 +118,16 @@ impl BpfError {
         Self::Attach { program, target, hint: hint(&source), source: Box::new(source) }
     }
 
+    /// [`BpfError::attach`] to an address in a process.
+    pub(super) fn probe(program: &'static str, target: String, source: ProgramError) -> Self {
+        let refused = matches!(errno(&source), Some(libc::EPERM | libc::EACCES));
+        if refused && !Host::read().may_probe() {
+            let hint = "not permitted; run as root or grant CAP_SYS_ADMIN".to_owned();
+            return Self::Attach { program, target, hint, source: Box::new(source) };
+        }
+        Self::attach(program, target, source)
+    }
+
     /// The cause is missing privilege: exit code 77 is for this.
     pub fn is_privilege(&self) -> bool {
         let cause: Option<&(dyn Error + 'static)> = self.source();
@@ -144,7 +154,7 @@ fn advise(code: i32, host: &Host) -> String {
             "not permitted; the kernel is locked down (`confidentiality`), boot it with `lockdown=integrity` or less".to_owned()
         }
         libc::EPERM => "not permitted although the capabilities are there; a seccomp profile or a security module \
-                        forbids bpf or perf_event_open, run the container privileged"
+                        forbids bpf or perf_event_open, allow the container both (docs/deploy.md)"
             .to_owned(),
         libc::EACCES => {
             format!("the verifier of kernel {} refuses the program; please report the log below", host.kernel)

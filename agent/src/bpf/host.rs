@@ -12,6 +12,11 @@ const CAPABILITIES: [(u32, &str); 3] =
 /// `CAP_SYS_ADMIN` stands for all of them.
 const CAP_SYS_ADMIN: u32 = 21;
 
+/// To look into processes of other users, and of more privileges: their mappings and memory; their ring, which
+/// only they may open.
+const STRANGERS: [(u32, &str); 3] =
+    [(19, "CAP_SYS_PTRACE"), (40, "CAP_CHECKPOINT_RESTORE"), (1, "CAP_DAC_OVERRIDE")];
+
 /// `bpf_task_pt_regs`: a thread's registers in user mode.
 const STACKS_FROM: KernelVersion = KernelVersion::new(5, 15);
 /// `bpf_loop`: as many frames of Python as there are.
@@ -104,6 +109,20 @@ impl Host {
         self.capabilities & (1 << CAP_SYS_ADMIN | 1 << capability) != 0
     }
 
+    /// `CAP_SYS_ADMIN` itself: `perf_event_open` asks for no less where a probe in a program is opened, also of
+    /// who has `CAP_PERFMON` (seen on Linux 6.18).
+    pub(super) fn may_probe(&self) -> bool {
+        self.capabilities & 1 << CAP_SYS_ADMIN != 0
+    }
+
+    /// Capabilities without which workers of other users are not observed, as far as the agent lacks them.
+    pub fn missing_for_strangers(&self) -> Vec<&'static str> {
+        let replaceable = |bit: u32| CAPABILITIES.iter().any(|(of, _)| *of == bit);
+        let is_held =
+            |bit: u32| self.capabilities & 1 << bit != 0 || replaceable(bit) && self.has(bit);
+        STRANGERS.iter().filter(|(bit, _)| !is_held(*bit)).map(|(_, name)| *name).collect()
+    }
+
     /// Capabilities the kernel programs need and the agent lacks.
     pub fn missing_capabilities(&self) -> Vec<&'static str> {
         CAPABILITIES.iter().filter(|(bit, _)| !self.has(*bit)).map(|(_, name)| *name).collect()
@@ -118,9 +137,13 @@ impl Host {
             (self.kernel < version)
                 .then(|| format!("kernel {} is older than {version}; use a newer one", self.kernel))
         };
-        let uprobes = (!self.uprobes).then(|| {
-            "the kernel has no uprobes (CONFIG_UPROBE_EVENTS); use one that has, as every distribution's does".to_owned()
-        });
+        let uprobes = if !self.uprobes {
+            Some("the kernel has no uprobes (CONFIG_UPROBE_EVENTS); use one that has, as every distribution's does".to_owned())
+        } else if self.may_probe() {
+            None
+        } else {
+            Some("CAP_SYS_ADMIN not held; run as root or grant it".to_owned())
+        };
         let types = |without: &str| {
             (!self.btf).then(|| {
                 format!("the kernel does not describe its types (/sys/kernel/btf/vmlinux); boot one built with CONFIG_DEBUG_INFO_BTF, or {without}")
@@ -227,6 +250,8 @@ mod tests {
         assert_eq!(host.missing_capabilities(), ["CAP_PERFMON", "CAP_CHECKPOINT_RESTORE"]);
         let admin = Host { capabilities: 1 << CAP_SYS_ADMIN, ..Host::default() };
         assert_eq!(admin.missing_capabilities(), Vec::<&str>::new());
+        assert_eq!(admin.missing_for_strangers(), ["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"]);
+        assert_eq!(host.missing_for_strangers().len(), 3);
     }
 
     #[test]
@@ -252,6 +277,8 @@ mod tests {
         assert_eq!(obstacles(&untyped), [false, false, true, false, true, false]);
         let bare = Host { uprobes: false, ..full.clone() };
         assert_eq!(obstacles(&bare), [true, false, false, false, false, true]);
+        let least = Host { capabilities: !(1 << CAP_SYS_ADMIN), ..full.clone() };
+        assert_eq!(obstacles(&least), [true, false, false, false, false, true]);
         for host in [
             Host { built: false, ..full.clone() },
             Host { capabilities: 0, ..full.clone() },

@@ -18,6 +18,9 @@ use crate::rules;
 pub fn run(args: &AgentArgs) -> Result<Exit, CommandError> {
     let mut config = Config::load(args.config.as_deref())?;
     config.listen = args.listen.unwrap_or(config.listen);
+    if args.check {
+        return check(&config);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Scrapes are rare and small.
         .worker_threads(1)
@@ -25,6 +28,22 @@ pub fn run(args: &AgentArgs) -> Result<Exit, CommandError> {
         .build()
         .map_err(|source| failed("start the HTTP runtime: check the limits on threads", source))?;
     runtime.block_on(serve(config))
+}
+
+/// Says what the configuration means, and whether everything it names can be read.
+fn check(config: &Config) -> Result<Exit, CommandError> {
+    let rules = rules::classifier(&config.rule_texts()?)?.rules().len();
+    let Config { listen, scan_seconds, enabled, classify: _ } = config;
+    let observed = if *enabled { "observed" } else { "left dormant" };
+    let text = format!(
+        "serves /metrics, /healthz, /readyz and /livez on {listen}\n\
+         looks for workers every {scan_seconds} s\n\
+         workers are {observed}\n\
+         classifies by {rules} rules\n\
+         The configuration is right. Next: start `warplens agent` with it\n"
+    );
+    screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
+    Ok(Exit::Ok)
 }
 
 async fn serve(config: Config) -> Result<Exit, CommandError> {
@@ -51,10 +70,18 @@ async fn serve(config: Config) -> Result<Exit, CommandError> {
             failed("start the watcher thread: check the limits on threads", source)
         })?;
     screen::say(&format!("warplens: serving http://{address}/metrics; Ctrl-C or SIGTERM ends it"));
-    let missing = Host::read().missing_capabilities();
+    let host = Host::read();
+    let missing = host.missing_capabilities();
     if !missing.is_empty() {
         screen::say(&format!(
-            "warplens: {} not held: only workers of this user with WARPLENS_KEEP_FD=1 are observed; run it as root or grant them",
+            "warplens: {} not held: the kernel programs see less or nothing; run it as root or grant what is missing",
+            missing.join(", ")
+        ));
+    }
+    let missing = host.missing_for_strangers();
+    if !missing.is_empty() {
+        screen::say(&format!(
+            "warplens: {} not held: only workers of this user with WARPLENS_KEEP_FD=1 are sure to be observed; run it as root or grant what is missing",
             missing.join(", ")
         ));
     }

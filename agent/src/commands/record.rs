@@ -124,7 +124,9 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
         if !rustix::process::geteuid().is_root() {
             return Err(CommandError::Privilege {
                 what: "record".to_owned(),
-                privilege: "root, or CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE,".to_owned(),
+                privilege:
+                    "root, or CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE and CAP_DAC_OVERRIDE,"
+                        .to_owned(),
                 advice: "run it with sudo".to_owned(),
             });
         }
@@ -151,7 +153,7 @@ pub(super) fn refusal(command: &str, refused: &Refused) -> CommandError {
     if refused.privilege {
         CommandError::Privilege {
             what: format!("{command} process {}", refused.pid),
-            privilege: "CAP_SYS_PTRACE with CAP_CHECKPOINT_RESTORE".to_owned(),
+            privilege: "CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE or CAP_DAC_OVERRIDE".to_owned(),
             advice: refused.reason.clone(),
         }
     } else {

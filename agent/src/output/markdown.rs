@@ -29,8 +29,10 @@ pub fn render(capture: &Capture) -> String {
     let mut text = String::new();
     match write(&mut text, capture) {
         // Writing to a String does not fail.
-        Ok(()) | Err(std::fmt::Error) => text,
+        Ok(()) | Err(std::fmt::Error) => {}
     }
+    // Names come from other processes and files, and a report is looked at in a terminal.
+    text.replace(|character: char| character.is_control() && character != '\n', " ")
 }
 
 fn write(text: &mut String, capture: &Capture) -> std::fmt::Result {
@@ -268,7 +270,7 @@ fn host_text(row: &Row<'_, '_>) -> String {
 
 /// Text inside a table cell.
 fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+    text.replace('|', "\\|").replace(char::is_control, " ")
 }
 
 /// Text as code; a backtick would end it.

@@ -25,7 +25,7 @@ use super::captures::Area;
 /// Why a ring cannot be used.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    #[error("open the ring of process {pid} at {}: it needs CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE, or WARPLENS_KEEP_FD=1 in the worker's environment", link.display())]
+    #[error("open the ring of process {pid} at {}: it needs CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE and CAP_DAC_OVERRIDE, or a worker of the same user with WARPLENS_KEEP_FD=1", link.display())]
     Open {
         pid: u32,
         link: PathBuf,

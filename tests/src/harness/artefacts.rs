@@ -80,6 +80,20 @@ pub fn py_spy() -> Result<PathBuf, Missing> {
     named("WARPLENS_PY_SPY", "py-spy; `cargo xtask setup` installs it")
 }
 
+/// A Python that has Kubernetes' schemas: `WARPLENS_KUBERNETES_PYTHON`.
+///
+/// # Errors
+/// When it is not set or not there.
+pub fn kubernetes_python() -> Result<PathBuf, Missing> {
+    const VARIABLE: &str = "WARPLENS_KUBERNETES_PYTHON";
+    named(
+        VARIABLE,
+        "a Python with kubernetes-validate; `cargo xtask test --tier deploy` installs it",
+    )?;
+    // As it is: what the link in an environment leads to is not of that environment.
+    Ok(env::var_os(VARIABLE).map(PathBuf::from).unwrap_or_default())
+}
+
 /// The script that runs a real vLLM server: `WARPLENS_REAL_VLLM`.
 ///
 /// # Errors

@@ -24,6 +24,8 @@ pub enum Tier {
     RealVllm,
     /// The agent's binary.
     Cli,
+    /// The same, and Kubernetes' schemas.
+    Deploy,
 }
 
 impl Tier {
@@ -37,6 +39,7 @@ impl Tier {
             Self::E2e => "e2e",
             Self::RealVllm => "real_vllm",
             Self::Cli => "cli",
+            Self::Deploy => "deploy",
         }
     }
 
@@ -84,6 +87,10 @@ impl Tier {
                 root()
             }
             Self::Cli => artefacts::agent().map(|_path| ()),
+            Self::Deploy => {
+                artefacts::agent()?;
+                artefacts::kubernetes_python().map(|_path| ())
+            }
         }
     }
 }

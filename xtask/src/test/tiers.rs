@@ -11,6 +11,7 @@ use crate::artefacts::{Artefacts, TESTS_PACKAGE};
 use crate::build;
 use crate::child::{self, Stream};
 use crate::hta;
+use crate::kubernetes;
 use crate::nvidia;
 use crate::real_vllm;
 use crate::setup::is_root;
@@ -46,7 +47,7 @@ pub(crate) enum Outcome {
 enum Skips {
     /// It fails the tier: everything this tier needs is part of the set-up.
     Fail,
-    /// It is counted and shown: the test compares with data that is no part of the repository.
+    /// It is counted and shown: the test needs what is no part of the repository or its set-up.
     Count,
 }
 
@@ -82,6 +83,12 @@ pub(crate) const TIERS: &[Tier] = &[
         run: real,
     },
     Tier { name: "cli", about: "commands, bad input, exit codes", optional: false, run: cli },
+    Tier {
+        name: "deploy",
+        about: "manifests, unit and image against schemas and code (schemas from PyPI)",
+        optional: true,
+        run: deploy,
+    },
     Tier { name: "bpf", about: "kernel programs in this kernel (root)", optional: false, run: bpf },
     Tier { name: "e2e", about: "record against ground truth (root)", optional: false, run: e2e },
     Tier {
@@ -216,6 +223,20 @@ fn shim(workspace: &Workspace) -> Result<Outcome> {
 
 fn cli(workspace: &Workspace) -> Result<Outcome> {
     integration(workspace, "cli")
+}
+
+fn deploy(workspace: &Workspace) -> Result<Outcome> {
+    match kubernetes::python(workspace) {
+        Ok(python) => {
+            let mut command = integration_command(workspace, "deploy")?;
+            command.env(kubernetes::PYTHON, python);
+            // systemd and root are no part of the set-up: tests that need them are counted where they are not.
+            run_all(vec![command], "deploy", Skips::Count)
+        }
+        Err(error) => {
+            Ok(Outcome::CannotRun(format!("Kubernetes' schemas could not be installed: {error:#}")))
+        }
+    }
 }
 
 fn real(workspace: &Workspace) -> Result<Outcome> {

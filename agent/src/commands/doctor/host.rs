@@ -31,6 +31,7 @@ pub(super) fn checks() -> Vec<Check> {
             )
         },
         capabilities(&host),
+        strangers(&host),
     ];
     checks.extend(
         host.perf_event_paranoid.map(|level| Check::info("perf_event_paranoid", level.to_string())),
@@ -90,6 +91,21 @@ fn kernel(version: KernelVersion) -> Check {
             "kernel",
             format!("{version} is older than {FULL_FROM}"),
             "use a newer kernel for the features listed as missing below",
+        )
+    }
+}
+
+/// Servers in containers run as users of their own.
+fn strangers(host: &Host) -> Check {
+    const NAME: &str = "workers of other users";
+    let missing = host.missing_for_strangers().join(", ");
+    if missing.is_empty() {
+        Check::ok(NAME, "may be observed")
+    } else {
+        Check::missing(
+            NAME,
+            format!("{missing} not held"),
+            format!("run as root, or grant {missing}"),
         )
     }
 }
