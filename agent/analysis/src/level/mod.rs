@@ -7,7 +7,9 @@
 //!                                                                            v
 //!                                         Decision of each worker, Changes with their reasons
 //! ```
-//! Pure: facts come in with their time ([`Ns`] of `CLOCK_MONOTONIC`).
+//! Pure: [`Decider`] takes facts with their time ([`Ns`] of `CLOCK_MONOTONIC`), and is asked about
+//! once a second. It neither reads a control page nor writes one: the agent asks the shim for
+//! [`Decision::ask`] and tells what came of it. A fall is immediate; everything else waits.
 //!
 //! [`estimate`] is for whoever reads figures of workers that are armed in turns.
 
@@ -15,6 +17,7 @@ pub mod bound;
 pub mod breaker;
 pub mod budget;
 pub mod coexist;
+pub mod decider;
 pub mod duty;
 pub mod estimate;
 pub mod operator;
@@ -22,6 +25,7 @@ pub mod quirk;
 
 pub use crate::decode::Level;
 pub use bound::{Bound, Reason};
+pub use decider::{Change, Decider, Decision, Decisions, Facts, Settings};
 pub use estimate::{Confidence, Estimate, estimate};
 
 use crate::ids::Ns;
