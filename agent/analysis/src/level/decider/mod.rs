@@ -84,6 +84,7 @@ pub struct Change {
     pub worker: ProcessKey,
     pub from: Rung,
     pub to: Rung,
+    /// What binds at `to`: why it is not higher.
     pub reason: Reason,
     pub at: Ns,
 }

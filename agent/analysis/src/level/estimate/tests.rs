@@ -94,31 +94,41 @@ impl Load {
 
     fn windows(&self, duty: Duty, group: GroupKey) -> Vec<(u64, u64)> {
         let seed = Identity::of("simulated");
-        let mut windows: Vec<(u64, u64)> = Vec::new();
-        let mut until = 0;
-        // A tenth of a second: windows begin and end inside seconds.
-        for tenth in 0..self.0.len() as u64 * 10 {
-            let now = tenth * 100_000_000;
-            let share = self.0[usize::try_from(tenth / 10).unwrap()];
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
-            let busy = (share * 1e8) as u64;
-            if let Turn::On(end) = turn(duty, seed, group, Ns(now)) {
-                if until != end.0 {
-                    windows.push((0, 0));
-                    until = end.0;
-                }
-                let last = windows.last_mut().unwrap();
-                last.0 += 100_000_000;
-                last.1 += busy;
+        let mut windows = Vec::new();
+        let all = self.0.len() as u64 * SECOND;
+        let mut now = 0;
+        while now < all {
+            let turn = turn(duty, seed, group, Ns(now));
+            let (Turn::On(end) | Turn::Off(end)) = turn;
+            let end = end.0.min(all);
+            if let Turn::On(_) = turn {
+                windows.push((end - now, self.busy(now, end)));
             }
+            now = end;
         }
         windows
+    }
+
+    /// Busy time between two instants.
+    fn busy(&self, mut from: u64, end: u64) -> u64 {
+        let mut busy = 0.0;
+        while from < end {
+            let second = from / SECOND;
+            let until = end.min((second + 1) * SECOND);
+            busy += self.0[usize::try_from(second).unwrap()] * float(until - from);
+            from = until;
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time")]
+        let busy = busy as u64;
+        busy
     }
 
     fn mean(&self) -> f64 {
         self.0.iter().sum::<f64>() / float_of(self.0.len())
     }
 }
+
+const SECOND: u64 = 1_000_000_000;
 
 const TRIALS: u32 = 400;
 
