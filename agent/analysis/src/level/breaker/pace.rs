@@ -6,7 +6,8 @@
 //!   of ln(requests) (Theil and Sen's estimate), cut to [0, 1]: more requests make no fewer tokens, and
 //!   no more than in proportion;
 //! - residual of a sample = ln(tokens/s) - median of ln(tokens/s) of the samples before the rise that
-//!   ran within 10 % as many requests, or one more or less, each moved along the slope to the sample's own number;
+//!   ran within 10 % as many requests, or one more or less, each moved along the slope to the
+//!   sample's own number;
 //! - samples with fewer than four such are not used;
 //! - shift = Hodges and Lehmann's estimate between the residuals after and before, with its 95 %
 //!   interval, widened by what the samples' own autocorrelation says ([`crate::compare::rank`]).
