@@ -22,14 +22,15 @@ use crate::decode::Level;
 use crate::ids::Ns;
 use crate::level::after;
 use crate::level::bound::{Bound, Reason};
-use crate::level::duty::{Duty, PERIOD_NS};
+use crate::level::duty::Duty;
 
 /// Window of a worker that is armed all the time: a hundred flushes.
 pub const WINDOW_NS: u64 = 10_000_000_000;
 
-/// Window of a worker that is armed in turns: five of them. Their phases are random, so a shorter window
-/// would say more of where it lies than of what they cost.
-pub const TURNS_NS: u64 = 5 * PERIOD_NS;
+/// Window of a worker that is armed in turns: five whole periods. Each holds the same armed time, though
+/// at random phases; a window that began anywhere would say more of where it lies than of what it
+/// costs. Five, because at 5 % of a minute a single one is three samples.
+pub const PERIODS: u64 = 5;
 
 /// Below this share of the budget, per mille, a rung up may be tried.
 pub const LOW_PERMILLE: u64 = 700;
@@ -193,6 +194,9 @@ pub struct Keeper {
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     begin: Option<Ns>,
+    /// Period of the last sample, and how many have ended since the window began with one.
+    period: u64,
+    ended: Option<u64>,
     sum: [u64; RESOURCES.len()],
     count: u64,
 }
@@ -224,29 +228,33 @@ impl Keeper {
         Some(Bound { level: rung.level, reason: Reason::Budget(self.resource) })
     }
 
-    /// Takes in what was measured while the worker was on the rung `in_force`, which other bounds may
-    /// hold below its own; true when its own rung changed.
-    pub fn on_cost(&mut self, now: Ns, in_force: usize, cost: Cost) -> bool {
+    /// Takes in what was measured since the last time, while the worker was on the rung `in_force`,
+    /// which other bounds may hold below its own. `period` is the group's ([`crate::level::duty`]);
+    /// it matters to rungs in turns. True when its own rung changed.
+    pub fn on_cost(&mut self, now: Ns, in_force: usize, period: u64, cost: Cost) -> bool {
         let in_force = in_force.clamp(self.rung, LADDER.len() - 1);
         if in_force != self.judged {
             self.judged = in_force;
-            self.window = Window::default();
+            self.window = Window { period, ..Window::default() };
             self.low_since = None;
         }
-        let begin = *self.window.begin.get_or_insert(now);
         let usages = self.usages(cost);
         for (sum, usage) in self.window.sum.iter_mut().zip(usages) {
             *sum = sum.saturating_add(usage);
         }
         self.window.count += 1;
-        let duty = LADDER.get(in_force).and_then(|rung| rung.duty);
-        let length = if duty.is_some() { TURNS_NS } else { WINDOW_NS };
-        if now < after(begin, length) {
+        let in_turns = LADDER.get(in_force).is_some_and(|rung| rung.duty.is_some());
+        let full = if in_turns {
+            self.window.period_ends(period)
+        } else {
+            let begin = *self.window.begin.get_or_insert(now);
+            now >= after(begin, WINDOW_NS)
+        };
+        if !full {
             return false;
         }
-        let window = std::mem::take(&mut self.window);
-        self.window.begin = Some(now);
-        let (usage, resource) = window.dearest();
+        let (usage, resource) = self.window.dearest();
+        self.window = Window { begin: Some(now), period, ended: Some(0), ..Window::default() };
         self.judge(now, usage, resource)
     }
 
@@ -312,6 +320,20 @@ impl Keeper {
 }
 
 impl Window {
+    /// Takes in the period of a sample; whether enough whole ones are in the window.
+    fn period_ends(&mut self, period: u64) -> bool {
+        if std::mem::replace(&mut self.period, period) == period {
+            return false;
+        }
+        let Some(ended) = &mut self.ended else {
+            // It began inside a period: from here on it holds whole ones.
+            *self = Self { period, ended: Some(0), ..Self::default() };
+            return false;
+        };
+        *ended += 1;
+        *ended >= PERIODS
+    }
+
     /// The resource nearest to its budget, or farthest beyond.
     fn dearest(&self) -> (u64, Resource) {
         let mean = self.sum.map(|sum| sum.checked_div(self.count).unwrap_or(0));

@@ -53,15 +53,9 @@ pub enum Turn {
 
 /// Whose turn it is. `seed` is the node's, so that nodes are not armed all at once either.
 pub fn turn(duty: Duty, seed: Identity, group: GroupKey, now: Ns) -> Turn {
-    let period = duty.period_ns.clamp(1, LONGEST_NS);
+    let (period, place) = place(duty, seed, group, now);
+    let Place { seed, index, begin, length } = place;
     let on = duty.on_ns.min(period);
-    let seed = Identity::drawn(seed.draw(u64::from(group.0)));
-    // Periods end at `border`, `border + period`, ...; the piece before the first is a shorter one.
-    let border = seed.draw(u64::MAX) % period;
-    let (index, begin, length) = match now.0.checked_sub(border) {
-        None => (0, 0, border),
-        Some(past) => (past / period + 1, now.0 - past % period, period),
-    };
     let on = scaled(on, length, period);
     let from = seed.draw(index) % length.max(1);
     let within = now.0 - begin;
@@ -78,6 +72,36 @@ pub fn turn(duty: Duty, seed: Identity, group: GroupKey, now: Ns) -> Turn {
         // The instant of the next window is drawn then; nothing changes before its period.
         Turn::Off(ends(length))
     }
+}
+
+/// Which of a group's periods it is. Each holds exactly its share of armed time, so costs that are
+/// summed up from the end of one to the end of another do not depend on the phases.
+pub fn period(duty: Duty, seed: Identity, group: GroupKey, now: Ns) -> u64 {
+    place(duty, seed, group, now).1.index
+}
+
+/// A period, and what is drawn for its group.
+struct Place {
+    seed: Identity,
+    index: u64,
+    begin: u64,
+    length: u64,
+}
+
+/// Length of periods, and the one that it is.
+fn place(duty: Duty, seed: Identity, group: GroupKey, now: Ns) -> (u64, Place) {
+    let period = duty.period_ns.clamp(1, LONGEST_NS);
+    let seed = Identity::drawn(seed.draw(u64::from(group.0)));
+    // Periods end at `border`, `border + period`, ...; the piece before the first is a shorter one.
+    let border = seed.draw(u64::MAX) % period;
+    let place = match now.0.checked_sub(border) {
+        None => Place { seed, index: 0, begin: 0, length: border },
+        Some(past) => {
+            let (index, begin) = (past / period + 1, now.0 - past % period);
+            Place { seed, index, begin, length: period }
+        }
+    };
+    (period, place)
 }
 
 /// `on` of a `period`, as much of `length`.

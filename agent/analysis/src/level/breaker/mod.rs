@@ -1,7 +1,7 @@
 //! The crash breaker: what follows a rise closely is blamed on it, for the whole node.
 //!
 //! A worker that dies a [`Verdict::Guilty`] death within ten minutes of a rise, or a server that
-//! makes 5 % fewer tokens ([`pace`]), trips it: no worker of the node may be at that level for a week,
+//! makes 5 % fewer tokens (`pace`), trips it: no worker of the node may be at that level for a week,
 //! doubled with every further trip within a month. Ends that nobody can judge count only when three
 //! of them come within an hour.
 //!
@@ -12,7 +12,7 @@
 //! One incident is one trip: a trip forgets all rises, so the other ranks of the server that died,
 //! which are torn down with it, are not blamed on the levels below.
 //!
-//! What it remembers outlives the agent ([`saved`]).
+//! What it remembers outlives the agent (`saved`).
 
 mod death;
 mod pace;

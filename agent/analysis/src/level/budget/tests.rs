@@ -26,7 +26,7 @@ impl Worker {
         for _ in 0..seconds {
             self.now += 1;
             let rung = self.keeper.rung();
-            if self.keeper.on_cost(Ns(self.now * S), rung, cost(rung)) {
+            if self.keeper.on_cost(Ns(self.now * S), rung, self.now / 60, cost(rung)) {
                 self.changes.push((self.now, self.keeper.rung()));
             }
         }
@@ -90,7 +90,7 @@ fn a_rung_that_is_always_too_dear_is_tried_seven_times_in_all() {
     for minute in 0..525_600 {
         let rung = keeper.rung();
         let cost = callbacks(if rung == 0 { 1200 } else { 300 });
-        changes += u32::from(keeper.on_cost(Ns(minute * 60 * S), rung, cost));
+        changes += u32::from(keeper.on_cost(Ns(minute * 60 * S), rung, minute, cost));
     }
     assert_eq!((changes, keeper.rung()), (13, 1));
 }
@@ -124,17 +124,17 @@ fn every_resource_is_kept() {
 fn what_it_costs_on_a_rung_below_its_own_is_no_reason_to_rise() {
     let mut keeper = Keeper::new(Budget::default());
     for second in 0..30 {
-        keeper.on_cost(Ns(second * S), keeper.rung(), callbacks(1100));
+        keeper.on_cost(Ns(second * S), keeper.rung(), 0, callbacks(1100));
     }
     let rung = keeper.rung();
     assert!(rung > 0);
     for second in 30..5000 {
-        assert!(!keeper.on_cost(Ns(second * S), first_of(Level::Watching), callbacks(0)));
+        assert!(!keeper.on_cost(Ns(second * S), first_of(Level::Watching), 0, callbacks(0)));
     }
     assert_eq!(keeper.rung(), rung);
     // But being too dear there is a reason to go below.
     for second in 5000..5030 {
-        keeper.on_cost(Ns(second * S), first_of(Level::Watching), callbacks(1100));
+        keeper.on_cost(Ns(second * S), first_of(Level::Watching), 0, callbacks(1100));
     }
     assert_eq!(LADDER[keeper.rung()].level, Level::Dormant);
 }
@@ -191,7 +191,7 @@ proptest! {
         let mut keeper = Keeper::new(Budget::default());
         for (now, in_force, [callback_ns, shim_ns, agent_ns, memory_bytes, bus_bytes]) in told {
             let cost = Cost { callback_ns, shim_ns, agent_ns, memory_bytes, bus_bytes };
-            keeper.on_cost(Ns(now), in_force, cost);
+            keeper.on_cost(Ns(now), in_force, now % 7, cost);
             prop_assert!(keeper.rung() < LADDER.len());
         }
     }

@@ -28,7 +28,7 @@ use crate::level::budget::{Budget, Cost, LADDER, Rung, first_of};
 use crate::level::coexist::Owner;
 use crate::level::decider::canary::Canary;
 use crate::level::decider::worker::Worker;
-use crate::level::duty::{Duty, Turn, turn};
+use crate::level::duty::{self, Duty, Turn, turn};
 use crate::level::operator::{Identity, Policy, Traits};
 use crate::level::quirk::{self, Machine};
 use crate::level::{GroupKey, WORKERS};
@@ -186,7 +186,11 @@ impl Decider {
                 Some(_) => worker.rung.level,
                 None => worker.rung.level.min(worker.in_force),
             };
-            worker.keeper.on_cost(now, kept.rung.max(first_of(level)), cost);
+            let period = worker
+                .rung
+                .duty
+                .map_or(0, |duty| duty::period(duty, self.settings.node, group, now));
+            worker.keeper.on_cost(now, kept.rung.max(first_of(level)), period, cost);
         }
     }
 

@@ -394,3 +394,31 @@ proptest! {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Costs that depend on what is asked of the shim alone, the whole way through: canary, dwell,
+    /// turns at random phases. Changes come to an end.
+    #[test]
+    fn a_node_under_constant_load_comes_to_rest(
+        stacks in 0..4000u64, counting in 0..8000u64, watching in 0..900u64,
+    ) {
+        let mut node = Node::new(&[0, 0, 1]);
+        let cost = |said: &Decision| {
+            let permille = match said.ask {
+                Stacks => counting + stacks * u64::from(said.stack_rate) / 100 + watching,
+                Counting => counting + watching,
+                Watching => watching,
+                Dormant => 0,
+            };
+            Cost { callback_ns: permille * 5_000, ..Cost::default() }
+        };
+        // Most of a day: after one, rungs are tried again.
+        node.run(60_000, cost);
+        for worker in 0..3 {
+            let changes = node.changes.iter().filter(|change| change.1 == worker);
+            prop_assert!(changes.count() <= 3 * LADDER.len(), "{:?}", node.changes);
+        }
+    }
+}
