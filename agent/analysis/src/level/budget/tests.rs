@@ -140,6 +140,23 @@ fn what_it_costs_on_a_rung_below_its_own_is_no_reason_to_rise() {
 }
 
 #[test]
+fn a_worker_held_below_its_rung_by_others_does_not_climb_unseen() {
+    let mut keeper = Keeper::new(Budget::default());
+    for second in 0..12 {
+        keeper.on_cost(Ns(second * S), keeper.rung(), 0, callbacks(5000));
+    }
+    // Nothing is known of the price of the rungs in between.
+    assert_eq!(keeper.rung(), first_of(Level::Watching));
+    for second in 12..5000 {
+        assert!(!keeper.on_cost(Ns(second * S), first_of(Level::Dormant), 0, callbacks(0)));
+    }
+    for second in 5000..5400 {
+        keeper.on_cost(Ns(second * S), keeper.rung(), 0, callbacks(0));
+    }
+    assert_eq!(keeper.rung(), first_of(Level::Watching) - 1);
+}
+
+#[test]
 fn a_budget_of_nothing_is_kept_by_nothing_only() {
     assert_eq!((share(0, 0), share(1, 0), share(u64::MAX, 1)), (0, 1_000_000, 1_000_000));
 }
