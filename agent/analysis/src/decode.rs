@@ -20,6 +20,7 @@ use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkK
 use crate::ids::{Correlation, Ns, ProcessKey, Thread};
 use crate::wait::WaitReason;
 pub use graphs::{GraphWords, graph_entry};
+pub use wire::shim::Level;
 
 /// One slot of `process`'s ring.
 ///

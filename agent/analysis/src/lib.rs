@@ -11,6 +11,7 @@ pub mod decode;
 pub mod defect;
 pub mod event;
 pub mod ids;
+pub mod level;
 pub mod report;
 pub mod session;
 pub mod slice;
