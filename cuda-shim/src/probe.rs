@@ -16,5 +16,14 @@ pub(crate) extern "C" fn warplens_probe_launch(
     thread: u64,
     key: u64,
 ) {
-    naked_asm!(".cfi_startproc", ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00", "nop", "ret", ".cfi_endproc")
+    #[cfg(target_arch = "x86_64")]
+    naked_asm!(
+        ".cfi_startproc",
+        ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+        "nop",
+        "ret",
+        ".cfi_endproc"
+    );
+    #[cfg(not(target_arch = "x86_64"))]
+    naked_asm!(".cfi_startproc", "nop", "ret", ".cfi_endproc")
 }

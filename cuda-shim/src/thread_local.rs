@@ -98,8 +98,8 @@ impl ThreadLocal {
 
 const _: () = assert!(size_of::<ThreadLocal>() == 64);
 
-#[cfg(not(target_arch = "x86_64"))]
-compile_error!("the shim's TLS access and probe point are written for x86-64");
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("the shim's TLS access and probe point are written for x86-64 and aarch64");
 
 global_asm!(
     ".pushsection .tbss.warplens_thread,\"awT\",@nobits",
@@ -118,13 +118,27 @@ global_asm!(
 pub(crate) fn current() -> &'static ThreadLocal {
     let address: *const ThreadLocal;
     // SAFETY: reads the thread pointer and the constant offset that the loader put into the GOT;
-    // both always exist on x86-64 Linux.
+    // both always exist on Linux.
+    #[cfg(target_arch = "x86_64")]
     unsafe {
         asm!(
             "mov {0}, qword ptr [rip + warplens_thread@GOTTPOFF]",
             "add {0}, qword ptr fs:[0]",
             out(reg) address,
             options(nostack, readonly, pure)
+        );
+    }
+    // SAFETY: as above. Built, never run.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        asm!(
+            "adrp {0}, :gottprel:warplens_thread",
+            "ldr {0}, [{0}, :gottprel_lo12:warplens_thread]",
+            "mrs {1}, tpidr_el0",
+            "add {0}, {0}, {1}",
+            out(reg) address,
+            out(reg) _,
+            options(nostack, readonly, pure, preserves_flags)
         );
     }
     // SAFETY: 64 aligned bytes that were zero at the thread's birth, a valid value; all fields are

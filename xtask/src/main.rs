@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line program")]
 
+mod aarch64;
 mod artefacts;
 mod bench;
 mod build;
@@ -57,6 +58,8 @@ enum Task {
     Ci,
     /// Check what the compiler does not: file sizes, imports, documentation of keys and metrics
     Tidy,
+    /// Type-check everything for aarch64 and build the shim for it
+    Aarch64,
     /// Profile a simulated vLLM on two simulated GPUs (or the real one that runs here)
     Demo(demo::Args),
     /// Measure the cost of everything that runs beside a worker
@@ -90,6 +93,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Test(args) => test::run(&workspace, args),
         Task::Ci => test::run(&workspace.pristine(), &test::Args::everything()),
         Task::Tidy => tidy::run(&workspace),
+        Task::Aarch64 => aarch64::run(&workspace),
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Soak(args) => soak::run(&workspace, args),

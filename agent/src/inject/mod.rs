@@ -7,7 +7,6 @@
 //! file in memory, which is filled from outside meanwhile; and to load it and knock at its door. No file is
 //! needed in the process's own mounts, and an agent that is killed at any instant takes nothing with it.
 
-#[expect(unsafe_code, reason = "code that a thread of another process runs, in assembler")]
 mod arch;
 mod cave;
 mod error;

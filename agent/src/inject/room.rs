@@ -19,6 +19,10 @@ pub(super) const BYTES: u64 = 32 << 10;
 const VECTORS: usize = 4096;
 
 /// Bytes of a mask of signals, as the kernel has it.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "read by an architecture's code")
+)]
 pub(super) const MASK_BYTES: usize = 8;
 
 /// Every signal but those that code brings upon itself (`SIGILL`, `SIGTRAP`, `SIGBUS`, `SIGFPE`, `SIGSEGV`).
@@ -63,6 +67,10 @@ struct Layout {
 /// Where the code finds what, bytes from the room's start.
 pub(super) struct Offset;
 
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "read by an architecture's code")
+)]
 impl Offset {
     pub(super) const STATE: usize = offset_of!(Layout, state);
     pub(super) const COUNT: usize = offset_of!(Layout, count);

@@ -1,4 +1,5 @@
 //! x86-64: registers, system calls, and the code that a thread runs.
+#![expect(unsafe_code, reason = "code that a thread of another process runs, in assembler")]
 
 use std::arch::{global_asm, x86_64};
 
