@@ -8,6 +8,7 @@ mod bench;
 mod build;
 mod child;
 mod demo;
+mod fuzz;
 mod hta;
 mod kubernetes;
 mod load;
@@ -64,6 +65,8 @@ enum Task {
     Demo(demo::Args),
     /// Measure the cost of everything that runs beside a worker
     Bench(bench::Args),
+    /// Feed every reader of what others wrote with whatever libFuzzer comes upon
+    Fuzz(fuzz::Args),
     /// Run the agent beside the demo's load for long, watching its memory and losses
     Soak(soak::Args),
 }
@@ -96,6 +99,7 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Aarch64 => aarch64::run(&workspace),
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Bench(args) => bench::run(&workspace, args),
+        Task::Fuzz(args) => fuzz::run(&workspace, args),
         Task::Soak(args) => soak::run(&workspace, args),
     }
 }
