@@ -13,6 +13,7 @@ use crate::artefacts::Artefacts;
 use crate::build;
 use crate::child;
 use crate::load::{Load, Plan, fresh_seed};
+use crate::nvidia;
 use crate::setup::{self, is_root};
 use crate::workspace::{Workspace, clean_environment};
 
@@ -171,7 +172,7 @@ fn real(workspace: &Workspace, args: &Args, server: u32) -> Result<()> {
 
 /// A vLLM frontend on a machine with an NVIDIA driver.
 fn real_server() -> Option<u32> {
-    if !Path::new("/dev/nvidiactl").exists() {
+    if !nvidia::has_gpu() {
         return None;
     }
     let processes = fs::read_dir("/proc").ok()?;

@@ -20,6 +20,15 @@ use crate::child;
 use crate::setup::Apt;
 use crate::workspace::Workspace;
 
+/// The driver's device of control.
+const NODE: &str = "/dev/nvidiactl";
+
+/// There is a GPU with its driver. The device's name alone says nothing: NVIDIA's library makes it, where root runs
+/// it, without any.
+pub(crate) fn has_gpu() -> bool {
+    fs::File::open(NODE).is_ok()
+}
+
 const LIMIT: Duration = Duration::from_mins(5);
 
 /// One CUDA major: the wheels that hold its libraries.

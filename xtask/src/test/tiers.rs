@@ -287,7 +287,7 @@ fn e2e(workspace: &Workspace) -> Result<Outcome> {
 }
 
 fn gpu(workspace: &Workspace) -> Result<Outcome> {
-    if !Path::new("/dev/nvidiactl").exists() {
+    if !nvidia::has_gpu() {
         return Ok(Outcome::CannotRun("no NVIDIA GPU on this machine".to_owned()));
     }
     integration(workspace, "gpu")
