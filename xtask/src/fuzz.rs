@@ -109,15 +109,19 @@ fn lines(command: &mut Command, reader: &str, seconds: u64) -> Result<(ExitStatu
 
 fn build(workspace: &Workspace) -> Result<PathBuf> {
     let target = workspace.target.join("fuzz");
+    let folder = workspace.root.join("tests/fuzz");
+    // What is fuzzed is what is shipped: the same versions of everything, but for the fuzzer's own.
+    fs::copy(workspace.root.join("Cargo.lock"), folder.join("Cargo.lock"))
+        .with_context(|| format!("copy Cargo.lock to {}", folder.display()))?;
     let mut command = Command::new("cargo");
     clean_environment(&mut command);
     command
-        .args(["build", "--release", "--locked", "--target", TARGET])
+        .args(["build", "--release", "--target", TARGET])
         .env("CARGO_TARGET_DIR", &target)
         // Stable rustc refuses a sanitizer otherwise.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTFLAGS", FLAGS)
-        .current_dir(workspace.root.join("tests/fuzz"));
+        .current_dir(folder);
     child::run(&mut command, "cargo build of the fuzzed readers", BUILD_LIMIT)?;
     Ok(target.join(TARGET).join("release/warplens-fuzz"))
 }
