@@ -8,6 +8,7 @@ use analysis::report::IdleCause;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
+use crate::bpf::probe::Probe;
 use crate::capture::NameStyle;
 use crate::commands::findings::Severity;
 
@@ -40,6 +41,12 @@ pub enum Command {
     Detach(DetachArgs),
     /// Run as a daemon that serves metrics
     Agent(AgentArgs),
+    /// Have the daemon write the last minute it has in memory
+    Dump(DumpArgs),
+    /// Pack recordings and what surrounds them into one file for an issue report, redacted
+    Bundle(BundleArgs),
+    /// Open a bundle, a dump or a recording's folder and say what is in it
+    View(ViewArgs),
     /// Report on recordings, PyTorch traces and Nsight Systems exports
     Analyze(AnalyzeArgs),
     /// Compare two recordings, traces or reports: what changed, and what of it is more than chance
@@ -113,6 +120,11 @@ pub struct AttachArgs {
     #[arg(long)]
     pub rehearse: bool,
 
+    /// Start of the process, clock ticks since boot: another one of that number is left alone. For the daemon, which
+    /// decided before it asked; gives up every privilege that entering does not need
+    #[arg(long, value_name = "TICKS", hide = true)]
+    pub started: Option<u64>,
+
     /// Print the outcome as JSON
     #[arg(long)]
     pub json: bool,
@@ -182,6 +194,10 @@ pub struct ObservationArgs {
     #[arg(long, value_name = "HZ", default_value_t = 99)]
     pub cpu_hz: u32,
 
+    /// Leave these kernel programs out: launch-stacks, cpu-samples, python, processes, thread-states, launch-count
+    #[arg(long, value_name = "PROBE", value_delimiter = ',', hide_possible_values = true)]
+    pub without: Vec<Probe>,
+
     /// Also count launches in the driver with uprobes, independently of the shim. Costs
     /// about 10 us a launch
     #[arg(long)]
@@ -234,7 +250,8 @@ pub struct RunArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "Examples:\n  warplens agent --config /etc/warplens/agent.toml --listen 0.0.0.0:9400\n  \
-        warplens agent --config agent.toml --check"
+        warplens agent --config agent.toml --check\n\n\
+        Signals: TERM or INT ends it, USR1 writes a dump, USR2 lets go of every worker until the next one."
 )]
 pub struct AgentArgs {
     /// Configuration file (TOML)
@@ -381,6 +398,84 @@ pub struct GapsArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        warplens dump\n  \
+        warplens dump -o warplens-out --json\n\n\
+        The daemon writes a folder like that of record into its own folder of dumps (flight.dir, by default\n\
+        /var/lib/warplens/dumps), with why.json beside it. SIGUSR1 to the daemon does the same.")]
+pub struct DumpArgs {
+    /// Copy the dump into this folder, too
+    #[arg(short, long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+
+    /// The daemon's socket [default: `WARPLENS_SOCKET`, or /run/warplens/agent.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Print where the dump lies and how far back it reaches as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        warplens bundle\n  \
+        warplens bundle warplens-out --anonymous -o report.tar.zst\n  \
+        warplens bundle --dry-run\n\n\
+        Without a folder the daemon is asked for a dump, and where none answers the newest one is taken. Taken out\n\
+        always: secrets, names of hosts and users, addresses, paths below home directories, arguments. Kernel and\n\
+        function names, PIDs and the numbers of GPUs stay. Look into it before you send it.")]
+pub struct BundleArgs {
+    /// Recordings, or folders that record or dump made
+    #[arg(value_name = "RECORDING|FOLDER")]
+    pub inputs: Vec<PathBuf>,
+
+    /// The file to write [default: warplens-bundle-TIME.tar.zst]
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Take out the names of models, pods, namespaces and containers, too
+    #[arg(long)]
+    pub anonymous: bool,
+
+    /// The daemon's configuration file, to be taken along without its secrets
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Only say what would be in it
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// The daemon's socket [default: `WARPLENS_SOCKET`, or /run/warplens/agent.sock]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+
+    /// Print what is in it as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+        warplens view warplens-bundle-1795392000.tar.zst\n  \
+        warplens view report.tar.zst --extract report\n  \
+        warplens view warplens-out\n\n\
+        A bundle is somebody else's file: links, paths that lead elsewhere and what unpacks without end are refused.")]
+pub struct ViewArgs {
+    /// A bundle, a recording, or a folder that record or dump made
+    #[arg(value_name = "FILE|FOLDER")]
+    pub input: PathBuf,
+
+    /// Unpack the bundle into this folder, which is not there yet, for other tools
+    #[arg(long, value_name = "FOLDER")]
+    pub extract: Option<PathBuf>,
+
+    /// Print everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args, Debug)]
 #[command(after_help = "Prints `name<TAB>class<TAB>kind`, one line for each line read.\n\n\
     Example:\n  echo ncclDevKernel_AllReduce_Sum_bf16 | warplens classify --explain")]
 pub struct ClassifyArgs {
@@ -397,8 +492,14 @@ pub struct ClassifyArgs {
 }
 
 #[derive(Args, Debug)]
-#[command(after_help = "Example:\n  sudo warplens doctor")]
+#[command(after_help = "Examples:\n  \
+        sudo warplens doctor\n  \
+        sudo warplens doctor --config /etc/warplens/agent.toml")]
 pub struct DoctorArgs {
+    /// Also what this configuration of the daemon switches off
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Print the checks as one JSON document
     #[arg(long)]
     pub json: bool,

@@ -134,6 +134,9 @@ impl Pipeline {
             Input::Ordinal { process, ordinal, device } => {
                 self.session.ingest(Event::Ordinal { process, ordinal, device });
             }
+            Input::Unopened { process, ordinal } => {
+                self.session.ingest(Event::Unopened { process, ordinal });
+            }
             Input::Name { process, id, name } => {
                 self.session.ingest(Event::Name { process, id, name });
             }
@@ -225,6 +228,11 @@ impl Pipeline {
     /// The instant up to which every device is final, if any is.
     pub fn watermark(&self) -> Option<Ns> {
         self.session.watermark()
+    }
+
+    /// Entry of the oldest launch of a process that is open for longer than launches are waited for.
+    pub fn oldest_open(&self, process: ProcessKey) -> Option<Ns> {
+        self.session.oldest_open(process)
     }
 
     /// As the report of [`Pipeline::capture`], without names, kernels and stacks: cheap, whatever

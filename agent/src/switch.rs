@@ -1,9 +1,10 @@
 //! The operator's switch: a file. While it is there, no agent of this machine asks anything of a worker: every shim
-//! sleeps, no kernel program follows a process, and nothing begins.
+//! sleeps, no kernel program follows a process, and nothing begins. A daemon has one of its own besides, a signal.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Names another file than [`FILE`].
@@ -17,6 +18,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Of what the file says, bytes.
 const REASON_MAX: u64 = 200;
+
+/// A signal switched this process off.
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
+
+/// This process is switched off, or on again, by a signal. Safe in a signal handler.
+pub fn toggle_by_signal() {
+    SIGNALLED.fetch_xor(true, Ordering::Relaxed);
+}
 
 /// The file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +106,15 @@ impl Switch {
 pub struct Looks {
     switch: Switch,
     last: Option<Instant>,
-    off: Option<String>,
+    off: Option<Off>,
+}
+
+/// What keeps everything off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Off {
+    /// With what it says.
+    File(String),
+    Signal,
 }
 
 /// What a look found.
@@ -114,7 +131,9 @@ impl Looks {
             return None;
         }
         self.last = Some(Instant::now());
-        let was_off = std::mem::replace(&mut self.off, self.switch.off()).is_some();
+        let signalled = SIGNALLED.load(Ordering::Relaxed).then_some(Off::Signal);
+        let off = self.switch.off().map(Off::File).or(signalled);
+        let was_off = std::mem::replace(&mut self.off, off).is_some();
         match (was_off, self.off.is_some()) {
             (false, true) => Some(Turned::Off),
             (true, false) => Some(Turned::On),
@@ -126,9 +145,15 @@ impl Looks {
         self.off.is_some()
     }
 
-    /// See [`Switch::sentence`].
+    /// Why, and how it is switched on again.
     pub fn sentence(&self) -> String {
-        self.switch.sentence(self.off.as_deref().unwrap_or_default())
+        match &self.off {
+            Some(Off::Signal) => {
+                "this agent was switched off by SIGUSR2: another one switches it on".to_owned()
+            }
+            Some(Off::File(reason)) => self.switch.sentence(reason),
+            None => self.switch.sentence(""),
+        }
     }
 }
 

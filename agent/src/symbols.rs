@@ -28,6 +28,7 @@ use crate::pipeline::Symbol;
 use files::{FileId, Files};
 pub use kernel::KernelNames;
 use namer::{Job, Namer};
+pub use perf_map::parse as parse_perf_map;
 use space::{Place, Space};
 use vdso::Vdso;
 

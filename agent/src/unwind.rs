@@ -14,6 +14,7 @@ mod image;
 mod index;
 mod modules;
 mod recent;
+mod rehearsal;
 mod row;
 mod space;
 
@@ -28,6 +29,9 @@ use modules::{Found, ModuleId, Modules};
 use recent::Recent;
 use row::{State, Step, Stuck};
 use space::{Located, Space};
+
+#[doc(hidden)]
+pub use rehearsal::{rehearse_code, rehearse_file};
 
 /// General-purpose registers by DWARF number, and the instruction pointer.
 pub type Registers = [u64; wire::kernel::REGISTERS];

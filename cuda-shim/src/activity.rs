@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 
 use cupti_sys::record::{
-    CONCURRENT_KERNEL, MEMCPY, MEMCPY_PEER, MEMSET, kernel, memcpy, memcpy_peer, memset,
+    CONCURRENT_KERNEL, KIND, MEMCPY, MEMCPY_PEER, MEMSET, kernel, memcpy, memcpy_peer, memset,
 };
 use wire::shim::{CopyRecord, KernelRecord, Payload, WORK_SOURCE_NODE, record_kind};
 
@@ -34,8 +34,12 @@ impl Fields {
     }
 }
 
-/// Bytes of a record of this kind that must be readable; `None` for kinds nobody asked for.
-pub(crate) fn needed(kind: u32, fields: Fields) -> Option<usize> {
+/// Bytes of a record of this kind that every version has; `None` for kinds nobody asked for.
+pub(crate) fn needed(kind: u32) -> Option<usize> {
+    needed_for(kind, Fields::Common)
+}
+
+fn needed_for(kind: u32, fields: Fields) -> Option<usize> {
     match kind {
         CONCURRENT_KERNEL => Some(fields.choose(kernel::NEEDED, kernel::NEEDED_WITH_SOURCE)),
         MEMCPY => Some(fields.choose(memcpy::NEEDED, memcpy::NEEDED_WITH_SOURCE)),
@@ -43,6 +47,11 @@ pub(crate) fn needed(kind: u32, fields: Fields) -> Option<usize> {
         MEMSET => Some(fields.choose(memset::NEEDED, memset::NEEDED_WITH_SOURCE)),
         _ => None,
     }
+}
+
+/// The kind of a record.
+pub(crate) fn kind(record: &[u8]) -> Option<u32> {
+    record.get(KIND..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 /// The node to tell, and the flag that says which: the source's, which leads to the capture at once,
@@ -55,7 +64,8 @@ fn node(record: &[u8], fields: Fields, source: Option<usize>, executed: usize) -
     if source == 0 { (word(record, executed), 0) } else { (source, WORK_SOURCE_NODE) }
 }
 
-/// Translates the first [`needed`] bytes of a record. `intern` turns a name pointer into an id.
+/// Translates a record, which may be longer than what is known of it. `None` when it is shorter than
+/// [`needed`]. `intern` turns a name pointer into an id.
 pub(crate) fn translate(
     kind: u32,
     fields: Fields,
@@ -63,7 +73,10 @@ pub(crate) fn translate(
     producer: u16,
     intern: impl FnOnce(*const c_char) -> u32,
 ) -> Option<Payload> {
-    if record.len() < needed(kind, fields)? {
+    // A version number does not make a field: the record must be as long.
+    let whole = record.len() >= needed_for(kind, fields)?;
+    let fields = if whole { fields } else { Fields::Common };
+    if record.len() < needed(kind)? {
         return None;
     }
     match kind {
@@ -258,10 +271,10 @@ mod tests {
         for (kind, fields) in
             (0..64).flat_map(|kind| [(kind, Fields::Common), (kind, Fields::WithSource)])
         {
-            let enough = needed(kind, fields).unwrap_or(256);
+            let enough = needed(kind).unwrap_or(256);
             assert_eq!(
                 translate(kind, fields, &vec![1; enough], 0, |_| 1).is_some(),
-                needed(kind, fields).is_some()
+                needed(kind).is_some()
             );
             if enough > 0 {
                 assert!(translate(kind, fields, &vec![1; enough - 1], 0, |_| 1).is_none());
@@ -275,15 +288,16 @@ mod tests {
         for (kind, executed, source, length) in
             [(10_u32, 144, 240, 248), (1, 64, 104, 112), (2, 64, 96, 104)]
         {
-            let told = |fields, source_node: u64| {
-                let bytes = record(
-                    length,
+            let told_by = |length: usize, fields, source_node: u64| {
+                let mut bytes = record(
+                    source + 8,
                     &[
                         (0, &kind.to_ne_bytes()),
                         (executed, &8_u64.to_ne_bytes()),
                         (source, &source_node.to_ne_bytes()),
                     ],
                 );
+                bytes.truncate(length);
                 let words = translate(kind, fields, &bytes, 0, |_| 0).unwrap();
                 if kind == 10 {
                     let kernel: KernelRecord = zerocopy::transmute!(words);
@@ -293,9 +307,15 @@ mod tests {
                     (copy.graph_node, copy.flags.into())
                 }
             };
+            let told = |fields, source_node| told_by(length, fields, source_node);
             assert_eq!(told(Fields::WithSource, 5), (5, u32::from(WORK_SOURCE_NODE)), "{kind}");
             assert_eq!(told(Fields::WithSource, 0), (8, 0), "{kind}");
             assert_eq!(told(Fields::Common, 5), (8, 0), "{kind}");
+            assert_eq!(
+                told_by(length - 8, Fields::WithSource, 0),
+                (8, 0),
+                "{kind}: too short for it"
+            );
         }
         assert_eq!(Fields::of_version(28), Fields::Common);
         assert_eq!(Fields::of_version(130_301), Fields::Common);

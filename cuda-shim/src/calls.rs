@@ -16,6 +16,7 @@ use wire::shim::{
 };
 
 use crate::boundary::at_boundary;
+use crate::cost::Timed;
 use crate::gate::{CALLS, RESOURCES, STACKS};
 use crate::graphs;
 use crate::probe::warplens_probe_launch;
@@ -90,6 +91,9 @@ fn enter(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
     if !matches!(call, Call::SyncContext | Call::SyncStream | Call::SyncEvent) {
         record_launch(shim, call, data, thread);
     }
+    if let Some(timed) = Timed::at(thread.open_enter.get(), data.correlation_id) {
+        timed.end(shim.region.stats());
+    }
 }
 
 fn record_launch(shim: &Shim, call: Call, data: &CallbackData, thread: &ThreadLocal) {
@@ -139,6 +143,14 @@ fn exit(shim: &Shim, call: Call, callback: u32, data: &CallbackData) {
         return;
     }
     thread.open.set(0);
+    let timed = Timed::begin(data.correlation_id, thread.open_weight.get() != 0);
+    returned(shim, call, callback, data, thread);
+    if let Some(timed) = timed {
+        timed.end(shim.region.stats());
+    }
+}
+
+fn returned(shim: &Shim, call: Call, callback: u32, data: &CallbackData, thread: &ThreadLocal) {
     // SAFETY: at the exit site CUPTI points to the call's result, a CUresult or cudaError_t.
     let result = unsafe { data.function_return_value.as_ref() }.copied().unwrap_or(0);
     let producer = producer_of(thread);

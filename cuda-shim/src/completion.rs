@@ -3,19 +3,14 @@
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 
-use cupti_sys::record::KIND;
 use cupti_sys::result::MAX_LIMIT_REACHED;
-use wire::limits::BATCH;
-use wire::shim::Payload;
 
-use crate::activity;
 use crate::boundary::at_boundary;
 use crate::buffers::{BUFFER_BYTES, Origin};
 use crate::gate::{ALIVE, BUFFERS};
+use crate::neighbour;
+use crate::records::{self, SHORTEST_RECORD, Step};
 use crate::shim::{Shim, now_ns, producer_of};
-
-/// Shortest record of a kind the shim enables, bytes: how many records unread bytes hold at most.
-const SHORTEST_RECORD: usize = 88;
 
 /// CUPTI wants an empty buffer.
 pub(crate) extern "C" fn on_requested(
@@ -44,7 +39,7 @@ pub(crate) extern "C" fn on_completed(
     context: *mut c_void,
     stream: u32,
     buffer: *mut u8,
-    _size: usize,
+    size: usize,
     valid: usize,
 ) {
     at_boundary((), || {
@@ -68,6 +63,13 @@ pub(crate) extern "C" fn on_completed(
                 let records = valid.div_ceil(SHORTEST_RECORD) as u64;
                 stats.activities_discarded.fetch_add(records, Ordering::Relaxed);
             }
+            // Another tool's, which CUPTI had still: what is written there since is ours.
+            Origin::Foreign if neighbour::owns_buffers() => {
+                if shim.gate.has(BUFFERS) {
+                    copy_records(shim, buffer, valid.min(size));
+                }
+                neighbour::give_back(context, stream, buffer, size, 0);
+            }
             Origin::Foreign => {
                 stats.callbacks_ignored.fetch_add(1, Ordering::Relaxed);
             }
@@ -84,63 +86,42 @@ pub(crate) extern "C" fn on_completed(
 }
 
 fn copy_records(shim: &Shim, buffer: *mut u8, valid: usize) {
+    if buffer.is_null() {
+        return;
+    }
     let producer = producer_of(shim.thread());
-    let mut batch = [Payload::default(); BATCH];
-    let mut filled = 0;
-    let mut seen = 0_u64;
-    let mut foreign = 0_u64;
+    // SAFETY: `valid` bytes that CUPTI has written, ours until the buffer is put back; nobody writes them meanwhile.
+    let bytes = unsafe { std::slice::from_raw_parts(buffer, valid) };
     let mut names_full = 0_u64;
-    let mut record = std::ptr::null_mut();
-    // Where the next record may begin at the earliest.
-    let mut behind = 0;
-    let unread = loop {
-        // SAFETY: the buffer is completed and ours until it is put back; `record` comes from this call.
-        match unsafe { shim.cupti.next_record(buffer, valid, record) } {
-            Ok(next) => record = next,
-            Err(MAX_LIMIT_REACHED) => break 0,
-            // A record that this library cannot step over hides what lies behind it.
-            Err(_) => break valid.saturating_sub(behind),
-        }
-        let offset = (record as usize).wrapping_sub(buffer as usize);
-        if offset < behind || offset > valid || valid - offset < KIND + 4 {
-            // The library stepped backwards or outside the buffer: believe no more of it.
-            break valid.saturating_sub(behind);
-        }
-        seen += 1;
-        behind = offset + KIND + 4;
-        // SAFETY: `offset + 4 <= valid`, records are 8-byte aligned.
-        let kind = unsafe { record.wrapping_add(KIND).cast::<u32>().read_unaligned() };
-        let Some(needed) =
-            activity::needed(kind, shim.fields).filter(|&needed| needed <= valid - offset)
-        else {
-            foreign += 1;
-            continue;
-        };
-        behind = offset + needed;
-        // SAFETY: `offset + needed <= valid`, bytes that CUPTI has written.
-        let bytes = unsafe { std::slice::from_raw_parts(record, needed) };
-        let payload = activity::translate(kind, shim.fields, bytes, producer, |name| {
+    let copied = records::copy(
+        bytes,
+        shim.fields,
+        producer,
+        |offset| step(shim, buffer, valid, offset),
+        |name| {
             // SAFETY: CUPTI's name pointers live at least until this buffer is returned.
             let id = shim.names.as_ref().map_or(0, |names| unsafe { names.intern(name) });
-            names_full += u64::from(id == 0);
+            // A record may have no name.
+            names_full += u64::from(id == 0 && !name.is_null());
             id
-        });
-        if let Some(payload) = payload {
-            batch[filled] = payload;
-            filled += 1;
-        }
-        if filled == BATCH {
-            shim.push(producer, &batch);
-            filled = 0;
-        }
-    };
-    if filled > 0 {
-        shim.push(producer, &batch[..filled]);
-    }
+        },
+        |batch| shim.push(producer, batch),
+    );
     let stats = shim.region.stats();
-    let unread = (unread / SHORTEST_RECORD) as u64;
-    stats.activities_discarded.fetch_add(unread, Ordering::Relaxed);
-    stats.activities.fetch_add(seen, Ordering::Relaxed);
-    stats.activities_foreign.fetch_add(foreign, Ordering::Relaxed);
+    stats.activities_discarded.fetch_add(copied.unread, Ordering::Relaxed);
+    stats.activities.fetch_add(copied.seen, Ordering::Relaxed);
+    stats.activities_foreign.fetch_add(copied.foreign, Ordering::Relaxed);
     stats.names_full.fetch_add(names_full, Ordering::Relaxed);
+}
+
+/// The library's step from the record at `offset`; `None`: to the first.
+fn step(shim: &Shim, buffer: *mut u8, valid: usize, offset: Option<usize>) -> Step {
+    let from = offset.map_or(std::ptr::null_mut(), |offset| buffer.wrapping_add(offset));
+    // SAFETY: the buffer is completed and ours until it is put back; `from` comes from this call.
+    match unsafe { shim.cupti.next_record(buffer, valid, from) } {
+        Ok(next) => Step::Record((next as usize).wrapping_sub(buffer as usize)),
+        Err(MAX_LIMIT_REACHED) => Step::End,
+        // A record that this library cannot step over hides what lies behind it.
+        Err(_) => Step::Lost,
+    }
 }

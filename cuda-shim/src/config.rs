@@ -17,10 +17,14 @@ pub(crate) struct Config {
     pub(crate) keep_descriptor: bool,
     /// This libcupti and no other.
     pub(crate) cupti: Option<String>,
+    /// Leave CUPTI to another tool that asks for it, until that has been quiet for so long; `None` = never.
+    pub(crate) yields: Option<Duration>,
 }
 
 /// vLLM captures its graphs minutes after its first `cuInit`; an agent is there by then or not at all.
 const UNATTENDED: Duration = Duration::from_mins(10);
+/// Profilers are started several times in a row.
+const QUIET: Duration = Duration::from_secs(10);
 /// Longest wait honoured: a server whose agent never comes still starts.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
@@ -43,6 +47,10 @@ impl Config {
                 .map_or(Duration::ZERO, |ms| Duration::from_millis(ms).min(WAIT_MAX)),
             keep_descriptor: lookup("WARPLENS_KEEP_FD").is_some_and(|text| text == "1"),
             cupti: lookup("WARPLENS_CUPTI").filter(|text| !text.is_empty()),
+            yields: match lookup("WARPLENS_YIELD").as_deref() {
+                Some("off") => None,
+                _ => Some(number("WARPLENS_YIELD").map_or(QUIET, Duration::from_secs)),
+            },
         }
     }
 }
@@ -67,6 +75,7 @@ mod tests {
                 wait: Duration::ZERO,
                 keep_descriptor: false,
                 cupti: None,
+                yields: Some(Duration::from_secs(10)),
             }
         );
     }
@@ -79,6 +88,7 @@ mod tests {
             ("WARPLENS_WAIT_MS", "99999999"),
             ("WARPLENS_KEEP_FD", "1"),
             ("WARPLENS_CUPTI", "/x/libcupti.so.12"),
+            ("WARPLENS_YIELD", "off"),
         ]);
         assert_eq!(
             config,
@@ -88,6 +98,7 @@ mod tests {
                 wait: WAIT_MAX,
                 keep_descriptor: true,
                 cupti: Some("/x/libcupti.so.12".to_owned()),
+                yields: None,
             }
         );
     }

@@ -1,24 +1,27 @@
 //! Levels: the only place that changes what CUPTI does for us. Runs on the shim's own thread (and, while the first
 //! `cuInit` waits for an agent, on that thread before the other exists).
 
-use std::ffi::c_void;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cupti_sys::callback::{
-    DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, DRIVER_CALLS, DRIVER_GRAPH_UPDATES,
+    Call, DOMAIN_DRIVER, DOMAIN_RESOURCE, DOMAIN_RUNTIME, DRIVER_CALLS, DRIVER_GRAPH_UPDATES,
     RUNTIME_CALLS,
 };
 use cupti_sys::record::{CONCURRENT_KERNEL, MEMCPY, MEMCPY_PEER, MEMSET};
-use cupti_sys::result::{CuptiResult, MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED};
-use wire::shim::{Level, MARK_ARMED, MARK_LAST, MarkRecord, OffReason, record_kind};
+use cupti_sys::result::{
+    CuptiResult, INVALID_PARAMETER, MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED, NOT_SUPPORTED,
+};
+use wire::shim::{Level, MARK_ARMED, MARK_LAST, MarkRecord, OffReason, feature, record_kind};
 
-use crate::calls::on_callback;
+use crate::bell;
 use crate::completion::{on_completed, on_requested};
-use crate::cupti::Subscription;
-use crate::devices::Driver;
+use crate::config::Config;
+use crate::devices::{Driver, Published};
 use crate::gate::{BUFFERS, CALLS, RESOURCES, STACKS};
 use crate::graphs;
+use crate::holding::Holding;
+use crate::neighbour::{Doors, PRESENCE};
 use crate::shim::{Shim, now_ns, producer_of};
 
 /// No heartbeat for this long: the agent is gone.
@@ -27,11 +30,17 @@ const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) const TURN_ARMED: Duration = Duration::from_millis(100);
 /// Between two turns otherwise: how long an agent waits for an answer. Four wake-ups a second cost nothing measurable.
 pub(crate) const TURN_IDLE: Duration = Duration::from_millis(250);
+/// Between two looks at which devices are open, once they are known.
+const DEVICES_TURN: Duration = Duration::from_millis(250);
 /// Before CUPTI is asked again after another tool held it.
 const RETRY_TAKEN: Duration = Duration::from_secs(10);
 
 /// Kinds of the counting level. Never `KERNEL` (3), which serialises kernels.
 const KINDS: [u32; 4] = [CONCURRENT_KERNEL, MEMCPY, MEMSET, MEMCPY_PEER];
+
+/// Launches that every CUPTI can tell of: `cudaLaunchKernel`, `cudaGraphLaunch`, `cuLaunchKernel`, `cuGraphLaunch`.
+const KNOWN_CALLS: [(u32, u32); 4] =
+    [(DOMAIN_RUNTIME, 211), (DOMAIN_RUNTIME, 311), (DOMAIN_DRIVER, 307), (DOMAIN_DRIVER, 514)];
 
 /// State of the level machine.
 #[derive(Debug)]
@@ -42,11 +51,17 @@ pub(crate) struct Control {
     initial: Level,
     unattended_until_ns: u64,
     level: Level,
-    subscription: Option<Subscription>,
+    doors: Doors,
+    /// How long another tool has been quiet when the shim comes back.
+    quiet: Duration,
+    holding: Option<Holding>,
     registered: bool,
-    devices_known: bool,
+    devices: Published,
+    devices_due_ns: u64,
     heartbeat: u64,
     heartbeat_ns: Option<u64>,
+    /// Callbacks on graphs are on.
+    graphs: bool,
     /// After a refusal: not before then. `u64::MAX` = never.
     retry_ns: u64,
 }
@@ -55,20 +70,25 @@ impl Control {
     pub(crate) fn new(
         shim: &'static Shim,
         driver: Driver,
+        doors: Doors,
         initial: Level,
-        unattended: Duration,
+        config: &Config,
     ) -> Self {
         Self {
             shim,
             driver,
             initial,
-            unattended_until_ns: now_ns().saturating_add(nanos(unattended)),
+            unattended_until_ns: now_ns().saturating_add(nanos(config.unattended)),
             level: Level::Dormant,
-            subscription: None,
+            doors,
+            quiet: config.yields.unwrap_or_default(),
+            holding: None,
             registered: false,
-            devices_known: false,
+            devices: Published::NotYet,
+            devices_due_ns: 0,
             heartbeat: shim.region.control().heartbeat.load(Ordering::Relaxed),
             heartbeat_ns: None,
+            graphs: false,
             retry_ns: 0,
         }
     }
@@ -85,18 +105,30 @@ impl Control {
     /// One turn: read the control page, change the level if asked, flush and mark if armed.
     /// Returns how long to sleep.
     pub(crate) fn turn(&mut self) -> Duration {
+        let asked = bell::asked();
         let now = now_ns();
         self.shim.region.stats().turns.fetch_add(1, Ordering::Relaxed);
         self.listen(now);
-        let wanted = self.wanted(now);
-        if wanted != self.level {
-            self.change(wanted, now);
+        let asked_level = self.wanted(now);
+        let wanted = self.withheld(asked_level);
+        let holds = PRESENCE.holds(now, self.quiet);
+        if !holds && (wanted > Level::Dormant || self.attended(now)) {
+            // Also of a worker that is left alone: its device is not idle for that.
+            self.tell_devices(now);
         }
+        if holds {
+            self.make_way(wanted);
+        } else if wanted != self.level {
+            self.change(wanted, now);
+        } else if wanted == Level::Dormant && !PRESENCE.stays() {
+            // Nothing is left to follow.
+            self.doors.lift();
+        }
+        self.follow_graphs();
+        self.say_withheld(wanted < asked_level);
+        bell::answer(asked);
         if self.level >= Level::Counting {
-            if !self.devices_known {
-                self.devices_known = self.driver.publish(self.shim.region.stats());
-            }
-            self.flush_and_mark(0, false);
+            self.flush_and_mark(now_ns(), 0, false);
             TURN_ARMED
         } else {
             TURN_IDLE
@@ -106,8 +138,9 @@ impl Control {
     /// The last turn, at the process's exit: what CUPTI still holds is flushed, finished or not.
     pub(crate) fn finish(&mut self) {
         if self.level >= Level::Counting {
+            let flush_ns = now_ns();
             self.shim.gate.shut(CALLS | STACKS);
-            self.flush_and_mark(MARK_LAST, true);
+            self.flush_and_mark(flush_ns, MARK_LAST, true);
         }
         self.shim.gate.close();
     }
@@ -120,6 +153,13 @@ impl Control {
         }
     }
 
+    fn tell_devices(&mut self, now: u64) {
+        if self.devices != Published::All && now >= self.devices_due_ns {
+            self.devices = self.driver.publish(self.shim.region.stats());
+            self.devices_due_ns = now.saturating_add(nanos(DEVICES_TURN));
+        }
+    }
+
     fn wanted(&self, now: u64) -> Level {
         if self.attended(now) {
             let word = self.shim.region.control().level.load(Ordering::Relaxed);
@@ -129,6 +169,50 @@ impl Control {
             return self.initial;
         }
         Level::Dormant
+    }
+
+    /// The agent wants this left off. What it said last holds while it is away, too.
+    fn without(&self, feature: u32) -> bool {
+        self.shim.region.control().without.load(Ordering::Relaxed) & feature != 0
+    }
+
+    /// As far as what was left off allows it: armed once, and not again.
+    fn withheld(&self, wanted: Level) -> Level {
+        let arms = wanted >= Level::Counting && self.level < Level::Counting;
+        let armed_before = self.shim.region.stats().armings.load(Ordering::Relaxed) > 0;
+        if arms && armed_before && self.without(feature::REARMING) {
+            return Level::Watching;
+        }
+        wanted
+    }
+
+    fn say_withheld(&self, withheld: bool) {
+        let reason = &self.shim.region.stats().off_reason;
+        let (from, to) = if withheld {
+            (OffReason::None, OffReason::Withheld)
+        } else {
+            (OffReason::Withheld, OffReason::None)
+        };
+        // Whatever else it says comes first.
+        let _other =
+            reason.compare_exchange(from as u32, to as u32, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Callbacks on graphs come and go with the agent's wish, at any level that has them.
+    fn follow_graphs(&mut self) {
+        let Some(holding) = self.holding else { return };
+        let wanted = !self.without(feature::GRAPHS);
+        if std::mem::replace(&mut self.graphs, wanted) == wanted {
+            return;
+        }
+        for (domain, id) in graph_callbacks() {
+            if wanted {
+                // An id this CUPTI does not know costs its feature only.
+                let _unknown = holding.enable(domain, id);
+            } else {
+                holding.disable(domain, id);
+            }
+        }
     }
 
     fn change(&mut self, wanted: Level, now: u64) {
@@ -150,7 +234,7 @@ impl Control {
     }
 
     fn step_to(&mut self, wanted: Level) -> Result<(), CuptiResult> {
-        if wanted >= Level::Watching && self.subscription.is_none() {
+        if wanted >= Level::Watching && self.holding.is_none() {
             self.watch()?;
         }
         if wanted >= Level::Counting && self.level < Level::Counting {
@@ -189,18 +273,11 @@ impl Control {
     }
 
     fn watch(&mut self) -> Result<(), CuptiResult> {
-        let cupti = &self.shim.cupti;
-        let user_data = std::ptr::from_ref(self.shim).cast_mut().cast::<c_void>();
-        let subscription = cupti.subscribe(on_callback, user_data)?;
-        self.subscription = Some(subscription);
+        let neighbours = !self.without(feature::NEIGHBOURS);
+        self.holding = Some(Holding::take(self.shim, neighbours.then_some(&mut self.doors))?);
         self.shim.gate.open(RESOURCES);
-        for &id in graphs::RESOURCES {
-            // An id this CUPTI does not know costs its feature only.
-            let _unknown = cupti.enable_callback(subscription, DOMAIN_RESOURCE, id);
-        }
-        for &id in DRIVER_GRAPH_UPDATES {
-            let _unknown = cupti.enable_callback(subscription, DOMAIN_DRIVER, id);
-        }
+        self.graphs = false;
+        self.follow_graphs();
         Ok(())
     }
 
@@ -209,7 +286,9 @@ impl Control {
     fn arm(&mut self) -> Result<(), CuptiResult> {
         let cupti = &self.shim.cupti;
         if !self.registered {
-            cupti.promise_zeroed_buffers();
+            if !self.without(feature::ZEROED_BUFFERS) {
+                cupti.promise_zeroed_buffers();
+            }
             cupti.register_clock(now_ns)?;
             cupti.register_buffers(on_requested, on_completed)?;
             self.registered = true;
@@ -226,9 +305,7 @@ impl Control {
             }
         }
         self.shim.gate.open(CALLS);
-        self.for_calls(|cupti, subscription, domain, id| {
-            cupti.enable_callback(subscription, domain, id)
-        });
+        self.enable_calls()?;
         let stats = self.shim.region.stats();
         stats.armings.fetch_add(1, Ordering::Relaxed);
         stats.armed_ns.store(now_ns(), Ordering::Release);
@@ -236,12 +313,18 @@ impl Control {
     }
 
     fn disarm(&mut self) {
-        self.shim.gate.shut(CALLS | STACKS);
-        self.for_calls(|cupti, subscription, domain, id| {
-            cupti.disable_callback(subscription, domain, id)
-        });
-        self.flush_and_mark(MARK_LAST, false);
+        // Before the gate is shut: every launch up to the last mark's instant is recorded.
+        let flush_ns = now_ns();
+        self.stop_calls();
+        self.flush_and_mark(flush_ns, MARK_LAST, false);
         self.disable_activity();
+    }
+
+    fn stop_calls(&self) {
+        self.shim.gate.shut(CALLS | STACKS);
+        if let Some(holding) = self.holding {
+            call_callbacks().for_each(|(domain, id)| holding.disable(domain, id));
+        }
     }
 
     fn disable_activity(&self) {
@@ -253,33 +336,63 @@ impl Control {
 
     fn unsubscribe(&mut self) {
         self.shim.gate.shut(RESOURCES);
-        if let Some(subscription) = self.subscription.take() {
-            // Refused only when the subscription is gone already.
-            let _gone = self.shim.cupti.unsubscribe(subscription);
+        if let Some(holding) = self.holding.take() {
+            holding.leave(graph_callbacks());
         }
     }
 
-    fn for_calls(
-        &self,
-        apply: impl Fn(&crate::cupti::Cupti, Subscription, u32, u32) -> Result<(), CuptiResult>,
-    ) {
-        let Some(subscription) = self.subscription else {
-            return;
-        };
-        for (domain, calls) in [(DOMAIN_RUNTIME, RUNTIME_CALLS), (DOMAIN_DRIVER, DRIVER_CALLS)] {
-            for &(id, _) in calls {
+    /// Without them work would come whose launch nobody knows, and what still runs would pass for idle time.
+    fn enable_calls(&self) -> Result<(), CuptiResult> {
+        let Some(holding) = self.holding else { return Ok(()) };
+        for (domain, id) in call_callbacks() {
+            match holding.enable(domain, id) {
                 // An id this CUPTI does not know is a call that cannot happen.
-                let _unknown = apply(&self.shim.cupti, subscription, domain, id);
+                Err(INVALID_PARAMETER | NOT_SUPPORTED) if !KNOWN_CALLS.contains(&(domain, id)) => {}
+                result => result?,
             }
         }
+        Ok(())
     }
 
-    fn flush_and_mark(&self, flags: u32, forced: bool) {
-        let flush_ns = now_ns();
+    /// Another tool has CUPTI, or asks for it: nothing of ours is left there, no buffer and not the clock.
+    fn make_way(&mut self, wanted: Level) {
+        let stats = self.shim.region.stats();
+        if self.level >= Level::Counting {
+            let flush_ns = now_ns();
+            self.stop_calls();
+            let _failed = self.shim.cupti.flush(false);
+            for kind in KINDS {
+                let _was_off = self.shim.cupti.disable(kind);
+            }
+            // Forced: a buffer that stayed with CUPTI would come back to the other's function. What runs at this
+            // moment is lost with it, and invalid.
+            self.flush_and_mark(flush_ns, MARK_LAST, true);
+            self.shim.gate.shut(BUFFERS);
+        }
+        if self.registered {
+            let _refused = self.shim.cupti.register_clock_of(PRESENCE.clock());
+            self.registered = false;
+        }
+        if self.level > Level::Dormant {
+            self.unsubscribe();
+            self.level = Level::Dormant;
+            stats.yields.fetch_add(1, Ordering::Relaxed);
+            stats.level.store(Level::Dormant as u32, Ordering::Release);
+        }
+        let reason = if wanted > Level::Dormant { OffReason::CuptiTaken } else { OffReason::None };
+        stats.off_reason.store(reason as u32, Ordering::Relaxed);
+    }
+
+    /// Everything that ended before `flush_ns` is in front of the mark, and so is every launch.
+    fn flush_and_mark(&self, flush_ns: u64, flags: u32, forced: bool) {
         let stats = self.shim.region.stats();
         let launches = stats.launches.load(Ordering::Relaxed);
         // A failed flush leaves its records with CUPTI; their launches hold the watermark.
         let _failed = self.shim.cupti.flush(forced);
+        // Where everything is dropped, no buffer comes back that would ask.
+        // SAFETY: null and 0 ask for what belongs to no context, which is what CUPTI counts.
+        let dropped = unsafe { self.shim.cupti.dropped(std::ptr::null_mut(), 0) };
+        stats.cupti_dropped.fetch_add(dropped, Ordering::Relaxed);
         // Wrapping: the agent maps these counters writable, too.
         let discarded = stats.activities_discarded.load(Ordering::Relaxed);
         let lost = stats
@@ -301,6 +414,19 @@ impl Control {
         };
         self.shim.push(producer, &[zerocopy::transmute!(record)]);
     }
+}
+
+/// Domain and id of every callback of the watching level.
+fn graph_callbacks() -> impl Iterator<Item = (u32, u32)> {
+    let resources = graphs::RESOURCES.iter().map(|&id| (DOMAIN_RESOURCE, id));
+    resources.chain(DRIVER_GRAPH_UPDATES.iter().map(|&id| (DOMAIN_DRIVER, id)))
+}
+
+/// And of those that the counting level adds.
+fn call_callbacks() -> impl Iterator<Item = (u32, u32)> {
+    let of = |domain| move |&(id, _): &(u32, Call)| (domain, id);
+    let runtime = RUNTIME_CALLS.iter().map(of(DOMAIN_RUNTIME));
+    runtime.chain(DRIVER_CALLS.iter().map(of(DOMAIN_DRIVER)))
 }
 
 fn nanos(duration: Duration) -> u64 {

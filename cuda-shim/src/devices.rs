@@ -1,10 +1,11 @@
-//! The UUIDs behind device ordinals, asked from the driver on the shim's own thread.
+//! The UUIDs behind device ordinals, and which devices the process has opened, asked from the driver on the shim's own
+//! thread.
 
 use std::sync::atomic::Ordering;
 
 use cupti_sys::driver;
 use wire::limits::DEVICES;
-use wire::shim::Stats;
+use wire::shim::{DEVICE_KNOWN, DEVICE_UNOPENED, Stats};
 
 use crate::loader::Library;
 
@@ -15,6 +16,18 @@ pub(crate) struct Driver {
     get_count: Option<driver::DeviceGetCount>,
     get: Option<driver::DeviceGet>,
     get_uuid: Option<driver::DeviceGetUuid>,
+    get_state: Option<driver::DevicePrimaryCtxGetState>,
+}
+
+/// What [`Driver::publish`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Published {
+    /// The driver refuses: before `cuInit` has finished it does.
+    NotYet,
+    /// Some devices are not opened yet.
+    Unopened,
+    /// Nothing will change.
+    All,
 }
 
 impl Driver {
@@ -29,6 +42,7 @@ impl Driver {
                 get_uuid: libcuda
                     .function(c"cuDeviceGetUuid_v2")
                     .or_else(|| libcuda.function(c"cuDeviceGetUuid")),
+                get_state: libcuda.function(c"cuDevicePrimaryCtxGetState"),
             }
         }
     }
@@ -44,20 +58,23 @@ impl Driver {
         if result == driver::SUCCESS { u32::try_from(version).unwrap_or(0) } else { 0 }
     }
 
-    /// Writes what the driver tells into the stats page. `false`: ask again later (before
-    /// `cuInit` has finished every call is refused).
-    pub(crate) fn publish(&self, stats: &Stats) -> bool {
+    /// Writes what the driver tells into the stats page. A device that was opened once counts as opened for good.
+    pub(crate) fn publish(&self, stats: &Stats) -> Published {
         let (Some(get_count), Some(get), Some(get_uuid)) =
             (self.get_count, self.get, self.get_uuid)
         else {
-            return true;
+            return Published::All;
         };
         let mut count = 0;
         // SAFETY: the out pointer is a live int.
         if unsafe { get_count(&raw mut count) } != driver::SUCCESS {
-            return false;
+            return Published::NotYet;
         }
+        let mut published = Published::All;
         for (ordinal, entry) in (0..count).zip(stats.devices.iter().take(DEVICES)) {
+            if entry.known.load(Ordering::Relaxed) == DEVICE_KNOWN {
+                continue;
+            }
             let mut device = 0;
             let mut uuid = [0_u8; 16];
             // SAFETY: the out pointer is a live int.
@@ -68,11 +85,25 @@ impl Driver {
             if unsafe { get_uuid(&raw mut uuid, device) } != driver::SUCCESS {
                 continue;
             }
+            let unopened = if self.has_context(device) { 0 } else { DEVICE_UNOPENED };
+            if unopened != 0 {
+                published = Published::Unopened;
+            }
             let [low, high]: [u64; 2] = zerocopy::transmute!(uuid);
             entry.uuid[0].store(low, Ordering::Relaxed);
             entry.uuid[1].store(high, Ordering::Relaxed);
-            entry.known.store(1, Ordering::Release);
+            entry.known.store(DEVICE_KNOWN | unopened, Ordering::Release);
         }
-        true
+        published
+    }
+
+    /// Whether the process may have a context on a device: not where the driver says that the primary one, which the
+    /// runtime works in, is not active. Who only makes contexts of its own (`cuCtxCreate`) is not known.
+    fn has_context(&self, device: std::ffi::c_int) -> bool {
+        let Some(get_state) = self.get_state else { return true };
+        let (mut flags, mut active) = (0, 0);
+        // SAFETY: the out pointers are live ints.
+        let result = unsafe { get_state(device, &raw mut flags, &raw mut active) };
+        result != driver::SUCCESS || active != 0
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::Duration;
 
+use crate::bell;
 use crate::boundary::at_boundary;
 use crate::control::Control;
 use crate::gate::ALIVE;
@@ -41,9 +42,9 @@ pub(crate) fn run() {
                 _ => return,
             },
             // A turn panicked: the gate is closed and stays so.
-            Err(_) => return,
+            Err(_) => return bell::close(),
         };
-        thread::sleep(sleep);
+        bell::sleep(sleep);
     }
 }
 
@@ -54,6 +55,7 @@ extern "C" fn at_exit() {
             return;
         }
         EXITING.store(true, Ordering::Release);
+        bell::close();
         // Exiting from inside a CUDA call, as a signal handler may: this thread can hold locks that
         // a flush would wait for. The last turn's records stay with CUPTI.
         if thread_local::current().open.get() != 0 {

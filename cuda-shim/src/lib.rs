@@ -5,24 +5,32 @@
 //! never writes to the host's stdout or stderr, installs no signal handler, is inert in a forked
 //! child, and in doubt turns itself off and says why in its stats page.
 //!
-//! This file holds the door the driver knocks on and nothing else.
+//! This file holds the door the driver knocks on, and the names of the parts.
 
 mod activity;
+mod bell;
 mod boundary;
 mod buffers;
 mod calls;
 mod completion;
 mod config;
 mod control;
+mod cost;
 mod cupti;
 mod devices;
 mod exit;
 mod gate;
 mod graphs;
+mod holding;
 mod loader;
 mod names;
+mod neighbour;
 mod probe;
+mod records;
 mod region;
+#[doc(hidden)]
+pub mod rehearsal;
+mod room;
 mod sampling;
 mod shim;
 mod start;

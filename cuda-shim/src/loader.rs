@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 
-/// An open library. The shim lives as long as the process, so only one that it cannot use is closed.
+/// An open library. The shim lives as long as the process, so only one that it never called is closed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Library {
     handle: NonNull<c_void>,
@@ -34,7 +34,7 @@ impl Library {
 
     /// Gives the library back: it leaves the process unless somebody else uses it.
     pub(crate) fn close(self) {
-        // SAFETY: the handle is open and given up here; nothing resolved from it is kept.
+        // SAFETY: the handle is open and given up here; nothing resolved from it was called or is kept.
         unsafe { libc::dlclose(self.handle.as_ptr()) };
     }
 

@@ -16,7 +16,9 @@ use crate::devices::Driver;
 use crate::exit;
 use crate::gate::Gate;
 use crate::loader::{self, Library};
+use crate::neighbour::Doors;
 use crate::region::{Description, Extent, Region};
+use crate::room;
 use crate::shim::{Shim, now_ns};
 
 /// Between two looks at the control page while the first `cuInit` waits for an agent.
@@ -62,10 +64,10 @@ pub(crate) fn start() {
         stats.simulated.store(description.simulated.into(), Ordering::Relaxed);
     };
     match build(&config, driver_version, description) {
-        Ok((shim, cupti_version)) => {
+        Ok((shim, doors, cupti_version)) => {
             publish(shim.region.stats(), cupti_version);
             let initial = config.level.unwrap_or(Level::Dormant);
-            let mut control = Control::new(shim, driver, initial, config.unattended);
+            let mut control = Control::new(shim, driver, doors, initial, &config);
             control.turn();
             wait_for_agent(&mut control, config.wait);
             spawn(control, shim);
@@ -88,23 +90,32 @@ fn build(
     config: &Config,
     driver_version: u32,
     description: Description,
-) -> Result<(&'static Shim, u32), Refusal> {
+) -> Result<(&'static Shim, Doors, u32), Refusal> {
     let refuse = |reason| Refusal { reason, cupti_error: 0 };
     if config.level.is_none() {
         return Err(refuse(OffReason::Configured));
     }
     let library = loader::find_cupti(config.cupti.as_deref(), driver_version)
         .ok_or_else(|| refuse(OffReason::CuptiMissing))?;
-    let (cupti, version) = try_cupti(library).inspect_err(|_| library.close())?;
+    let (cupti, version) = try_cupti(library)?;
+    if !room::is_there_for(wire::shim::TOTAL_BYTES as u64) {
+        return Err(refuse(OffReason::System));
+    }
+    let doors = Doors::find(library, config.yields.is_some());
     let gate = Gate::new()?;
     let region = Region::create(Extent::Full, description)?;
-    Ok((Shim::new(gate, region, cupti, Fields::of_version(version))?.publish(), version))
+    let shim = Shim::new(gate, region, cupti, Fields::of_version(version))?.publish();
+    Ok((shim, doors, version))
 }
 
 /// The library's functions and version, if it is complete and willing.
 fn try_cupti(library: Library) -> Result<(Cupti, u32), Refusal> {
-    let cupti = Cupti::resolve(library)
-        .ok_or(Refusal { reason: OffReason::CuptiIncomplete, cupti_error: 0 })?;
+    let Some(cupti) = Cupti::resolve(library) else {
+        library.close();
+        return Err(Refusal { reason: OffReason::CuptiIncomplete, cupti_error: 0 });
+    };
+    // From here on the library stays, also when it refuses: whoever was called may have told the driver
+    // of itself, or have a thread.
     let refused = |cupti_error| Refusal { reason: OffReason::CuptiRefused, cupti_error };
     let version = cupti.version().map_err(refused)?;
     // A trial subscription: on a machine without a GPU it is what fails.

@@ -7,7 +7,7 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_ringbuf_output};
-use wire::kernel::{ProcessEvent, Sleeper, WaitEvent, counter, event_kind};
+use wire::kernel::{ExitEvent, ProcessEvent, Sleeper, WaitEvent, counter, event_kind};
 
 use crate::filter::Task;
 use crate::maps::{COUNTERS, EVENTS, WAITS};
@@ -53,6 +53,27 @@ pub fn process(kind: u32, task: Task) {
     // SAFETY: the helper has no precondition.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     entry.write(ProcessEvent { kind, tgid: task.tgid, time_ns });
+    entry.submit(0);
+}
+
+/// Says that a process ended, and how where that could be read.
+#[inline(always)]
+pub fn exit(task: Task, status: Option<u32>) {
+    let Some(mut entry) = EVENTS.reserve::<ExitEvent>(0) else {
+        count(counter::PROCESS_EVENTS_LOST);
+        return;
+    };
+    let (status, known) = match status {
+        Some(status) => (status, 1),
+        None => (0, 0),
+    };
+    entry.write(ExitEvent {
+        kind: event_kind::EXIT,
+        tgid: task.tgid,
+        time_ns: now(),
+        status,
+        known,
+    });
     entry.submit(0);
 }
 

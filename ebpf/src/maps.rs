@@ -1,7 +1,7 @@
 //! Every map: key, writer, reader, worst-case size.
 
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use wire::kernel::{PythonLayout, Sleeper, VerifyCounts, counter};
 use wire::limits::{
     self, RING_BYTES, SCRATCH_PLACES, SLEEPERS as SLEEPERS_MAX, TARGETS, VERIFY_THREADS,
@@ -71,11 +71,11 @@ pub static KERNEL_SYMBOL: Array<[u8; limits::KERNEL_SYMBOL_BYTES as usize]> =
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(counter::COUNT, 0);
 
 /// Processes in verification mode: TGID -> counts. Entries made and removed by the agent, counted
-/// by `verify`. Worst case `TARGETS` x (64 + 32 a CPU) bytes: 12 MiB on 96 CPUs; not allocated
-/// before it is used.
+/// by `verify`. Allocated before it is used, since kernels before 6.1 write a warning with a stack into
+/// their log where a probe's program has a map that is not; so not per CPU either, which would be 12 MiB
+/// on 96 CPUs. Worst case `TARGETS` x 96 bytes = 384 KiB.
 #[map]
-pub static VERIFY: PerCpuHashMap<u32, VerifyCounts> =
-    PerCpuHashMap::with_max_entries(TARGETS, BPF_F_NO_PREALLOC);
+pub static VERIFY: HashMap<u32, VerifyCounts> = HashMap::with_max_entries(TARGETS, 0);
 
 /// Entry of an outermost launch call.
 #[derive(Clone, Copy)]
@@ -101,6 +101,3 @@ pub static LAUNCHERS: HashMap<u32, u32> = HashMap::with_max_entries(SLEEPERS_MAX
 /// `SLEEPERS` x 80 bytes = 1.3 MiB.
 #[map]
 pub static SLEEPERS: HashMap<u32, Sleeper> = HashMap::with_max_entries(SLEEPERS_MAX, 0);
-
-/// `BPF_F_NO_PREALLOC` of `linux/bpf.h`.
-const BPF_F_NO_PREALLOC: u32 = 1;

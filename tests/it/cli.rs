@@ -1,6 +1,7 @@
 //! The agent's command line with bad input: one clear line, the right exit status, nothing
 //! half-written.
 
+mod hostile_input;
 mod servers;
 mod traces;
 

@@ -1,17 +1,28 @@
 //! The whole path on the simulator, judged against its ground truth.
 
 mod attach;
-mod daemon;
+mod bundle;
+pub(crate) mod daemon;
 mod detach;
 mod diff;
+mod entering;
+mod evidence;
 mod exhaustion;
+mod farewell;
+mod faults;
+mod flight;
 mod graphs;
 mod host;
 mod idle;
+mod levels;
 mod namespaces;
+mod neighbour;
+mod pace;
+mod probes;
 mod servers;
 mod steps;
 mod successor;
+mod trust;
 
 use std::fs;
 use std::path::Path;

@@ -8,6 +8,7 @@
 )]
 
 mod bpf;
+mod chaos;
 mod cli;
 mod deploy;
 mod e2e;

@@ -1,5 +1,8 @@
 //! The shim in hosts that treat it badly, on the simulator, without any agent.
 
+mod foreign;
+mod neighbour;
+
 use std::fs::File;
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt as _;

@@ -37,7 +37,16 @@ def parse(arguments):
         "--lull", type=float, default=0, help="seconds without requests, after each 1.5 of serving"
     )
     parser.add_argument("--model", default="sim/Llama-3.3-70B-Instruct")
-    parser.add_argument("--port", type=int, default=8000, help="shown only, nothing listens")
+    parser.add_argument("--port", type=int, default=8000, help="shown only, unless --metrics")
+    parser.add_argument(
+        "--metrics", action="store_true", help="serve /metrics on loopback at --port; 0 takes any"
+    )
+    parser.add_argument(
+        "--stick",
+        type=float,
+        default=0,
+        help="after so many seconds worker 0 launches a kernel that does not end; 0: never",
+    )
     options = parser.parse_args(arguments)
     if options.gpus < 1:
         parser.error("--gpus must be at least 1")
@@ -77,6 +86,9 @@ def main():
             str(options.streams),
             "--sim-lull",
             str(options.lull),
+            "--sim-stick",
+            str(options.stick),
+            *(["--sim-metrics"] if options.metrics else []),
             *(["--sim-tell-steps"] if options.tell_steps else []),
         ],
     )

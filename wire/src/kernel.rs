@@ -166,6 +166,20 @@ pub struct ProcessEvent {
     pub time_ns: u64,
 }
 
+/// A process that ended, with how: its first words are a [`ProcessEvent`], which earlier versions wrote here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExitEvent {
+    /// `event_kind::EXIT`.
+    pub kind: u32,
+    pub tgid: u32,
+    pub time_ns: u64,
+    /// As `wait` tells it: the signal in the low seven bits, 128 for a core, the exit code in the next eight.
+    pub status: u32,
+    /// 1: `status` could be read.
+    pub known: u32,
+}
+
 /// A thread that slept: told when it runs again, and by the agent itself about a thread that
 /// sleeps still. Pieces of one sleep have the same `from_ns`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -228,6 +242,8 @@ pub struct Sleeper {
 pub mod task {
     /// Name of the global that holds the offset of `pid`, bytes.
     pub const PID_OFFSET: &str = "TASK_PID_OFFSET";
+    /// Name of the global that holds the offset of `exit_code`, bytes; 0: not known.
+    pub const EXIT_CODE_OFFSET: &str = "TASK_EXIT_CODE_OFFSET";
     /// Name of the global that holds the offset of `thread.fsbase`, bytes.
     pub const FSBASE_OFFSET: &str = "TASK_FSBASE_OFFSET";
 }

@@ -15,6 +15,9 @@ pub mod ring;
 #[cfg(not(target_arch = "bpf"))]
 pub mod shim;
 
-/// Version of every layout in this crate. The agent refuses a ring or recording of another one.
-/// A change needs an entry in `docs/wire.md`.
-pub const WIRE_VERSION: u32 = 3;
+/// Version of every layout in this crate. A change needs an entry in `docs/wire.md`.
+pub const WIRE_VERSION: u32 = 4;
+
+/// Versions that can be read: a shim lives as long as its worker, so an agent meets older ones than its own. What a version
+/// added reads as 0 there.
+pub const READABLE_VERSIONS: core::ops::RangeInclusive<u32> = 3..=WIRE_VERSION;

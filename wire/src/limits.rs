@@ -1,13 +1,18 @@
 //! Every fixed capacity, with the reason for its value.
 
+/// `true_one`, or under Miri, which carries a program out ten thousand times slower, one that it can fill.
+const fn scaled(true_one: u32, for_miri: u32) -> u32 {
+    if cfg!(miri) { for_miri } else { true_one }
+}
+
 /// Slots of the record ring, 64 bytes each (16 MiB). One worker writes at most about 40 000
 /// records/s (kernels, launches, synchronisations), so this holds the 3 s an agent may take to
 /// be noticed missing, twice over.
-pub const RING_SLOTS: usize = 1 << 18;
+pub const RING_SLOTS: usize = 1 << scaled(18, 8);
 
 /// Bytes of the kernel-name area: 20 000 distinct names at the 200-byte average of
 /// real vLLM names. A worker that compiles more than that reports `names_full`.
-pub const NAMES_BYTES: usize = 4 << 20;
+pub const NAMES_BYTES: usize = 1 << scaled(22, 15);
 
 /// Longest kernel name kept, bytes. The longest seen in vLLM's libraries is 5.8 kB.
 pub const NAME_MAX: usize = 8 << 10;
@@ -15,7 +20,7 @@ pub const NAME_MAX: usize = 8 << 10;
 /// Entries of the graph table, 40 bytes each (20 MiB). vLLM's default captures about 70 batch sizes
 /// twice, whole and in pieces, of up to 1 500 nodes each, and every node appears twice (created,
 /// cloned): at most 420 000.
-pub const GRAPH_ENTRIES: usize = 1 << 19;
+pub const GRAPH_ENTRIES: usize = 1 << scaled(19, 13);
 
 /// Of those, entries that nodes, graphs and executable graphs may take. The rest is kept for updates
 /// of executable graphs: one that found no room would leave nodes with stacks that are not theirs.
@@ -23,7 +28,7 @@ pub const GRAPH_NODE_ENTRIES: usize = GRAPH_ENTRIES - (1 << 12);
 
 /// Words of the area of capture stacks (4 MiB): 8 000 different ones of 64 frames. Batch sizes and
 /// layers share theirs, so a vLLM worker has some hundred.
-pub const CAPTURE_WORDS: usize = 1 << 19;
+pub const CAPTURE_WORDS: usize = 1 << scaled(19, 10);
 
 /// Devices one process can show. CUDA itself allows 64.
 pub const DEVICES: usize = 64;
@@ -51,6 +56,9 @@ pub const KERNEL_FRAMES: usize = 32;
 
 /// Bytes of a thread's stack taken at most. vLLM's need 28 kB at most (p99 20 kB).
 pub const STACK_COPY_BYTES: usize = 32 << 10;
+
+/// Of so many callbacks of the shim one is timed: a clock read costs as much as half a callback.
+pub const CALLBACKS_PER_TIMED: u32 = 64;
 
 /// Records a producer may reserve at once; bounds how far one stalled producer can hold the ring.
 pub const BATCH: usize = 64;

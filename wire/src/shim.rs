@@ -114,6 +114,21 @@ pub struct Control {
     /// Counts observers. Stack sampling starts over when it changes, so that each of them sees every
     /// function's first launch.
     pub observer: AtomicU32,
+    /// Bits of [`feature`]: what the shim is to leave off, also while no agent is there. From version 4 on.
+    pub without: AtomicU32,
+    pub reserved: AtomicU32,
+}
+
+/// What a shim can leave off (`Control::without`).
+pub mod feature {
+    /// Being armed again after it was disarmed: correlation ids of a CUPTI's later sessions may be wrong.
+    pub const REARMING: u32 = 1;
+    /// Callbacks on graphs and their nodes.
+    pub const GRAPHS: u32 = 2;
+    /// Stand-ins for CUPTI's functions, by which another profiler is noticed.
+    pub const NEIGHBOURS: u32 = 4;
+    /// Telling CUPTI that its buffers come zeroed.
+    pub const ZEROED_BUFFERS: u32 = 8;
 }
 
 /// Why a shim is off or less than asked for.
@@ -133,6 +148,8 @@ pub enum OffReason {
     System = 6,
     /// A Rust panic was caught at the boundary.
     Panicked = 7,
+    /// The agent has it left off (`Control::without`). From version 4 on.
+    Withheld = 8,
 }
 
 impl OffReason {
@@ -146,6 +163,7 @@ impl OffReason {
             Self::CuptiTaken,
             Self::System,
             Self::Panicked,
+            Self::Withheld,
         ]
         .into_iter()
         .find(|&reason| reason as u32 == word)
@@ -158,9 +176,15 @@ impl OffReason {
 pub struct DeviceEntry {
     /// The 16 UUID bytes, as two little-endian words.
     pub uuid: [AtomicU64; 2],
-    /// 1 once `uuid` is written.
+    /// [`DEVICE_KNOWN`] once `uuid` is written, with [`DEVICE_UNOPENED`] while the process has no primary context there.
     pub known: AtomicU64,
 }
+
+/// Of [`DeviceEntry::known`]: the UUID is written.
+pub const DEVICE_KNOWN: u64 = 1;
+/// Of [`DeviceEntry::known`]: the process has no primary context on the device, so no work. Not set where that is not
+/// known. From version 4 on.
+pub const DEVICE_UNOPENED: u64 = 2;
 
 /// What the shim did, lost and refused. Counters only grow.
 #[derive(Debug)]
@@ -218,6 +242,11 @@ pub struct Stats {
     /// Records that found the ring full, per producer.
     pub lost: [AtomicU64; PRODUCERS],
     pub devices: [DeviceEntry; DEVICES],
+    /// How often CUPTI was left to another tool that asked for it. From version 4 on, as all that follows.
+    pub yields: AtomicU64,
+    /// Time spent in launch and synchronisation callbacks, ns. Estimated: stacks that were taken are timed, and of the
+    /// rest one callback in [`CALLBACKS_PER_TIMED`](crate::limits::CALLBACKS_PER_TIMED), which stands for that many.
+    pub callback_ns: AtomicU64,
 }
 
 /// Reserve and commit positions. They only grow; slot = position % `RING_SLOTS`.

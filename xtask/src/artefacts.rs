@@ -12,6 +12,8 @@ use crate::workspace::Workspace;
 pub(crate) const TESTS_PACKAGE: &str = "warplens-tests";
 /// The Rust worker on the CUDA driver API.
 pub(crate) const WORKER_PACKAGE: &str = "cuda-worker";
+/// Launches as fast as it can.
+pub(crate) const LOOP_PACKAGE: &str = "launch-loop";
 
 /// Files that exist.
 #[derive(Clone, Debug)]
@@ -32,9 +34,13 @@ impl Artefacts {
             simulator: simulator(workspace),
             judge: release(workspace).join("sim-judge"),
         };
-        for path in
-            [&found.agent, &found.shim, &found.simulator.join("default/libcuda.so.1"), &found.judge]
-        {
+        for path in [
+            &found.agent,
+            &found.shim,
+            &found.simulator.join("default/libcuda.so.1"),
+            &foreign_cupti(workspace),
+            &found.judge,
+        ] {
             if !path.is_file() {
                 bail!("{} was not built", path.display());
             }
@@ -48,6 +54,7 @@ impl Artefacts {
             .env("WARPLENS_BIN", &self.agent)
             .env("WARPLENS_SHIM", &self.shim)
             .env("WARPLENS_SIM_DIR", self.simulated_libraries())
+            .env("WARPLENS_FOREIGN_CUPTI", foreign_cupti(workspace))
             .env("WARPLENS_CUDA_WORKER", release(workspace).join(WORKER_PACKAGE))
             .env(py_spy::PROGRAM, py_spy::program(workspace))
             .env("WARPLENS_PYTHONS", workspace.target.join("pythons"));
@@ -57,6 +64,11 @@ impl Artefacts {
     pub(crate) fn simulated_libraries(&self) -> PathBuf {
         self.simulator.join("default")
     }
+}
+
+/// One piece of a soak.
+pub(crate) fn soak_piece(workspace: &Workspace) -> PathBuf {
+    release(workspace).join("soak-piece")
 }
 
 fn release(workspace: &Workspace) -> PathBuf {
@@ -73,6 +85,11 @@ pub(crate) fn shim(workspace: &Workspace) -> PathBuf {
 
 pub(crate) fn simulator(workspace: &Workspace) -> PathBuf {
     workspace.target.join("sim")
+}
+
+/// The second implementation of libcupti. It has no soname, so it is not among the simulated libraries.
+pub(crate) fn foreign_cupti(workspace: &Workspace) -> PathBuf {
+    release(workspace).join("libforeign_cupti.so")
 }
 
 /// A file that stands for the simulated vLLM.

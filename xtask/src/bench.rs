@@ -220,7 +220,7 @@ fn check(workspace: &Workspace, figures: &BTreeMap<String, Figure>, tolerance: f
 }
 
 /// What the figures depend on most: processor and how many.
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = information
         .lines()

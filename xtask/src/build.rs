@@ -190,6 +190,7 @@ pub(crate) fn everything(workspace: &Workspace) -> Result<Artefacts> {
     let mut command = workspace.cargo("build");
     command.args(["--release", "--locked", "-p", "warplens", "-p", "warplens-cuda-shim"]);
     command.args(["-p", artefacts::TESTS_PACKAGE, "-p", artefacts::WORKER_PACKAGE]);
+    command.args(["-p", artefacts::LOOP_PACKAGE]);
     child::run(&mut command, "the build of warplens, the shim and the test programs", BUILD_LIMIT)?;
     simulator(workspace)?;
     Artefacts::locate(workspace)

@@ -42,18 +42,6 @@ pub(crate) fn interrupted() -> bool {
     INTERRUPTS.load(Ordering::SeqCst) > 0
 }
 
-/// Waits unless the user interrupts.
-pub(crate) fn pause(length: Duration) -> Result<()> {
-    let end = Instant::now() + length;
-    while Instant::now() < end {
-        if interrupted() {
-            bail!("interrupted");
-        }
-        thread::sleep(LOOK.min(length));
-    }
-    Ok(())
-}
-
 /// A running child; dropping it ends its whole process group.
 #[derive(Debug)]
 pub(crate) struct Running {

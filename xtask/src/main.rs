@@ -10,12 +10,16 @@ mod child;
 mod demo;
 mod fuzz;
 mod hta;
+mod kept;
+mod kernels;
 mod kubernetes;
 mod load;
+mod miri;
 mod nvidia;
 mod py_spy;
 mod pythons;
 mod real_vllm;
+mod sanitize;
 mod setup;
 mod soak;
 mod test;
@@ -67,7 +71,13 @@ enum Task {
     Bench(bench::Args),
     /// Feed every reader of what others wrote with whatever libFuzzer comes upon
     Fuzz(fuzz::Args),
-    /// Run the agent beside the demo's load for long, watching its memory and losses
+    /// Run the ring's and the shim's tests in Miri, which sees data races and memory used against its rules (gets a nightly Rust)
+    Miri,
+    /// Run the shim with the address sanitizer: its own tests, and in every host of the tier `shim`
+    Sanitize,
+    /// Run the kernel programs in kernels of other versions, booted in QEMU; writes docs/kernels.md
+    Kernels(kernels::Args),
+    /// Run everything for long, in pieces that add up: records by the million, entries by the thousand; writes docs/soak.md
     Soak(soak::Args),
 }
 
@@ -100,6 +110,9 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Demo(args) => demo::run(&workspace, args),
         Task::Bench(args) => bench::run(&workspace, args),
         Task::Fuzz(args) => fuzz::run(&workspace, args),
+        Task::Miri => miri::run(&workspace),
+        Task::Sanitize => sanitize::run(&workspace),
+        Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Soak(args) => soak::run(&workspace, args),
     }
 }

@@ -68,6 +68,29 @@ impl Workspace {
         serde_json::from_slice(&output.stdout).context("parse the output of cargo metadata")
     }
 
+    /// What the code is, such as `1234567` or `1234567 with changes`. Changes below `except` do not count: a page that a
+    /// task writes is no change of what it sees.
+    pub(crate) fn commit(&self, except: &[&Path]) -> Result<String> {
+        let git = |arguments: &[&str]| -> Result<String> {
+            let output = Command::new("git")
+                .args(arguments)
+                .current_dir(&self.root)
+                .output()
+                .context("run git")?;
+            if !output.status.success() {
+                bail!("git {}: {}", arguments[0], String::from_utf8_lossy(&output.stderr).trim());
+            }
+            Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let commit = git(&["rev-parse", "--short", "HEAD"])?;
+        let except: Vec<String> =
+            except.iter().map(|folder| format!(":!{}", folder.display())).collect();
+        let mut status = vec!["status", "--porcelain", "--", "."];
+        status.extend(except.iter().map(String::as_str));
+        let changes = git(&status)?;
+        Ok(if changes.is_empty() { commit } else { format!("{commit} with changes") })
+    }
+
     /// Files git tracks or would track, relative to the root, sorted.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>> {
         let output = Command::new("git")

@@ -6,7 +6,7 @@
 
 mod graphs;
 
-use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind, stack_flag};
+use wire::kernel::{ExitEvent, ProcessEvent, StackEvent, WaitEvent, event_kind, stack_flag};
 use wire::limits::STACK_FRAMES;
 use wire::shim::{
     CopyRecord, FAILED_CAPTURED, KernelRecord, LAUNCH_COPY, LAUNCH_GRAPH, LAUNCH_SAMPLED,
@@ -210,6 +210,8 @@ pub enum KernelEvent {
     Exit {
         tgid: u32,
         at: Ns,
+        /// As `wait` tells it; `None` where the kernel programs could not read it.
+        status: Option<u32>,
     },
     /// A thread slept from `from` until `to` at least.
     Wait {
@@ -242,7 +244,9 @@ pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
             Ok(if kind == event_kind::EXEC {
                 KernelEvent::Exec { tgid, at }
             } else {
-                KernelEvent::Exit { tgid, at }
+                let told = ExitEvent::read_from_prefix(bytes).ok();
+                let status = told.filter(|(exit, _)| exit.known == 1).map(|(exit, _)| exit.status);
+                KernelEvent::Exit { tgid, at, status }
             })
         }
         event_kind::WAIT => {
@@ -312,7 +316,7 @@ mod tests {
     use crate::event::{Event, Launch, LaunchKind, Mark, Sync, SyncScope, Work, WorkKind};
     use crate::ids::{Correlation, Ns, ProcessKey, Thread};
     use proptest::prelude::{any, prop, proptest};
-    use wire::kernel::{ProcessEvent, StackEvent, WaitEvent, event_kind};
+    use wire::kernel::{ExitEvent, ProcessEvent, StackEvent, WaitEvent, event_kind};
     use wire::limits::STACK_FRAMES;
     use wire::shim::{
         CopyRecord, LAUNCH_GRAPH, LAUNCH_SAMPLED, LaunchRecord, MARK_LAST, MarkRecord, Payload,
@@ -527,7 +531,12 @@ mod tests {
     #[test]
     fn exec_and_exit_are_told_apart() {
         let exit = ProcessEvent { kind: event_kind::EXIT, tgid: 7, time_ns: 9 };
-        assert_eq!(kernel_event(exit.as_bytes()), Ok(KernelEvent::Exit { tgid: 7, at: Ns(9) }));
+        let gone = |status| Ok(KernelEvent::Exit { tgid: 7, at: Ns(9), status });
+        assert_eq!(kernel_event(exit.as_bytes()), gone(None));
+        let kind = event_kind::EXIT;
+        let told = |status, known| ExitEvent { kind, tgid: 7, time_ns: 9, status, known };
+        assert_eq!(kernel_event(told(11, 1).as_bytes()), gone(Some(11)));
+        assert_eq!(kernel_event(told(11, 0).as_bytes()), gone(None));
         let exec = ProcessEvent { kind: event_kind::EXEC, tgid: 7, time_ns: 9 };
         assert_eq!(kernel_event(exec.as_bytes()), Ok(KernelEvent::Exec { tgid: 7, at: Ns(9) }));
     }

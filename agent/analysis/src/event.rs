@@ -16,11 +16,16 @@ pub enum Event {
         process: ProcessKey,
         info: ProcessInfo,
     },
-    /// The process numbers `device` as `ordinal`. Comes before records that use the ordinal.
+    /// The process numbers `device` as `ordinal`, and may work there. Comes before records that use the ordinal.
     Ordinal {
         process: ProcessKey,
         ordinal: u32,
         device: DeviceKey,
+    },
+    /// The process has no context on the device it numbers so, until `Ordinal` comes for it again.
+    Unopened {
+        process: ProcessKey,
+        ordinal: u32,
     },
     /// Whoever feeds the session reads the process's records from here on: what an earlier reader
     /// took is not known. Comes before its records; without it all of them are taken to come.

@@ -10,6 +10,7 @@ pub mod compare;
 pub mod decode;
 pub mod defect;
 pub mod event;
+pub mod hang;
 pub mod ids;
 pub mod level;
 pub mod report;

@@ -100,7 +100,10 @@ pub(crate) struct Attachment {
     /// Position in the device's workers.
     pub(crate) worker: u16,
     pub(crate) drain: Drain,
+    /// Work of it was seen there.
     pub(crate) used: bool,
+    /// It has, or may have, a context there.
+    pub(crate) opened: bool,
 }
 
 /// Time in which work of the process may have run that no record shows.
@@ -291,8 +294,8 @@ impl Process {
 
     /// What the process does not know about the time of one of its devices.
     pub(crate) fn gaps(&self, attachment: &Attachment, gaps: &mut Vec<Gap>) {
-        // A process that used other devices only says nothing about this one.
-        let concerns = attachment.used || self.home.is_none();
+        // A process that used other devices only says nothing about this one, and neither does one that cannot work there.
+        let concerns = attachment.used || attachment.opened && self.home.is_none();
         let scope = if concerns { Scope::Device } else { Scope::Worker };
         let worker = attachment.worker;
         let mut gap = |start, end, reason, scope| {
@@ -307,10 +310,7 @@ impl Process {
             gap(open.enter, u64::MAX, UnobservedReason::Unfinished, scope);
         }
         match self.phase {
-            Phase::Unmarked if attachment.used => {
-                gap(0, u64::MAX, UnobservedReason::NotArmed, scope);
-            }
-            Phase::Unmarked => gap(0, u64::MAX, UnobservedReason::NotArmed, Scope::Worker),
+            Phase::Unmarked => gap(0, u64::MAX, UnobservedReason::NotArmed, scope),
             Phase::Armed => {}
             Phase::Disarmed { since } => gap(since, u64::MAX, UnobservedReason::NotArmed, scope),
             Phase::Ended { since, at } => {

@@ -125,6 +125,7 @@ impl Session {
                 }
             }
             Event::Ordinal { process, ordinal, device } => self.attach(process, ordinal, device),
+            Event::Unopened { process, ordinal } => self.unopened(process, ordinal),
             Event::Attached { process, at } => {
                 if let Some(index) = self.process(process) {
                     self.processes[index].attached = at.0;
@@ -242,6 +243,14 @@ impl Session {
         }
     }
 
+    /// Entry of the oldest launch of a process that is open for longer than launches are waited for, and not proven done:
+    /// what it launched runs, waits, or lost its record.
+    pub fn oldest_open(&self, process: ProcessKey) -> Option<Ns> {
+        let index = *self.process_index.get(&process)?;
+        let open = &self.processes.get(index)?.unfinished;
+        open.iter().map(|open| Ns(open.enter)).min()
+    }
+
     /// The instant up to which every observed device is final; `None` while one has nothing.
     pub fn watermark(&self) -> Option<Ns> {
         let observed = |device: &&Device| {
@@ -326,7 +335,9 @@ impl Session {
             self.defects.add(Defect::UnknownDevice { pid, ordinal, count: 1 });
             return;
         };
-        if process.attachments.iter().any(|attachment| attachment.ordinal == ordinal) {
+        let again = process.attachments.iter_mut().find(|known| known.ordinal == ordinal);
+        if let Some(attachment) = again {
+            attachment.opened = true;
             return;
         }
         let same = process.attachments.iter().find(|attachment| attachment.device == known);
@@ -345,7 +356,24 @@ impl Session {
             Mode::Marked => Drain::Unproven,
             Mode::Whole => Drain::Done,
         };
-        process.attachments.push(Attachment { ordinal, device: known, worker, drain, used: false });
+        process.attachments.push(Attachment {
+            ordinal,
+            device: known,
+            worker,
+            drain,
+            used: false,
+            opened: true,
+        });
+    }
+
+    fn unopened(&mut self, process: ProcessKey, ordinal: u32) {
+        let Some(index) = self.process(process) else {
+            return;
+        };
+        let attachments = &mut self.processes[index].attachments;
+        if let Some(known) = attachments.iter_mut().find(|known| known.ordinal == ordinal) {
+            known.opened = false;
+        }
     }
 
     fn name(&mut self, process: ProcessKey, id: u32, name: String) {

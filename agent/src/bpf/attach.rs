@@ -21,6 +21,7 @@ use crate::perf::{Phase, Sampler};
 use super::error::BpfError;
 use super::host::KernelVersion;
 use super::load::Bpf;
+use super::probe::Probe;
 use super::threads::Adopted;
 
 /// Links of one process. Dropping them detaches.
@@ -110,6 +111,7 @@ impl Bpf {
         library: &Path,
         offset: u64,
     ) -> Result<(), BpfError> {
+        self.allowed(Probe::LaunchStacks)?;
         let link = self.attach_uprobe(
             self.variant(LAUNCH_STACK),
             pid,
@@ -154,6 +156,7 @@ impl Bpf {
     /// [`Bpf::start_cpu_sampling`] with a frequency that varies or does not.
     pub fn start_cpu_sampling_in(&mut self, hz: u32, phase: Phase) -> Result<usize, BpfError> {
         self.stop_cpu_sampling();
+        self.allowed(Probe::CpuSamples)?;
         let name = self.variant(CPU_SAMPLE);
         let program: &mut PerfEvent = self.program(name)?;
         if program.fd().is_err() {

@@ -13,6 +13,7 @@ use crate::elf::ElfError;
 use crate::perf::PerfError;
 
 use super::host::Host;
+use super::probe::Probe;
 
 /// Every message ends with what to do.
 #[derive(Debug, Error)]
@@ -39,6 +40,12 @@ pub enum BpfError {
         #[source]
         source: Box<ProgramError>,
     },
+    #[error("{} are switched off by {reason}", probe.feature())]
+    SwitchedOff { probe: Probe, reason: String },
+    #[error(
+        "load the kernel programs: all of them are switched off; leave some on to have what they tell"
+    )]
+    NothingWanted,
     #[error(
         "the kernel object has no `{name}`; build agent and kernel programs from one source (`cargo xtask ebpf`)"
     )]

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fs;
 
+use super::probe::{Off, Probe};
+
 /// Inode of the initial PID namespace: `PROC_PID_INIT_INO` of the kernel, the same everywhere.
 const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 
@@ -22,7 +24,9 @@ const STACKS_FROM: KernelVersion = KernelVersion::new(5, 15);
 /// `bpf_loop`: as many frames of Python as there are.
 const PYTHON_FROM: KernelVersion = KernelVersion::new(5, 17);
 /// `sched_switch` tells the state in which a thread leaves the CPU.
-const THREAD_STATES_FROM: KernelVersion = KernelVersion::new(5, 18);
+pub(crate) const THREAD_STATES_FROM: KernelVersion = KernelVersion::new(5, 18);
+/// `sched_process_exit` tells a last thread's exit from others.
+const LAST_EXIT_FROM: KernelVersion = KernelVersion::new(6, 15);
 
 /// Release of the running kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,7 +86,9 @@ pub struct Host {
 /// A thing the kernel programs are used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Feature {
-    pub name: &'static str,
+    pub probe: Probe,
+    /// What is less about it on this kernel, or `None`.
+    pub limit: Option<&'static str>,
     /// Why it cannot be had and what to do, or `None`.
     pub obstacle: Option<String>,
 }
@@ -130,9 +136,19 @@ impl Host {
 
     /// Every feature with what stands in its way. The first obstacle is named.
     pub fn features(&self) -> Vec<Feature> {
+        self.features_without(&Off::default())
+    }
+
+    /// The same where an operator switched some off.
+    pub fn features_without(&self, off: &Off) -> Vec<Feature> {
         let common = self.common_obstacle();
-        let feature =
-            |name, own: Option<String>| Feature { name, obstacle: common.clone().or(own) };
+        let feature = |probe, own: Option<String>| Feature {
+            probe,
+            limit: (probe == Probe::Processes && !self.tells_last_exits()).then_some(
+                "a process counts as ended with its first thread, also where others run on",
+            ),
+            obstacle: off.reason(probe).map(switched_off).or_else(|| common.clone()).or(own),
+        };
         let needs = |version: KernelVersion| {
             (self.kernel < version)
                 .then(|| format!("kernel {} is older than {version}; use a newer one", self.kernel))
@@ -150,23 +166,25 @@ impl Host {
             })
         };
         vec![
-            feature("stacks of launches", uprobes.clone().or_else(|| needs(STACKS_FROM))),
-            feature("CPU samples", needs(STACKS_FROM)),
+            feature(Probe::LaunchStacks, uprobes.clone().or_else(|| needs(STACKS_FROM))),
+            feature(Probe::CpuSamples, needs(STACKS_FROM)),
             feature(
-                "Python stacks",
+                Probe::Python,
                 needs(PYTHON_FROM).or_else(|| types("stacks have no Python frames")),
             ),
-            feature("process starts and ends", needs(KernelVersion::new(5, 8))),
+            feature(Probe::Processes, needs(KernelVersion::new(5, 8))),
             feature(
-                "thread states",
+                Probe::ThreadStates,
                 needs(THREAD_STATES_FROM)
                     .or_else(|| types("idle time is never called no_requests")),
             ),
-            feature(
-                "independent launch count",
-                uprobes.or_else(|| needs(KernelVersion::new(5, 15))),
-            ),
+            feature(Probe::LaunchCount, uprobes.or_else(|| needs(KernelVersion::new(5, 15)))),
         ]
+    }
+
+    /// A process ends, for the kernel programs, with its last thread; on other kernels with its first.
+    pub fn tells_last_exits(&self) -> bool {
+        self.kernel >= LAST_EXIT_FROM
     }
 
     fn common_obstacle(&self) -> Option<String> {
@@ -186,6 +204,10 @@ impl Host {
         (self.lockdown.as_deref() == Some("confidentiality"))
             .then(|| "the kernel is locked down (`confidentiality`); boot it with `lockdown=integrity` or less".into())
     }
+}
+
+fn switched_off(reason: &str) -> String {
+    format!("switched off by {reason}; change it there")
 }
 
 /// Whether PIDs mean the same to the agent and to the kernel programs.
@@ -269,6 +291,13 @@ mod tests {
             host.features().iter().map(|feature| feature.obstacle.is_some()).collect()
         };
         assert_eq!(obstacles(&full), [false; 6]);
+        let limits = |host: &Host| -> Vec<Probe> {
+            let limited = |feature: Feature| feature.limit.map(|_| feature.probe);
+            host.features().into_iter().filter_map(limited).collect()
+        };
+        assert_eq!(limits(&full), Vec::<Probe>::new());
+        let before = Host { kernel: KernelVersion::new(6, 14), ..full.clone() };
+        assert_eq!((obstacles(&before), limits(&before)), (vec![false; 6], vec![Probe::Processes]));
         let old = Host { kernel: KernelVersion::new(5, 10), ..full.clone() };
         assert_eq!(obstacles(&old), [true, true, true, false, true, true]);
         let older = Host { kernel: KernelVersion::new(5, 15), ..full.clone() };
@@ -277,6 +306,11 @@ mod tests {
         assert_eq!(obstacles(&untyped), [false, false, true, false, true, false]);
         let bare = Host { uprobes: false, ..full.clone() };
         assert_eq!(obstacles(&bare), [true, false, false, false, false, true]);
+        let mut off = Off::default();
+        off.add(Probe::CpuSamples, "probes.off");
+        let found = full.features_without(&off).swap_remove(1);
+        let why = "switched off by probes.off; change it there";
+        assert_eq!((found.probe, found.obstacle.as_deref()), (Probe::CpuSamples, Some(why)));
         let least = Host { capabilities: !(1 << CAP_SYS_ADMIN), ..full.clone() };
         assert_eq!(obstacles(&least), [true, false, false, false, false, true]);
         for host in [

@@ -15,6 +15,8 @@ pub(super) struct TaskOffsets {
     pub(super) pid: Result<u32, BpfError>,
     /// The thread pointer, where the C library's data of a thread begin.
     pub(super) fsbase: Result<u32, BpfError>,
+    /// What a process is reaped with.
+    pub(super) exit_code: Result<u32, BpfError>,
 }
 
 impl TaskOffsets {
@@ -36,6 +38,7 @@ impl TaskOffsets {
         Self {
             pid: find("task_struct.pid", &["pid"], "the states of threads"),
             fsbase: find("task_struct.thread.fsbase", &["thread", "fsbase"], "Python's stacks"),
+            exit_code: find("task_struct.exit_code", &["exit_code"], "how processes ended"),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use aya::maps::{HashMap, Map, MapData, PerCpuArray, PerCpuHashMap};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{Program, ProgramError, RawTracePoint};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
@@ -15,6 +15,7 @@ use super::host::in_initial_pid_namespace;
 use super::intake::Intake;
 use super::kernel::TaskOffsets;
 use super::pod::Counts;
+use super::probe::{Off, Probe};
 use super::python::Pythons;
 use super::symbol;
 use super::threads::{Sleepers, THREAD_SWITCH};
@@ -34,7 +35,7 @@ pub struct Bpf {
     pub(super) intake: Intake,
     pub(super) watched: HashMap<MapData, u32, u32>,
     pub(super) counters: PerCpuArray<MapData, u64>,
-    pub(super) verify: PerCpuHashMap<MapData, u32, Counts>,
+    pub(super) verify: HashMap<MapData, u32, Counts>,
     pub(super) sleepers: Sleepers,
     pub(super) kernel_symbol_text: symbol::Text,
     pub(super) launchers: HashMap<MapData, u32, u32>,
@@ -48,10 +49,11 @@ pub struct Bpf {
     pub(super) sampling: Option<Sampler>,
     /// Features that could not be had.
     missing: Vec<BpfError>,
+    pub(super) off: Off,
 }
 
 /// What can be chosen when the programs are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setup {
     /// Size of the ring buffer of stacks, a power of two of at least one page.
     pub ring_bytes: u32,
@@ -59,6 +61,8 @@ pub struct Setup {
     pub off_cpu_min_ns: u64,
     /// Walk Python's frames where the kernel can.
     pub python: bool,
+    /// Not used, by the operator.
+    pub off: Off,
 }
 
 impl Default for Setup {
@@ -67,6 +71,7 @@ impl Default for Setup {
             ring_bytes: wire::limits::RING_BYTES,
             off_cpu_min_ns: wire::kernel::OFF_CPU_MIN_NS,
             python: true,
+            off: Off::default(),
         }
     }
 }
@@ -75,6 +80,14 @@ impl Bpf {
     /// [`Bpf::load_with`] what is usual.
     pub fn load() -> Result<Self, BpfError> {
         Self::load_with(Setup::default())
+    }
+
+    /// [`Bpf::load`] without what an operator switched off. Nothing is loaded where nothing is left.
+    pub fn load_without(off: Off) -> Result<Self, BpfError> {
+        if off.is_everything() {
+            return Err(BpfError::NothingWanted);
+        }
+        Self::load_with(Setup { off, ..Setup::default() })
     }
 
     /// Loads every program and attaches those that see processes start and end, and threads sleep.
@@ -89,6 +102,7 @@ impl Bpf {
         // Without an offset the programs that read it are not attached.
         let pid = offsets.pid.as_ref().copied().unwrap_or(0);
         let fsbase = offsets.fsbase.as_ref().copied().unwrap_or(0);
+        let exit_code = offsets.exit_code.as_ref().copied().unwrap_or(0);
         let cpus = nr_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
         let places = u32::try_from(cpus).unwrap_or(1).saturating_mul(SCRATCH_PLACES);
         let mut ebpf = EbpfLoader::new()
@@ -96,6 +110,7 @@ impl Bpf {
             .map_max_entries("SCRATCH", places)
             .override_global(task::PID_OFFSET, &pid, true)
             .override_global(task::FSBASE_OFFSET, &fsbase, true)
+            .override_global(task::EXIT_CODE_OFFSET, &exit_code, true)
             .override_global(OFF_CPU_MIN_NAME, &setup.off_cpu_min_ns, true)
             .load(OBJECT)
             .map_err(BpfError::load)?;
@@ -114,24 +129,44 @@ impl Bpf {
             attached: BTreeMap::new(),
             sampling: None,
             missing: Vec::new(),
+            off: setup.off,
             ebpf,
         };
-        for outcome in
-            [bpf.attach_tracepoint("process_exec", "sched_process_exec"), bpf.attach_exit()]
-        {
-            bpf.missing.extend(outcome.err());
+        for (probe, reason) in bpf.off.iter() {
+            bpf.missing.push(BpfError::SwitchedOff { probe, reason: reason.to_owned() });
         }
-        if setup.python {
+        let wanted = |probe| bpf.off.reason(probe).is_none();
+        let (processes, threads) = (wanted(Probe::Processes), wanted(Probe::ThreadStates));
+        let python = setup.python && wanted(Probe::Python);
+        if processes {
+            for outcome in
+                [bpf.attach_tracepoint("process_exec", "sched_process_exec"), bpf.attach_exit()]
+            {
+                bpf.missing.extend(outcome.err());
+            }
+            bpf.missing.extend(offsets.exit_code.err());
+        }
+        if python {
             match offsets.fsbase.and_then(|_| bpf.try_python()) {
                 Ok(()) => bpf.walks_python = true,
                 Err(error) => bpf.missing.push(error),
             }
         }
-        match offsets.pid.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
-            Ok(()) => bpf.tells_threads = true,
-            Err(error) => bpf.missing.push(error),
+        if threads {
+            match offsets.pid.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
+                Ok(()) => bpf.tells_threads = true,
+                Err(error) => bpf.missing.push(error),
+            }
         }
         Ok(bpf)
+    }
+
+    /// The operator did not switch it off.
+    pub(super) fn allowed(&self, probe: Probe) -> Result<(), BpfError> {
+        match self.off.reason(probe) {
+            None => Ok(()),
+            Some(reason) => Err(BpfError::SwitchedOff { probe, reason: reason.to_owned() }),
+        }
     }
 
     /// Features that could not be had, with reasons. Those that are attached on demand report

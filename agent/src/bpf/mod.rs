@@ -12,6 +12,7 @@ mod kernel;
 mod load;
 #[expect(unsafe_code, reason = "aya's Pod is an unsafe trait; this is its one implementation")]
 mod pod;
+pub mod probe;
 mod python;
 mod read;
 mod symbol;

@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use aya::maps::{MapError, PerCpuValues};
-use aya::util::nr_cpus;
+use aya::maps::MapError;
 use wire::kernel::{VerifyCounts, verify_cookie};
 use wire::limits::TARGETS;
 
@@ -14,6 +13,7 @@ use super::error::BpfError;
 use super::host::KernelVersion;
 use super::load::Bpf;
 use super::pod::MapValue;
+use super::probe::Probe;
 
 /// Exports of libcuda that launch, with what they launch. `_ptsz` are the variants for the
 /// per-thread default stream.
@@ -45,6 +45,7 @@ impl Bpf {
     /// Counts launches of `pid` at the exports of its libcuda, from the moment this returns. The
     /// path is the one the agent opens it by, as for [`Bpf::attach_probe`].
     pub fn attach_verify(&mut self, pid: u32, library: &Path) -> Result<VerifyProbes, BpfError> {
+        self.allowed(Probe::LaunchCount)?;
         let names = LAUNCHES.map(|(name, _)| name);
         let mut found = elf::find(library, &names)
             .map_err(|source| BpfError::Library { library: library.to_owned(), source })?;
@@ -92,16 +93,7 @@ impl Bpf {
     /// Launches of this process since [`Bpf::attach_verify`]; `None` where it was not called.
     pub fn verify_counts(&self, pid: u32) -> Result<Option<VerifyCounts>, BpfError> {
         match self.verify.get(&pid, 0) {
-            Ok(values) => {
-                Ok(Some(values.iter().fold(VerifyCounts::default(), |sum, MapValue(one)| {
-                    VerifyCounts {
-                        launches: sum.launches + one.launches,
-                        graph_launches: sum.graph_launches + one.graph_launches,
-                        failed: sum.failed + one.failed,
-                        reserved: 0,
-                    }
-                })))
-            }
+            Ok(MapValue(counts)) => Ok(Some(counts)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(source) => Err(BpfError::map("VERIFY", source)),
         }
@@ -110,10 +102,7 @@ impl Bpf {
     /// Makes the entry the programs count in: they make none themselves, so the map cannot be
     /// full in the middle of a count.
     fn start_counting(&mut self, pid: u32) -> Result<(), BpfError> {
-        let cpus = nr_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
-        let zero = PerCpuValues::try_from(vec![MapValue(VerifyCounts::default()); cpus]).map_err(
-            |source| BpfError::Cpus { path: "/sys/devices/system/cpu/possible", source },
-        )?;
+        let zero = MapValue(VerifyCounts::default());
         self.verify.insert(pid, zero, 0).map_err(|source| match &source {
             MapError::SyscallError(call) if call.io_error.raw_os_error() == Some(libc::E2BIG) => {
                 BpfError::Full { pid, capacity: TARGETS }

@@ -1,6 +1,8 @@
 //! The `attach` command: the shim for processes that were started without it.
 
 use std::fs;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -9,11 +11,11 @@ use wire::shim::OffReason;
 use super::run::{SHIM_FILE, shim_path};
 use super::{CommandError, Exit, one_line, screen, switched_on};
 use crate::cli::AttachArgs;
-use crate::inject::{InjectError, Injected, inject, rehearse};
+use crate::inject::{InjectError, Injected, Outcome, inject, rehearse};
 use crate::observe::{Priority, reason_text};
 use crate::output::{OutputError, words};
 use crate::shim::Memory;
-use crate::{proc, shim};
+use crate::{privileges, proc, shim};
 
 /// How long a shim that was loaded may take to say how it is.
 const START: Duration = Duration::from_secs(2);
@@ -31,6 +33,7 @@ struct Row {
     title: String,
     /// It has the shim, from here on or already.
     attached: bool,
+    outcome: Outcome,
     /// The thread that was stopped last, how often one was, and for how long at most.
     thread: Option<u32>,
     stops: Option<u32>,
@@ -42,6 +45,13 @@ struct Row {
 
 pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
     switched_on("attach")?;
+    if args.started.is_some() {
+        // A daemon asks, whose privileges are many.
+        privileges::keep_only(privileges::ENTERING).map_err(|source| CommandError::Failed {
+            message: "attach: give up privileges".to_owned(),
+            source: Some(Box::new(source)),
+        })?;
+    }
     let shim = if args.rehearse { Vec::new() } else { read_shim()? };
     // A thread is stopped until this one has looked at it: beside a server that spins, an ordinary one would not.
     let priority = Priority::start();
@@ -49,7 +59,13 @@ pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
     let (mut processes, mut unprivileged) = (Vec::new(), None);
     for &pid in &args.pid {
         let title = words::process_title(&proc::describe(pid));
-        let outcome = if args.rehearse { rehearse(pid, |_tid| true) } else { inject(pid, &shim) };
+        let outcome = match args.started {
+            Some(started) if proc::start_time(pid) != Some(started) => {
+                Err(InjectError::Process { pid, source: io::ErrorKind::NotFound.into() })
+            }
+            _ if args.rehearse => rehearse(pid, |_tid| true),
+            _ => inject(pid, &shim),
+        };
         unprivileged =
             unprivileged.or(outcome.as_ref().err().filter(|e| e.is_privilege()).map(|_| pid));
         processes.push(row(pid, title, outcome, args.rehearse));
@@ -78,21 +94,24 @@ pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
     Ok(if all { Exit::Ok } else { Exit::Failed })
 }
 
+/// Where the shim is.
+///
+/// # Errors
+/// When there is none.
+pub(super) fn find_shim() -> Result<PathBuf, CommandError> {
+    shim_path().ok_or_else(|| CommandError::Failed {
+        message: format!(
+            "attach: {SHIM_FILE} is not beside this program: set WARPLENS_SHIM to its path"
+        ),
+        source: None,
+    })
+}
+
 fn read_shim() -> Result<Vec<u8>, CommandError> {
-    let failed = |message: String, source: Option<std::io::Error>| CommandError::Failed {
-        message,
-        source: source.map(Into::into),
-    };
-    let path = shim_path().ok_or_else(|| {
-        failed(
-            format!(
-                "attach: {SHIM_FILE} is not beside this program: set WARPLENS_SHIM to its path"
-            ),
-            None,
-        )
-    })?;
-    fs::read(&path).map_err(|source| {
-        failed(format!("attach: read {}: check its permissions", path.display()), Some(source))
+    let path = find_shim()?;
+    fs::read(&path).map_err(|source| CommandError::Failed {
+        message: format!("attach: read {}: check its permissions", path.display()),
+        source: Some(source.into()),
     })
 }
 
@@ -101,6 +120,7 @@ fn row(pid: u32, title: String, outcome: Result<Injected, InjectError>, rehearse
         pid,
         title,
         attached: true,
+        outcome: Outcome::Present,
         thread: None,
         stops: None,
         stopped_ns: None,
@@ -109,8 +129,14 @@ fn row(pid: u32, title: String, outcome: Result<Injected, InjectError>, rehearse
     match outcome {
         Ok(Injected { tid, stops, stopped }) => {
             let reason = if rehearsed { None } else { why_off(pid) };
+            let outcome = match &reason {
+                _ if rehearsed => Outcome::Rehearsed,
+                Some(_) => Outcome::Off,
+                None => Outcome::Attached,
+            };
             Row {
-                attached: reason.is_none() && !rehearsed,
+                attached: outcome == Outcome::Attached,
+                outcome,
                 thread: Some(tid),
                 stops: Some(stops),
                 stopped_ns: u64::try_from(stopped.as_nanos()).ok(),
@@ -119,7 +145,12 @@ fn row(pid: u32, title: String, outcome: Result<Injected, InjectError>, rehearse
             }
         }
         Err(error @ InjectError::Present { .. }) => Row { reason: Some(one_line(&error)), ..empty },
-        Err(error) => Row { attached: false, reason: Some(one_line(&error)), ..empty },
+        Err(error) => Row {
+            attached: false,
+            outcome: Outcome::of(&error),
+            reason: Some(one_line(&error)),
+            ..empty
+        },
     }
 }
 

@@ -3,10 +3,12 @@
 pub mod agent;
 pub mod analyze;
 pub mod attach;
+pub mod bundle;
 pub mod classify;
 pub mod detach;
 pub mod diff;
 pub mod doctor;
+pub mod dump;
 mod exit;
 pub mod findings;
 pub mod gaps;
@@ -17,6 +19,7 @@ pub mod screen;
 pub mod servers;
 pub mod session;
 pub mod signals;
+pub mod view;
 
 pub use exit::Exit;
 

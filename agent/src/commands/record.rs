@@ -121,6 +121,10 @@ fn check_targets(session: &Session, args: &RecordArgs) -> Result<(), CommandErro
         return Err(refusal("record", refused));
     }
     if observer.targets_left() == 0 || !observer.has_programs() {
+        if let Some(gone) = args.pid.iter().find(|&&pid| !proc::alive(pid)) {
+            let message = format!("record: process {gone} ended before it could be observed");
+            return Err(CommandError::Failed { message, source: None });
+        }
         if !rustix::process::geteuid().is_root() {
             return Err(CommandError::Privilege {
                 what: "record".to_owned(),

@@ -13,6 +13,7 @@ use super::screen;
 use super::signals::Signals;
 use super::{CommandError, one_line, switched_on};
 use crate::bpf::Bpf;
+use crate::bpf::probe::{Off, Probe};
 use crate::capture::{Capture, NameStyle};
 use crate::cli::ObservationArgs;
 use crate::observe::{Observer, Selection, Settings, now};
@@ -80,20 +81,24 @@ impl Session {
         let signals = Signals::catch()?;
         let folder = OutputFolder::create(&args.out)?;
         let writer = Writer::create(&folder.path(recording::FILE_NAME))?;
-        let (bpf, problem) = match Bpf::load() {
+        let mut off = Off::default();
+        args.without.iter().for_each(|&probe| off.add(probe, "--without"));
+        let stacks = args.stack_rate > 0 && off.reason(Probe::LaunchStacks).is_none();
+        let cpu_hz = if off.reason(Probe::CpuSamples).is_none() { args.cpu_hz } else { 0 };
+        let (bpf, problem) = match Bpf::load_without(off) {
             Ok(bpf) => (Some(bpf), None),
             Err(error) => (None, Some(one_line(&error))),
         };
-        let level =
-            if args.stack_rate > 0 && bpf.is_some() { Level::Stacks } else { Level::Counting };
+        let level = if stacks && bpf.is_some() { Level::Stacks } else { Level::Counting };
         let settings = Settings {
             selection,
             level,
             stack_rate: args.stack_rate,
-            cpu_hz: args.cpu_hz,
+            cpu_hz,
             verify: args.verify,
             scan_every,
             classifier,
+            flight: None,
         };
         let start = Start {
             command: command.to_owned(),
@@ -102,7 +107,7 @@ impl Session {
                 .duration_since(UNIX_EPOCH)
                 .ok()
                 .map(|time| time.as_secs()),
-            cpu_hz: if bpf.is_some() { args.cpu_hz } else { 0 },
+            cpu_hz: if bpf.is_some() { cpu_hz } else { 0 },
         };
         let mut observer = Observer::new(settings, start, bpf, Some(writer))?;
         if let Some(problem) = problem {
@@ -293,7 +298,7 @@ fn progress(until: Until) -> ProgressBar {
     )
 }
 
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().into_owned()
 }

@@ -8,6 +8,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::access::{Token, TokenError};
+use super::attach::AttachConfig;
+use super::evidence::EvidenceConfig;
+use super::flight::FlightConfig;
+use super::http::Guarding;
+use super::probes::ProbesConfig;
+use super::tls::{Files, Tls, TlsError};
+use crate::collect::CollectConfig;
+use crate::govern::{LevelsConfig, ShimConfig};
 use crate::rules::{RuleText, RulesError};
 
 /// What the file may say. Unknown keys are errors: a typo must not silently change nothing.
@@ -22,6 +31,24 @@ pub struct Config {
     pub enabled: bool,
     /// How kernels are classified.
     pub classify: ClassifyConfig,
+    /// The latest past in memory, and where it is written.
+    pub flight: FlightConfig,
+    /// What bounds the levels of workers.
+    pub levels: LevelsConfig,
+    /// Kernel programs that are not used.
+    pub probes: ProbesConfig,
+    /// Features of shims that are left off.
+    pub shim: ShimConfig,
+    /// Workers that were started without the shim.
+    pub attach: AttachConfig,
+    /// What is looked at to tell why a worker ended, or that it hangs.
+    pub evidence: EvidenceConfig,
+    /// What servers are asked for.
+    pub collect: CollectConfig,
+    /// What stands between the port and the figures.
+    pub http: HttpConfig,
+    /// Give up what the daemon does not need before it begins.
+    pub drop_privileges: bool,
 }
 
 /// Classification rules that come before the built-in ones; docs/classify.md has their syntax.
@@ -34,6 +61,48 @@ pub struct ClassifyConfig {
     pub rules_files: Vec<PathBuf>,
 }
 
+/// `[http]`. Paths of PEM files, and of a file whose only line is a token.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Who reads `/metrics` must show what this file holds.
+    pub token_file: Option<PathBuf>,
+    /// With `key`: TLS, with this certificate and those above it.
+    pub certificate: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+}
+
+impl HttpConfig {
+    /// What it asks for, read.
+    ///
+    /// # Errors
+    /// When a file cannot be used.
+    pub fn guarding(&self) -> Result<Guarding, GuardingError> {
+        let token = self.token_file.as_deref().map(Token::read).transpose()?;
+        let tls = match (&self.certificate, &self.key) {
+            (Some(certificate), Some(key)) => {
+                Some(Tls::read(Files { certificate: certificate.clone(), key: key.clone() })?)
+            }
+            _ => None,
+        };
+        Ok(Guarding { token, tls })
+    }
+
+    fn problem(&self) -> Option<String> {
+        (self.certificate.is_some() != self.key.is_some())
+            .then(|| "http.certificate and http.key go together".to_owned())
+    }
+}
+
+/// Why HTTP cannot be guarded as it was asked for.
+#[derive(Debug, Error)]
+pub enum GuardingError {
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -41,6 +110,15 @@ impl Default for Config {
             scan_seconds: 2,
             enabled: true,
             classify: ClassifyConfig::default(),
+            flight: FlightConfig::default(),
+            levels: LevelsConfig::default(),
+            probes: ProbesConfig::default(),
+            shim: ShimConfig::default(),
+            attach: AttachConfig::default(),
+            evidence: EvidenceConfig::default(),
+            collect: CollectConfig::default(),
+            http: HttpConfig::default(),
+            drop_privileges: true,
         }
     }
 }
@@ -62,6 +140,8 @@ pub enum ConfigError {
     },
     #[error("configuration {}: scan_seconds is {found}: use 1 to 3600", path.display())]
     ScanSeconds { path: PathBuf, found: u64 },
+    #[error("configuration {}: {problem}", path.display())]
+    Section { path: PathBuf, problem: String },
 }
 
 impl Config {
@@ -94,7 +174,20 @@ impl Config {
                 found: config.scan_seconds,
             });
         }
-        Ok(config)
+        match config
+            .flight
+            .problem()
+            .or_else(|| config.levels.problem())
+            .or_else(|| config.probes.problem())
+            .or_else(|| config.shim.problem())
+            .or_else(|| config.attach.problem())
+            .or_else(|| config.collect.problem())
+            .or_else(|| config.evidence.problem())
+            .or_else(|| config.http.problem())
+        {
+            Some(problem) => Err(ConfigError::Section { path: path.to_owned(), problem }),
+            None => Ok(config),
+        }
     }
 }
 
@@ -141,5 +234,11 @@ mod tests {
         assert!(parse("listen = 9400").is_err());
         let refused = parse("scan_seconds = 0").unwrap_err();
         assert_eq!(refused, "configuration w.toml: scan_seconds is 0: use 1 to 3600");
+        let refused = parse("[flight]\nkeep = 0").unwrap_err();
+        assert_eq!(refused, "configuration w.toml: flight.keep is 0: use 1 to 1000");
+        let refused = parse("[collect]\nseconds = 0").unwrap_err();
+        assert_eq!(refused, "configuration w.toml: collect.seconds is 0: use 1 to 3600");
+        assert!(parse("[flight]\nsecond = 5").is_err());
+        assert_eq!(parse("[flight]\nseconds = 5").unwrap().flight.seconds, 5);
     }
 }

@@ -1,5 +1,6 @@
 //! The observing thread. Others ask it through a channel; it never waits for them.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,10 +10,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tokio::sync::oneshot;
 
+use super::attach::Attacher;
 use crate::capture::Capture;
+use crate::collect::Collection;
 use crate::commands::screen;
+use crate::flight::{Flight, Stats};
+use crate::govern::Governed;
+use crate::inject::Outcome;
 use crate::observe::{Drops, Guarded, ObserveError, Observer, Refused, now};
-use crate::output::prometheus::{SlidingWindows, WindowShares};
+use crate::output::prometheus::{Estimates, SlidingWindows, WindowShares, WorkerLevel};
+use analysis::level::armed::Estimated;
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
@@ -31,7 +38,30 @@ pub struct Answer {
     pub drops: Drops,
     /// How each device spent its latest time.
     pub windows: Vec<WindowShares>,
+    /// And its last hour, by its index.
+    pub estimates: Vec<(u32, Estimated)>,
     pub guarded: Guarded,
+    pub yields: u64,
+    /// `None`: servers are not asked.
+    pub collected: Option<Collected>,
+    /// What was decided on levels, and for whom.
+    pub governed: Option<(Governed, Vec<WorkerLevel>)>,
+    /// Workers with a known fault, by its name and effect.
+    pub faults: BTreeMap<(&'static str, String), u64>,
+    /// `None`: the latest past is not kept.
+    pub flight: Option<Stats>,
+    /// What became of processes that were to be entered; `None`: none is.
+    pub entered: Option<BTreeMap<Outcome, u64>>,
+}
+
+/// What became of asking servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Every server answered when it was asked last; `None`: there is none.
+    pub well: Option<bool>,
+    /// Answers that were read, and that were not. Only grow.
+    pub read: u64,
+    pub failed: u64,
 }
 
 /// What the observing thread tells without being asked.
@@ -85,8 +115,12 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Starts observing with what `make` makes on the new thread: an observer stays where it was born.
+    /// Starts observing with what `make` makes on the new thread: an observer stays where it was born. `flight`
+    /// writes what it keeps; `attacher` brings the shim to workers without it, `collection` asks servers.
     pub fn start(
+        flight: Option<Flight>,
+        attacher: Option<Attacher>,
+        collection: Option<Collection>,
         make: impl FnOnce() -> Result<Observer, ObserveError> + Send + 'static,
     ) -> std::io::Result<Self> {
         let (questions, receiver) = bounded(QUESTIONS);
@@ -101,7 +135,7 @@ impl Watcher {
         let thread = thread::Builder::new().name("watcher".to_owned()).spawn(move || {
             // Dropped with the thread, also in a panic.
             let _lives: oneshot::Sender<Infallible> = lives;
-            watch(make()?, &receiver, &thread_health, &thread_stop)
+            watch(make()?, flight, attacher, collection, &receiver, &thread_health, &thread_stop)
         })?;
         Ok(Self { asker: Asker { health, questions }, stop, ended: Some(ended), thread })
     }
@@ -133,15 +167,25 @@ impl Watcher {
 
 fn watch(
     mut observer: Observer,
+    mut flight: Option<Flight>,
+    mut attacher: Option<Attacher>,
+    mut collection: Option<Collection>,
     questions: &Receiver<oneshot::Sender<Answer>>,
     health: &Health,
     stop: &AtomicBool,
 ) -> Result<(), ObserveError> {
     let mut told: Vec<Refused> = Vec::new();
     let mut windows = SlidingWindows::default();
+    let mut estimates = Estimates::default();
     let mut looked: Option<Instant> = None;
     while !stop.load(Ordering::Relaxed) {
         observer.turn()?;
+        if let Some(flight) = &mut flight {
+            flight.round(&mut observer)?;
+        }
+        if let Some(attacher) = &mut attacher {
+            attacher.round(&observer);
+        }
         if told != observer.refused() {
             // Each once, and again when it comes back.
             for refused in observer.refused().iter().filter(|refused| !told.contains(refused)) {
@@ -154,21 +198,48 @@ fn watch(
         health.ready.store(true, Ordering::Relaxed);
         if looked.is_none_or(|at| at.elapsed() >= LOOK) {
             looked = Some(Instant::now());
-            windows.add(now().0, &observer.pipeline().summary().devices);
+            let devices = observer.pipeline().summary().devices;
+            windows.add(now().0, &devices);
+            estimates.add(&devices);
+            if let Some(collection) = &mut collection {
+                collection.publish(observer.served());
+                for report in collection.take() {
+                    observer.on_report(&report)?;
+                }
+                for saying in collection.take_sayings() {
+                    screen::say(&format!("warplens: {saying}"));
+                }
+            }
         }
         if let Ok(question) = questions.recv_timeout(ROUND) {
             observer.look_at_sleepers()?;
             let capture = observer.pipeline().capture();
             windows.add(now().0, &capture.report.devices);
+            estimates.add(&capture.report.devices);
             let shares = windows.latest(now().0);
             // Whoever asked may have gone away.
             let _gone = question.send(Answer {
                 capture,
                 drops: observer.drops(),
                 windows: shares,
+                estimates: estimates.latest(),
                 guarded: observer.guarded(),
+                yields: observer.yields(),
+                collected: collection.as_ref().map(collected),
+                governed: observer.governed().cloned().zip(observer.worker_levels()),
+                faults: observer.faults_in_force(),
+                flight: observer.flight_stats(),
+                entered: attacher.as_ref().map(|attacher| attacher.counts().clone()),
             });
         }
     }
+    if let Some(flight) = flight {
+        flight.end(&mut observer)?;
+    }
     observer.finish().map(drop)
+}
+
+fn collected(collection: &Collection) -> Collected {
+    let (read, failed) = collection.counts();
+    Collected { well: collection.well(), read, failed }
 }

@@ -1,4 +1,4 @@
-//! What a probe costs where: the first instruction decides (docs/overhead.md has the figures).
+//! What a probe costs where: the first instruction decides (docs/kernels.md has the figures, by kernel).
 
 use crate::bpf::host::KernelVersion;
 
@@ -9,8 +9,10 @@ pub enum Instruction {
     Nop5,
     /// `90`, emulated.
     Nop1,
-    /// `55`, emulated.
-    PushRbp,
+    /// `66 90`, emulated.
+    Nop2,
+    /// `50` to `57`, also behind `41`: a register is pushed; emulated.
+    Push,
     /// `f3 0f 1e fa`, single-stepped out of line.
     EndBr64,
     /// Anything else: single-stepped out of line as far as is known.
@@ -28,7 +30,8 @@ impl Instruction {
         match code {
             code if code.starts_with(&NOP5) => Self::Nop5,
             [0x90, ..] => Self::Nop1,
-            [0x55, ..] => Self::PushRbp,
+            [0x66, 0x90, ..] => Self::Nop2,
+            [0x50..=0x57, ..] | [0x41, 0x50..=0x57, ..] => Self::Push,
             [0xf3, 0x0f, 0x1e, 0xfa, ..] => Self::EndBr64,
             _ => Self::Other,
         }
@@ -39,8 +42,8 @@ impl Instruction {
     pub fn cost_ns(self, kernel: KernelVersion) -> u32 {
         match self {
             Self::Nop5 if kernel >= NOP5_OPTIMISED => 453,
-            Self::Nop1 => 616,
-            Self::PushRbp => 660,
+            Self::Nop1 | Self::Nop2 => 616,
+            Self::Push => 660,
             Self::Nop5 | Self::EndBr64 | Self::Other => 10_000,
         }
     }
@@ -77,8 +80,9 @@ impl Site {
             let instruction = Instruction::decode(rest);
             let length = match instruction {
                 Instruction::Nop5 => 5,
+                Instruction::Nop2 => 2,
                 Instruction::Nop1 => 1,
-                Instruction::PushRbp | Instruction::EndBr64 | Instruction::Other => break,
+                Instruction::Push | Instruction::EndBr64 | Instruction::Other => break,
             };
             let cost_ns = instruction.cost_ns(kernel);
             if cost_ns < best.cost_ns {
@@ -104,7 +108,11 @@ mod tests {
         check(&[0x0f, 0x1f, 0x44, 0x00, 0x00, 0xc3], Instruction::Nop5);
         check(&[0x0f, 0x1f, 0x44, 0x00], Instruction::Other);
         check(&[0x90], Instruction::Nop1);
-        check(&[0x55, 0x48, 0x89, 0xe5], Instruction::PushRbp);
+        check(&[0x66, 0x90, 0xc3], Instruction::Nop2);
+        check(&[0x66, 0x0f, 0x1f, 0x00], Instruction::Other);
+        check(&[0x55, 0x48, 0x89, 0xe5], Instruction::Push);
+        check(&[0x41, 0x57, 0x41, 0x56], Instruction::Push);
+        check(&[0x41, 0x58, 0xc3], Instruction::Other);
         check(&[0xf3, 0x0f, 0x1e, 0xfa, 0x55], Instruction::EndBr64);
         check(&[0x48, 0x83, 0xec, 0x08], Instruction::Other);
         check(&[], Instruction::Other);
@@ -126,5 +134,8 @@ mod tests {
         // Behind the first real instruction arguments may be gone.
         check(&[0xf3, 0x0f, 0x1e, 0xfa, 0x90], OLD, 0, Instruction::EndBr64);
         check(&[0x90; 16], NEW, 0, Instruction::Nop1);
+        check(&[0x66, 0x90, 0xc3], OLD, 0, Instruction::Nop2);
+        // Nops of two bytes may stand before one of five.
+        check(&[0x66, 0x90, 0x0f, 0x1f, 0x44, 0x00, 0x00], NEW, 2, Instruction::Nop5);
     }
 }

@@ -12,6 +12,7 @@ mod cave;
 mod error;
 mod library;
 mod memory;
+mod outcome;
 mod place;
 #[expect(unsafe_code, reason = "requests of ptrace that no library offers")]
 mod raw;
@@ -29,6 +30,7 @@ use wire::shim::PROBE_SYMBOL;
 
 pub use error::InjectError;
 use library::Library;
+pub use outcome::Outcome;
 use room::{First, Function, When};
 use visit::Visit;
 

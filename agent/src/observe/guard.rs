@@ -135,6 +135,11 @@ impl Guard {
         matches!(self.state, State::Resting(_))
     }
 
+    /// The worker is held below `counting`, for a moment or for minutes.
+    pub fn holds(&self) -> bool {
+        matches!(self.state, State::Resting(_) | State::Lowering)
+    }
+
     /// Re-armings of this exhaustion so far.
     pub fn tries(&self) -> u32 {
         self.tries

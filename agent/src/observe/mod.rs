@@ -15,7 +15,10 @@ mod verify;
 
 pub use clock::now;
 pub(crate) use devices::uuid_text;
-pub use observer::{Drops, Guarded, ObserveError, Observer, Refused, Settings, reason_text};
+pub use observer::{
+    Drops, Ending, Evidence, Guarded, Hanging, HowEnded, ObserveError, Observer, Refused, Settings,
+    Shimless, WorkerLogs, reason_text,
+};
 pub use priority::{Priority, ordinary_because};
 pub use select::Selection;
 pub use verify::Verification;

@@ -2,11 +2,18 @@
 
 mod counting;
 mod drain;
+mod evidence;
+mod faults;
+mod flight;
+mod govern;
 mod guards;
 mod losses;
 mod meet;
+mod neighbours;
 mod python;
 mod refused;
+mod servers;
+mod shimless;
 mod sleepers;
 
 use std::sync::Arc;
@@ -28,18 +35,28 @@ use super::standing::Standing;
 use super::target::{Interest, Target};
 use super::verify::Verification;
 use crate::bpf::Bpf;
+use crate::collect::Paces;
 use crate::commands::{one_line as chain, screen};
+use crate::flight::{Limits, Recorder};
+use crate::govern::Governor;
+use crate::govern::faults::Faults;
 use crate::pipeline::{Input, Pipeline, Start, Symbol, UnnamedThread};
 use crate::proc::{self, Discovery};
 use crate::recording::{WriteError, Writer};
-use crate::shim::WorkerRing;
+use crate::shim::{WorkerDevice, WorkerRing};
 use crate::stack::{Maker, Place};
 use crate::switch::{Looks, Turned};
 use crate::symbols::{KernelNames, Symbols};
+use evidence::Looker;
+pub use evidence::{Evidence, Hanging, WorkerLogs};
+use flight::Endings;
+pub use flight::{Ending, HowEnded};
 pub use guards::Guarded;
 pub use losses::Drops;
+pub(super) use neighbours::Neighbour;
 use refused::Refusals;
 pub use refused::{Refused, reason_text};
+pub use shimless::Shimless;
 
 /// Between heartbeats; the shim's limit is 3 s.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
@@ -60,6 +77,8 @@ pub struct Settings {
     pub scan_every: Duration,
     /// The rules for names of kernels.
     pub classifier: Classifier,
+    /// How much of the latest past is kept in memory; `None`: nothing.
+    pub flight: Option<Limits>,
 }
 
 /// What ends an observation.
@@ -92,11 +111,19 @@ pub struct Observer {
     /// Of targets that ended.
     past_drops: Drops,
     guarded: Guarded,
+    yields: u64,
+    governor: Option<Governor>,
+    faults: Faults,
+    paces: Paces,
+    alerts: Vec<String>,
     standing: Standing,
     switch: Looks,
     priority: Arc<Priority>,
     /// Until the workers are let go.
     keeper: Option<Keeper>,
+    flight: Option<Recorder>,
+    endings: Endings,
+    evidence: Looker,
 }
 
 impl Observer {
@@ -110,6 +137,7 @@ impl Observer {
         let pipeline = Pipeline::marked().classified_by(settings.classifier.clone());
         let priority = Arc::new(Priority::start());
         priority.raise();
+        let flight = settings.flight.map(Recorder::new);
         let keeper = Keeper::start(bpf.as_ref().map(Bpf::intake), Arc::clone(&priority));
         let mut observer = Self {
             settings,
@@ -131,10 +159,18 @@ impl Observer {
             verifications: Vec::new(),
             past_drops: Drops::default(),
             guarded: Guarded::default(),
+            yields: 0,
+            governor: None,
+            faults: Faults::read(Vec::new()),
+            paces: Paces::default(),
+            alerts: Vec::new(),
             standing: Standing::of_this_thread(),
             switch: Looks::default(),
             priority,
             keeper: Some(keeper),
+            flight,
+            endings: Endings::default(),
+            evidence: Looker::default(),
         };
         observer.feed(Input::Start(start))?;
         observer.note_missing()?;
@@ -167,8 +203,14 @@ impl Observer {
         self.turn_cpu_sampling()?;
         self.count()?;
         self.guard()?;
+        self.look_at_neighbours()?;
+        self.hear_of_devices()?;
+        self.govern(false)?;
+        self.look_for_hangs();
         self.bury_the_dead()?;
-        self.name_addresses()
+        self.name_addresses()?;
+        self.turn_flight();
+        Ok(())
     }
 
     /// The operator switched everything off: nothing is observed.
@@ -307,6 +349,7 @@ impl Observer {
         for verification in self.verifications() {
             self.note(verification.to_string())?;
         }
+        self.leave_governor();
         self.rings().for_each(|ring| ring.ask(Level::Dormant, 0));
         if let Some(note) = self.standing.note(self.priority.is_raised()) {
             self.note(note)?;
@@ -358,6 +401,9 @@ impl Observer {
         if let Some(writer) = &mut self.writer {
             writer.write(&input)?;
         }
+        if let Some(flight) = &mut self.flight {
+            flight.take(&input, now());
+        }
         self.pipeline.feed(input);
         Ok(())
     }
@@ -393,16 +439,29 @@ impl Observer {
         };
         let process = target.key;
         let mut inputs = Vec::new();
-        for (ordinal, uuid) in ring.devices() {
-            if target.ordinals.contains(&ordinal) {
+        for WorkerDevice { ordinal, uuid, opened } in ring.devices() {
+            let told = target.ordinals.contains(&ordinal);
+            let was_unopened = target.unopened.contains(&ordinal);
+            if told && !(was_unopened && opened) {
                 continue;
             }
-            target.ordinals.push(ordinal);
             let (device, unseen) = self.devices.by_uuid(uuid, target.simulated);
             inputs.extend(unseen.map(|info| Input::Device { device, info }));
             inputs.push(Input::Ordinal { process, ordinal, device });
+            if !told {
+                target.ordinals.push(ordinal);
+            }
+            if opened {
+                target.unopened.retain(|unopened| *unopened != ordinal);
+            } else {
+                target.unopened.push(ordinal);
+                inputs.push(Input::Unopened { process, ordinal });
+            }
         }
-        if target.ordinals.is_empty() && ring.memory().is_full() && target.ready() {
+        if target.armed.is_none() && ring.status().armings > 0 {
+            target.armed = Some(Instant::now());
+        }
+        if target.ordinals.is_empty() && ring.memory().is_full() && target.is_nameless() {
             // The driver does not name its devices: the first one is most likely the only one used.
             let (device, info) = self.devices.unnamed(target.simulated);
             target.ordinals.push(0);

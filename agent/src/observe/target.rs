@@ -1,5 +1,6 @@
 //! One observed process.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use analysis::event::ProcessInfo;
@@ -7,6 +8,10 @@ use analysis::ids::ProcessKey;
 use wire::shim::{Level, SIMULATOR_SYMBOL};
 
 use super::guard::{Guard, Tally};
+use super::observer::Neighbour;
+use crate::govern::OomWatch;
+use crate::govern::faults::Applied;
+use crate::logs::LogSource;
 use crate::perf::Counters;
 use crate::proc::{self, Discovery};
 use crate::shim::{WorkerRing, library_with};
@@ -47,6 +52,14 @@ pub(super) enum Counting {
     Never,
 }
 
+/// What is asked of a shim, unless a guard has it rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Asked {
+    pub(super) level: Level,
+    /// Stacks per second and thread.
+    pub(super) rate: u32,
+}
+
 /// A process under observation.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -61,8 +74,18 @@ pub(super) struct Target {
     pub(super) simulated: bool,
     /// Ordinals the pipeline knows.
     pub(super) ordinals: Vec<u32>,
+    /// Those of them where the process has no context, as the pipeline knows it.
+    pub(super) unopened: Vec<u32>,
+    /// When it was first seen armed: only then can records wait for the names of devices.
+    pub(super) armed: Option<Instant>,
     pub(super) since: Instant,
     pub(super) verified: bool,
+    pub(super) asked: Asked,
+    /// The shim's own thread, once it was looked for.
+    pub(super) shim_thread: Option<u32>,
+    pub(super) oom: Option<OomWatch>,
+    /// Where its own log is, of one with a ring.
+    pub(super) logs: Arc<Vec<LogSource>>,
     pub(super) guard: Guard,
     /// Came since the guard's last turn.
     pub(super) came: Tally,
@@ -70,10 +93,13 @@ pub(super) struct Target {
     pub(super) cupti_dropped: u64,
     /// How often the guard started over.
     pub(super) rearms: u64,
+    pub(super) neighbour: Neighbour,
     pub(super) python: Python,
     /// Looks for Python that found none.
     pub(super) python_looks: u32,
     pub(super) counting: Counting,
+    /// What is in force for it of known faults, and by the operator.
+    pub(super) faults: Vec<Applied>,
     /// Nothing more will come: waiting for device names is pointless.
     pub(super) ends: bool,
 }
@@ -85,13 +111,15 @@ impl Target {
         start_time: u64,
         interest: Interest,
         ring: Option<WorkerRing>,
-        level: Level,
+        asked: Asked,
+        ceiling: Level,
     ) -> Self {
         let pid = info.pid;
-        let cupti_dropped = ring.as_ref().map_or(0, |ring| ring.status().cupti_dropped);
-        let simulated = ring.as_ref().is_some_and(|ring| ring.status().simulated)
+        let status = ring.as_ref().map(WorkerRing::status);
+        let cupti_dropped = status.as_ref().map_or(0, |status| status.cupti_dropped);
+        let simulated = status.as_ref().is_some_and(|status| status.simulated)
             // The shim is in the process's hands; the driver's own marker is looked up, too.
-            || (ring.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));
+            || (status.is_some() && matches!(library_with(pid, SIMULATOR_SYMBOL, "libcuda.so"), Ok(Some(_))));
         Self {
             key,
             pid,
@@ -101,16 +129,36 @@ impl Target {
             ring,
             simulated,
             ordinals: Vec::new(),
+            unopened: Vec::new(),
+            armed: None,
             since: Instant::now(),
             verified: false,
-            guard: Guard::new(level),
+            asked,
+            shim_thread: None,
+            oom: OomWatch::of(pid),
+            logs: Arc::default(),
+            guard: Guard::new(ceiling.min(Level::Counting)),
             came: Tally::default(),
             cupti_dropped,
             rearms: 0,
+            neighbour: Neighbour::of(status.as_ref()),
             python: Python::Unknown,
             python_looks: 0,
             counting: Counting::NotYet,
+            faults: Vec::new(),
             ends: false,
+        }
+    }
+
+    /// Asks the shim for what was decided; where a guard has it rest, for that as far as it goes.
+    pub(super) fn ask(&self) {
+        if let Some(ring) = &self.ring {
+            let Asked { level, rate } = self.asked;
+            if self.guard.holds() {
+                ring.ask(level.min(Level::Watching), 0);
+            } else {
+                ring.ask(level, rate);
+            }
         }
     }
 
@@ -140,6 +188,11 @@ impl Target {
 
     /// Records may be fed: their devices are known, or will not be.
     pub(super) fn ready(&self) -> bool {
-        self.ends || !self.ordinals.is_empty() || self.since.elapsed() > UUID_PATIENCE
+        self.ends || !self.ordinals.is_empty() || self.is_nameless()
+    }
+
+    /// Records wait for the names of devices, and the driver does not tell them.
+    pub(super) fn is_nameless(&self) -> bool {
+        self.armed.is_some_and(|armed| self.ends || armed.elapsed() > UUID_PATIENCE)
     }
 }

@@ -69,7 +69,7 @@ impl OutputFolder {
         let staging = tempfile::Builder::new()
             .prefix(PARTIAL_PREFIX)
             // The umask takes its part, as for any folder.
-            .permissions(Permissions::from_mode(0o777))
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(place)
             .map_err(create)?;
         Ok(Self { target: target.to_owned(), staging, exists })

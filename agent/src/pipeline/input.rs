@@ -49,6 +49,11 @@ pub enum Input {
         ordinal: u32,
         device: DeviceKey,
     },
+    /// The process has no context there, until `Ordinal` comes for it again.
+    Unopened {
+        process: ProcessKey,
+        ordinal: u32,
+    },
     Name {
         process: ProcessKey,
         id: u32,

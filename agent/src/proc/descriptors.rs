@@ -51,6 +51,8 @@ pub struct Gpu {
     pub minor: u32,
     /// `GPU-...`, as `nvidia-smi` prints it.
     pub uuid: String,
+    /// Its place on the bus, as `0000:1b:00.0`; empty where the driver does not say.
+    pub bus: String,
 }
 
 /// The GPUs of this machine as the driver lists them in `/proc`.
@@ -70,7 +72,11 @@ fn parse_gpu(text: &str) -> Option<Gpu> {
             .find_map(|line| line.strip_prefix(key)?.trim().strip_prefix(':'))
             .map(str::trim)
     };
-    Some(Gpu { minor: value("Device Minor")?.parse().ok()?, uuid: value("GPU UUID")?.to_owned() })
+    Some(Gpu {
+        minor: value("Device Minor")?.parse().ok()?,
+        uuid: value("GPU UUID")?.to_owned(),
+        bus: value("Bus Location").unwrap_or_default().to_owned(),
+    })
 }
 
 #[cfg(test)]
@@ -105,7 +111,11 @@ mod tests {
                     Video BIOS: \t 96.00\nBus Location: \t 0000:1b:00.0\nDevice Minor: \t 2\nGPU Excluded:\t No\n";
         assert_eq!(
             parse_gpu(text),
-            Some(Gpu { minor: 2, uuid: "GPU-8f9e6c3e-0000-1111-2222-333344445555".to_owned() })
+            Some(Gpu {
+                minor: 2,
+                uuid: "GPU-8f9e6c3e-0000-1111-2222-333344445555".to_owned(),
+                bus: "0000:1b:00.0".to_owned(),
+            })
         );
         assert_eq!(parse_gpu("GPU UUID: x\n"), None);
     }

@@ -28,8 +28,9 @@ pub use discovery::{
 };
 pub use environment::Environment;
 pub use maps::{Mapping, maps, parse_maps};
+pub(crate) use read::at_most as read_at_most;
 pub use title::{Ranks, Role, Title, parse_title};
 pub use tree::{
-    alive, descendants, has_leader, inner_number, pids, process_of, runs_since, start_time,
+    age, alive, descendants, has_leader, inner_number, pids, process_of, runs_since, start_time,
     thread_name, threads,
 };

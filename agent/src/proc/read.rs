@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) const LINE_MAX: u64 = 256 << 10;
 
 /// At most `limit` bytes of a file, from its start.
-pub(super) fn at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -1,9 +1,19 @@
 //! `/proc/PID/stat`.
 
 use std::fs;
+use std::time::Duration;
 
 /// The flag of a thread of the kernel.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+
+/// Clock ticks in a second, as `/proc` tells times on every architecture but Alpha.
+const TICKS: u64 = 100;
+
+/// From a start in clock ticks since boot to an age, `uptime` seconds after it.
+pub(crate) fn age_of(uptime: i64) -> impl Fn(u64) -> Duration {
+    let uptime = u64::try_from(uptime).unwrap_or(0);
+    move |start| Duration::from_secs(uptime.saturating_sub(start / TICKS))
+}
 
 /// What one line says of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]

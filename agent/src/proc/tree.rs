@@ -2,8 +2,11 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::time::Duration;
 
-use super::stat::Stat;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::stat::{Stat, age_of};
 
 /// All PIDs of this PID namespace.
 pub fn pids() -> Vec<u32> {
@@ -66,6 +69,11 @@ pub fn start_time(pid: u32) -> Option<u64> {
     Stat::read(pid).map(|stat| stat.start)
 }
 
+/// How long ago that start was, time spent in suspension included.
+pub fn age(start: u64) -> Duration {
+    age_of(clock_gettime(ClockId::Boottime).tv_sec)(start)
+}
+
 /// `pid` and every process below it.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
@@ -92,7 +100,7 @@ mod tests {
         let pid = std::process::id();
         assert!(alive(pid));
         assert!(descendants(pid).contains(&pid));
-        assert!(start_time(pid).is_some());
+        assert!(start_time(pid).is_some_and(|start| age(start) < Duration::from_hours(1)));
         assert!(!alive(u32::MAX));
     }
 

@@ -30,6 +30,8 @@ pub use memory::{Memory, ProcessMemory};
 pub use merge::{Native, Seams, merge};
 pub use names::passes_calls;
 pub use runtime::Runtime;
+#[doc(hidden)]
+pub use runtime::rehearse;
 pub use symbols::{PythonLosses, PythonSymbols, UNKNOWN};
 pub use version::Version;
 pub use walk::Walked;

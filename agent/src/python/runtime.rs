@@ -1,5 +1,7 @@
 //! The interpreter of one process: its version, where it keeps its threads and frames, its lock.
 
+mod rehearsal;
+
 use std::io;
 use std::ops::Range;
 
@@ -18,6 +20,9 @@ use super::thread_slot::{self, Bound, Slot, Slots};
 use super::version::Version;
 use crate::elf;
 use crate::proc::{self, Mapping};
+
+#[doc(hidden)]
+pub use rehearsal::rehearse;
 
 /// Threads of an interpreter that are listed. vLLM's have fewer than a hundred.
 pub(super) const THREADS_MAX: usize = 4096;
@@ -122,21 +127,7 @@ impl Runtime {
 
     /// What the kernel programs need to know.
     pub fn layout(&self) -> PythonLayout {
-        let Offsets { thread, frame, .. } = &self.offsets;
-        PythonLayout {
-            // Below 64 KiB: `Slots` sees to it.
-            thread_state: i64::try_from(self.thread_state).unwrap_or(i64::MAX),
-            gil_locked: self.lock.locked(),
-            gil_holder: self.lock.holder(),
-            frame: thread.frame,
-            cframe: thread.cframe,
-            code: frame.code,
-            previous: frame.previous,
-            instruction: frame.instruction,
-            instruction_bytes: frame.instruction_bytes,
-            owner: frame.owner,
-            entry: frame.entry,
-        }
+        layout(&self.offsets, self.lock, self.thread_state)
     }
 
     /// Addresses of the global lock's structure: a thread that waits on a futex in it waits for the
@@ -170,6 +161,24 @@ impl Runtime {
     /// Every thread of the main interpreter, and where `struct pthread` has a thread's number.
     pub(super) fn threads(&self) -> (Vec<Bound>, u64) {
         (threads(&self.memory, self.main, &self.offsets, THREADS_MAX), self.tid)
+    }
+}
+
+fn layout(offsets: &Offsets, lock: Lock, thread_state: u64) -> PythonLayout {
+    let Offsets { thread, frame, .. } = offsets;
+    PythonLayout {
+        // Below 64 KiB: `Slots` sees to it.
+        thread_state: i64::try_from(thread_state).unwrap_or(i64::MAX),
+        gil_locked: lock.locked(),
+        gil_holder: lock.holder(),
+        frame: thread.frame,
+        cframe: thread.cframe,
+        code: frame.code,
+        previous: frame.previous,
+        instruction: frame.instruction,
+        instruction_bytes: frame.instruction_bytes,
+        owner: frame.owner,
+        entry: frame.entry,
     }
 }
 

@@ -90,7 +90,7 @@ impl PythonSymbols {
         self.number_in(runtime.pid(), &runtime.interpreter(), frame, time_ns)
     }
 
-    fn number_in<M: Memory>(
+    pub(super) fn number_in<M: Memory>(
         &mut self,
         pid: u32,
         interpreter: &Interpreter<'_, M>,

@@ -1,5 +1,7 @@
 //! One [`Input`] as frame bytes and back. The only place that knows bodies; total on any bytes.
 
+use std::convert::Infallible;
+
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -27,6 +29,7 @@ const COUNTERS: u8 = 13;
 const GRAPHS: u8 = 20;
 const CAPTURE_STACK: u8 = 21;
 const THREAD_NAME: u8 = 22;
+const UNOPENED: u8 = 23;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -44,7 +47,7 @@ pub(super) enum Decoded {
 
 /// Why a body is not what its kind says.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BodyError {
+pub enum BodyError {
     #[error("frame of unknown kind {0}")]
     Kind(u8),
     #[error("{kind} frame of {length} bytes has the wrong length")]
@@ -57,6 +60,27 @@ pub(super) enum BodyError {
     },
     #[error("name is not UTF-8")]
     Text(#[source] std::str::Utf8Error),
+    #[error("an end frame in the middle")]
+    End,
+}
+
+/// As [`encode`], for who only collects.
+pub(crate) fn encode_all(input: &Input, mut emit: impl FnMut(u8, &[u8])) {
+    let ended: Result<(), Infallible> = encode(input, |kind, body| {
+        emit(kind, body);
+        Ok(())
+    });
+    match ended {
+        Ok(()) => {}
+    }
+}
+
+/// As [`decode`], where no end frame is expected.
+pub(crate) fn decode_input(kind: u8, body: &[u8]) -> Result<Input, BodyError> {
+    match decode(kind, body)? {
+        Decoded::Input(input) => Ok(input),
+        Decoded::End(_) => Err(BodyError::End),
+    }
 }
 
 /// Calls `emit(kind, body)` for each frame `input` needs; none for a foreign event.
@@ -83,6 +107,7 @@ pub(super) fn encode<E>(
         Input::Ordinal { process, ordinal, device } => {
             emit(ORDINAL, [process.0, *ordinal, device.0].as_bytes())
         }
+        Input::Unopened { process, ordinal } => emit(UNOPENED, [process.0, *ordinal].as_bytes()),
         Input::Name { process, id, name } => {
             emit(NAME, &[[process.0, *id].as_bytes(), name.as_bytes()].concat())
         }
@@ -166,6 +191,10 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             let [process, ordinal, device] =
                 words::<3, 4>("ordinal", body)?.map(u32::from_le_bytes);
             Input::Ordinal { process: ProcessKey(process), ordinal, device: DeviceKey(device) }
+        }
+        UNOPENED => {
+            let [process, ordinal] = words::<2, 4>("unopened", body)?.map(u32::from_le_bytes);
+            Input::Unopened { process: ProcessKey(process), ordinal }
         }
         NAME => {
             let (head, text) = split("name", body, 8)?;

@@ -12,6 +12,9 @@ mod frame;
 mod read;
 mod write;
 
+pub(crate) use frame::{
+    BodyError as FrameError, decode_input as decode_frame, encode_all as encode_frames,
+};
 pub use read::{ReadError, Reader, looks_like_recording};
 pub use write::{WriteError, Writer};
 

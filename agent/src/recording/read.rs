@@ -7,7 +7,7 @@ use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use wire::WIRE_VERSION;
+use wire::{READABLE_VERSIONS, WIRE_VERSION};
 
 use super::frame::{self, Decoded};
 use super::{BODY_MAX, Counts, FORMAT_VERSION, HEADER_BYTES, MAGIC};
@@ -65,6 +65,7 @@ pub struct Reader {
     offset: Rc<Cell<u64>>,
     counts: Counts,
     body: Vec<u8>,
+    unpacked: u64,
     ended: bool,
 }
 
@@ -104,6 +105,7 @@ impl Reader {
             offset,
             counts: Counts::default(),
             body: Vec::new(),
+            unpacked: 0,
             ended: false,
         })
     }
@@ -139,6 +141,11 @@ impl Reader {
             }
             Err(error) => Err(self.corrupt(error.to_string())),
         }
+    }
+
+    /// Bytes behind the compression that were read so far.
+    pub fn unpacked(&self) -> u64 {
+        self.unpacked
     }
 
     /// What was read so far.
@@ -203,7 +210,10 @@ impl Reader {
     fn read_stream(&mut self, buffer: &mut [u8]) -> Result<usize, ReadError> {
         loop {
             match self.stream.read(buffer) {
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    self.unpacked += count as u64;
+                    return Ok(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(self.truncated());
@@ -257,7 +267,7 @@ fn check_header(path: &Path, header: &[u8]) -> Result<(), ReadError> {
             supported: FORMAT_VERSION,
         });
     }
-    if found != WIRE_VERSION {
+    if !READABLE_VERSIONS.contains(&found) {
         return Err(ReadError::Wire { path: path(), found, supported: WIRE_VERSION });
     }
     Ok(())

@@ -185,7 +185,7 @@ fn other_files_are_told_apart() {
     );
     check(
         &changed(12, 99),
-        "byte 12: records of wire version 99, this warplens decodes 3: use the warplens that recorded it",
+        "byte 12: records of wire version 99, this warplens decodes 4: use the warplens that recorded it",
     );
     check(
         &longer,

@@ -37,8 +37,10 @@ pub enum OpenError {
     )]
     Suspicious { pid: u32, what: &'static str },
     #[error(
-        "the ring of process {pid} speaks wire version {found}, this agent {}: install the shim and the agent of one release",
-        wire::WIRE_VERSION
+        "the ring of process {pid} speaks wire version {found}, this agent {} to {}: {}",
+        wire::READABLE_VERSIONS.start(),
+        wire::READABLE_VERSIONS.end(),
+        remedy(*found)
     )]
     Version { pid: u32, found: u32 },
     #[error(
@@ -57,6 +59,15 @@ impl OpenError {
     /// The agent lacks a privilege.
     pub fn is_privilege(&self) -> bool {
         matches!(self, Self::Open { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
+/// What to do about a shim of another release.
+fn remedy(found: u32) -> &'static str {
+    if found > wire::WIRE_VERSION {
+        "update the agent"
+    } else {
+        "restart the worker with this release's shim"
     }
 }
 
@@ -120,6 +131,11 @@ impl Memory {
     pub fn identity(&self) -> Option<(u64, u64)> {
         let metadata = self.file.metadata().ok()?;
         Some((metadata.dev(), metadata.ino()))
+    }
+
+    /// Bytes of the whole ring in the worker.
+    pub fn bytes(&self) -> u64 {
+        self.header.total_bytes
     }
 
     /// There is a ring, not only a stats page.
@@ -238,7 +254,7 @@ fn check(pid: u32, file: &File) -> Result<Header, OpenError> {
     if header.magic != MAGIC {
         return Err(suspicious("without our magic number"));
     }
-    if header.wire_version != wire::WIRE_VERSION {
+    if !wire::READABLE_VERSIONS.contains(&header.wire_version) {
         return Err(OpenError::Version { pid, found: header.wire_version });
     }
     let small = header.flags & FLAG_STATS_ONLY != 0;
@@ -270,4 +286,51 @@ fn lock_file(pid: u32, file: &File) -> Result<(), OpenError> {
     let at = CONTROL_OFFSET + std::mem::offset_of!(Control, agent_pid);
     let read = file.read_exact_at(&mut word, at as u64);
     Err(OpenError::Held { pid, holder: read.map_or(0, |()| u32::from_ne_bytes(word)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    /// What opening it says; a panic when it takes longer than anything that is only looked at.
+    fn refusal(path: &Path) -> String {
+        let links = vec![path.to_owned()];
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let opened = Memory::open(&Location { pid: std::process::id(), links }, true);
+            sender.send(opened.err().map(|error| error.to_string()))
+        });
+        receiver.recv_timeout(Duration::from_secs(5)).unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_is_no_memfd_is_refused_and_waited_for_by_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let mode = Mode::RUSR | Mode::WUSR;
+        mknodat(CWD, place("fifo"), FileType::Fifo, mode, 0).unwrap();
+        mknodat(CWD, place("socket"), FileType::Socket, mode, 0).unwrap();
+        std::fs::write(place("file"), vec![0; SMALL_BYTES]).unwrap();
+        std::fs::create_dir(place("folder")).unwrap();
+        std::os::unix::fs::symlink(place("link"), place("link")).unwrap();
+        for (path, why) in [
+            (place("fifo"), "no regular file"),
+            (place("socket"), "open the ring"),
+            (place("file"), "not sealed"),
+            (place("folder"), "open the ring"),
+            (place("link"), "open the ring"),
+            (place("nothing"), "open the ring"),
+            (PathBuf::from("/dev/null"), "no regular file"),
+            (PathBuf::from("/proc/self/mem"), "not sealed"),
+        ] {
+            let said = refusal(&path);
+            assert!(said.contains(why), "{}: {said}", path.display());
+        }
+    }
 }

@@ -2,6 +2,7 @@
 //! on the other side may be hostile: no length, offset or count in the mapping is believed.
 
 mod captures;
+mod clock;
 mod find;
 mod memory;
 mod ring;
@@ -9,4 +10,4 @@ mod ring;
 pub use captures::GraphNews;
 pub use find::{Location, find, library_with};
 pub use memory::{Memory, OpenError};
-pub use ring::{Pulse, Status, WorkerRing, devices, status};
+pub use ring::{Pulse, Status, WorkerDevice, WorkerRing, devices, status};

@@ -11,9 +11,12 @@ use std::time::{Duration, Instant};
 
 use wire::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 use wire::ring::{Consumer, Next};
-use wire::shim::{Cursor, FLAG_SIMULATED, Level, OffReason, Payload, record_kind};
+use wire::shim::{
+    Cursor, DEVICE_KNOWN, DEVICE_UNOPENED, FLAG_SIMULATED, Level, OffReason, Payload, record_kind,
+};
 
 use super::captures::{Captures, GraphNews};
+use super::clock::Shift;
 use super::{Location, Memory, OpenError};
 
 /// A record reserved and not committed for this long, in a ring half full, is given up: its
@@ -30,6 +33,7 @@ pub struct WorkerRing {
     position: u64,
     known_names: HashSet<u32>,
     captures: Captures,
+    shift: Shift,
     stalled_since: Option<Instant>,
     /// Slots given up because their producer never committed.
     abandoned: u64,
@@ -56,7 +60,7 @@ fn beat(memory: &Memory) {
 }
 
 /// What the shim says about itself. Untrusted; for display and comparison.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub simulated: bool,
     pub level: Option<Level>,
@@ -79,6 +83,10 @@ pub struct Status {
     pub names_full: u64,
     pub graphs_full: u64,
     pub panics: u64,
+    /// How often CUPTI was left to another tool.
+    pub yields: u64,
+    /// Time spent in launch and synchronisation callbacks, ns, estimated. 0 from a shim of wire version 3.
+    pub callback_ns: u64,
 }
 
 impl WorkerRing {
@@ -92,6 +100,7 @@ impl WorkerRing {
             position: 0,
             known_names: HashSet::new(),
             captures: Captures::default(),
+            shift: Shift::of(location.pid),
             stalled_since: None,
             abandoned: 0,
         };
@@ -153,6 +162,11 @@ impl WorkerRing {
         self.beat();
     }
 
+    /// Asks the shim to leave these [`wire::shim::feature`]s off, and no others.
+    pub fn leave_off(&self, features: u32) {
+        self.memory.control().without.store(features, Ordering::Relaxed);
+    }
+
     /// Says that the agent is there. At least once a second.
     pub fn beat(&self) {
         beat(&self.memory);
@@ -166,8 +180,12 @@ impl WorkerRing {
     /// Entries of the graph table since the last call. Those of nodes that records already read
     /// refer to are among them.
     pub fn graph_news(&mut self) -> GraphNews {
-        let Self { memory, captures, .. } = self;
-        memory.graphs().map(|area| captures.read(area)).unwrap_or_default()
+        let Self { memory, captures, shift, .. } = self;
+        let mut news = memory.graphs().map(|area| captures.read(area)).unwrap_or_default();
+        for [.., time_ns, _kind] in &mut news.entries {
+            *time_ns = shift.to_kernel(*time_ns);
+        }
+        news
     }
 
     /// Keeps the stack under which a graph entry was made, for agents after this one.
@@ -226,7 +244,7 @@ impl WorkerRing {
             if moved && !give_up { stalled.map(|_| Instant::now()) } else { stalled };
         self.position = position;
         self.abandoned += u64::from(give_up);
-        self.take_names(&records[first..], names);
+        self.finish_records(&mut records[first..], names);
     }
 
     /// Moves everything that is left. Only for a process that writes no more: what is reserved and
@@ -249,11 +267,13 @@ impl WorkerRing {
         consumer.release();
         self.position = consumer.position();
         self.abandoned += abandoned;
-        self.take_names(&records[first..], names);
+        self.finish_records(&mut records[first..], names);
     }
 
-    fn take_names(&mut self, records: &[Payload], names: &mut Vec<(u32, String)>) {
+    /// Brings records to the kernel's clock and looks up the names they use for the first time.
+    fn finish_records(&mut self, records: &mut [Payload], names: &mut Vec<(u32, String)>) {
         for payload in records {
+            self.shift.apply(payload);
             if let Some(id) = kernel_name(payload)
                 && !self.known_names.contains(&id)
                 && let Some(name) = self.memory.name(id)
@@ -273,7 +293,7 @@ impl WorkerRing {
     }
 
     /// UUIDs of the worker's devices by ordinal, as far as the shim knows them.
-    pub fn devices(&self) -> Vec<(u32, [u8; 16])> {
+    pub fn devices(&self) -> Vec<WorkerDevice> {
         devices(&self.memory)
     }
 
@@ -283,17 +303,28 @@ impl WorkerRing {
     }
 }
 
-/// Devices by the process's ordinal, of any ring, owned or not.
-pub fn devices(memory: &Memory) -> Vec<(u32, [u8; 16])> {
+/// A device as a worker numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerDevice {
+    pub ordinal: u32,
+    pub uuid: [u8; 16],
+    /// The worker has, or may have, a context there.
+    pub opened: bool,
+}
+
+/// The devices a worker sees, of any ring, owned or not.
+pub fn devices(memory: &Memory) -> Vec<WorkerDevice> {
     let entries = &memory.stats().devices;
-    (0_u32..)
-        .zip(entries.iter().take(DEVICES))
-        .filter(|(_, entry)| entry.known.load(Ordering::Acquire) == 1)
-        .map(|(ordinal, entry)| {
-            let words = [0, 1].map(|word: usize| entry.uuid[word].load(Ordering::Relaxed));
-            (ordinal, zerocopy::transmute!(words))
+    let device = |(ordinal, entry): (u32, &wire::shim::DeviceEntry)| {
+        let known = entry.known.load(Ordering::Acquire);
+        let words = [0, 1].map(|word: usize| entry.uuid[word].load(Ordering::Relaxed));
+        (known & DEVICE_KNOWN != 0).then(|| WorkerDevice {
+            ordinal,
+            uuid: zerocopy::transmute!(words),
+            opened: known & DEVICE_UNOPENED == 0,
         })
-        .collect()
+    };
+    (0_u32..).zip(entries.iter().take(DEVICES)).filter_map(device).collect()
 }
 
 /// What the stats page of any ring says, owned or not.
@@ -321,6 +352,8 @@ pub fn status(memory: &Memory) -> Status {
         names_full: load(&stats.names_full),
         graphs_full: load(&stats.graphs_full),
         panics: load(&stats.panics),
+        yields: load(&stats.yields),
+        callback_ns: load(&stats.callback_ns),
     }
 }
 

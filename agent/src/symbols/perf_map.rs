@@ -80,8 +80,8 @@ fn open(pid: u32) -> Option<(File, (u64, SystemTime))> {
     Some((file, (metadata.len(), metadata.modified().ok()?)))
 }
 
-/// Lines of `START SIZE NAME`, the numbers in hex. Others are left out.
-fn parse(text: &[u8]) -> Vec<(u64, u64, Box<str>)> {
+/// Start, end and name of each function, by the first: lines of `START SIZE NAME`, the numbers in hex. Others are left out.
+pub fn parse(text: &[u8]) -> Vec<(u64, u64, Box<str>)> {
     let mut functions: Vec<_> =
         text.split(|&byte| byte == b'\n').filter_map(parse_line).take(FUNCTIONS_MAX).collect();
     functions.sort_by_key(|&(start, _, _)| start);

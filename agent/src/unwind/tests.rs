@@ -7,10 +7,8 @@ use std::sync::OnceLock;
 
 use proptest::prelude::{Strategy, any, prop, prop_oneof, proptest};
 
-use super::function::Context;
-use super::image::{Image, Source};
-use super::index::Index;
-use super::row::{Row, State};
+use super::rehearsal::rows;
+use super::row::State;
 use super::*;
 
 /// A real library: 20 functions, PLT, a search table.
@@ -27,20 +25,6 @@ fn library() -> &'static [u8] {
         assert!(status.expect("the C compiler that links Rust programs").success());
         std::fs::read(library).unwrap()
     })
-}
-
-/// Everything that is read of a file, and the rows at some addresses.
-fn rows(bytes: &[u8], addresses: impl IntoIterator<Item = u64>) -> Vec<Row> {
-    let Some(image) = Image::new(Source::Memory(bytes.into())) else {
-        return Vec::new();
-    };
-    let _ = (image.mapped_address(0), image.mapped_address(0x1000));
-    let index = Index::of(&image);
-    let mut context = Context::new_in();
-    let functions = addresses
-        .into_iter()
-        .filter_map(|address| function::read(&image, index.find(&image, address)?, &mut context));
-    functions.flat_map(|function| function.pieces).filter_map(|(_, row)| row).collect()
 }
 
 #[test]

@@ -348,13 +348,16 @@ fn a_sample_in_a_system_call_has_the_kernels_frames_and_the_users() {
     bpf.watch(pid).unwrap();
     assert!(bpf.start_cpu_sampling(199).unwrap() >= 1);
     let (stop, of) = (AtomicBool::new(false), AtomicU32::new(0));
+    let getrandom = i32::try_from(libc::SYS_getrandom).unwrap();
     let seen = std::thread::scope(|scope| {
         scope.spawn(|| {
             of.store(tid(), Ordering::Relaxed);
             calling(&stop);
         });
-        let seen = wait_for(&mut bpf, "20 samples in the kernel", |events| {
-            in_kernel(events, of.load(Ordering::Relaxed)).len() >= 20
+        // Others come in interrupts and faults: the more, the slower the machine.
+        let seen = wait_for(&mut bpf, "10 samples in the call", |events| {
+            let seen = in_kernel(events, of.load(Ordering::Relaxed));
+            seen.iter().filter(|stack| stack.head.syscall == getrandom).count() >= 10
         });
         stop.store(true, Ordering::Relaxed);
         seen
@@ -369,13 +372,12 @@ fn a_sample_in_a_system_call_has_the_kernels_frames_and_the_users() {
         assert!(frames.iter().all(|&address| address > 1 << 63), "{frames:x?}");
         assert!(head.kernel[frames.len()..].iter().all(|&address| address == 0));
         // An interrupt may have come between two calls, or in a fault of the buffer.
-        let call = i32::try_from(libc::SYS_getrandom).unwrap();
-        assert!([-1, call].contains(&head.syscall), "{}", head.syscall);
+        assert!([-1, getrandom].contains(&head.syscall), "{}", head.syscall);
         assert!(stack.instruction() < 1 << 47);
         let chain = stack.chain();
         assert!((start..start + 4096).contains(&chain[0]), "{chain:x?} {start:x}");
         assert!(chain.len() > 3, "{chain:x?}");
-        calls += usize::from(head.syscall == call);
+        calls += usize::from(head.syscall == getrandom);
     }
     assert!(calls >= 10, "{calls}");
 }

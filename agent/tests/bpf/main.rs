@@ -13,6 +13,7 @@
 
 mod copies;
 mod cpu;
+mod features;
 mod hostile;
 mod launches;
 mod phase;

@@ -175,5 +175,6 @@ fn a_loop_in_step_with_the_clock_gets_its_true_shares() {
 #[test]
 fn without_jitter_a_loop_in_step_gets_any_share() {
     let Some((sampled, truth)) = observe(Phase::Fixed, 300) else { return };
-    assert!(sampled > 0.8 && truth < 0.4, "{sampled} of the samples, {truth} of the time");
+    // Fifteen times what the test above allows.
+    assert!(sampled - truth > 0.3, "{sampled} of the samples, {truth} of the time");
 }

@@ -19,6 +19,24 @@ pub(crate) fn load() -> Option<Bpf> {
     load_with(Setup::default())
 }
 
+/// [`load`], where no more than these features of `doctor` are needed.
+pub(crate) fn load_for(needed: &[&str]) -> Option<Bpf> {
+    let features = Host::read().features();
+    let obstacle = features
+        .iter()
+        .filter(|feature| needed.contains(&feature.probe.feature()))
+        .find_map(|feature| feature.obstacle.as_ref());
+    if let Some(obstacle) = obstacle {
+        println!("SKIP bpf: {obstacle}");
+        return None;
+    }
+    let bpf = Bpf::load().expect("this host has what it takes");
+    // What is missing is known to be.
+    let known = features.iter().filter(|feature| feature.obstacle.is_some()).count();
+    assert!(bpf.missing().len() <= known, "{:?}", bpf.missing());
+    Some(bpf)
+}
+
 pub(crate) fn load_with(setup: Setup) -> Option<Bpf> {
     let obstacles: Vec<String> =
         Host::read().features().into_iter().filter_map(|feature| feature.obstacle).collect();
@@ -118,7 +136,9 @@ pub(crate) fn decode(bytes: &[u8]) -> Event {
     match kind {
         event_kind::STACK_COPY => Event::Stack(Box::new(Stack::parse(bytes))),
         event_kind::EXEC | event_kind::EXIT => {
-            Event::Process(ProcessEvent::read_from_bytes(bytes).expect("a process event's length"))
+            let (event, _) =
+                ProcessEvent::read_from_prefix(bytes).expect("a process event's length");
+            Event::Process(event)
         }
         event_kind::WAIT => {
             Event::Wait(WaitEvent::read_from_bytes(bytes).expect("a wait event's length"))

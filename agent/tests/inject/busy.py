@@ -78,11 +78,15 @@ def loop(name):
     asyncio.run(run())
 
 
+WORKS = [compute, digest, sleep, pass_on, talk, loop]
+
+
 def main():
-    for work in (compute, digest, sleep, pass_on, talk, loop):
+    for work in WORKS:
         threading.Thread(target=work, args=(work.__name__,), daemon=True).start()
     for _line in sys.stdin:
-        print(min(turns.values(), default=0) if len(turns) == 6 else 0, len(errors), flush=True)
+        print(min(turns.values()) if len(turns) == len(WORKS) else 0, len(errors), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,9 @@
 /* Threads that are entered while everything else that can happen to a process happens: signals a thousand times a
  * second to every thread, threads and processes that come and go, memory that is mapped and unmapped.
  *
- * With an argument it handles every signal that the kernel otherwise ignores, too. Prints a line of counts whenever
- * it reads one: turns, errors. Ends with its input. */
+ * With an argument it handles every signal that the kernel otherwise ignores, too. Compiled with LAUNCHES it launches
+ * through the CUDA driver all the while. Prints a line of counts whenever it reads one: turns, errors. Ends with its
+ * input. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
@@ -17,6 +18,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef LAUNCHES
+#include "driver.h"
+#endif
 
 enum { WAITERS = 4 };
 static _Atomic long turns, errors;
@@ -97,6 +101,17 @@ static void *churns(void *unused) {
     }
 }
 
+#ifdef LAUNCHES
+static void *launches(void *unused) {
+    struct driver driver;
+    driver_open(&driver);
+    for (;;) {
+        CHECK(driver_launch(&driver) == 0);
+        nanosleep(&(struct timespec){0, 1000000}, NULL);
+    }
+}
+#endif
+
 int main(int count, char **arguments) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
@@ -107,6 +122,9 @@ int main(int count, char **arguments) {
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, signals, NULL) == 0);
     CHECK(pthread_create(&thread, NULL, churns, NULL) == 0);
+#ifdef LAUNCHES
+    CHECK(pthread_create(&thread, NULL, launches, NULL) == 0);
+#endif
     for (int byte = 0; byte != EOF;) {
         do
             byte = getchar();

@@ -33,6 +33,13 @@ pub(crate) struct Cupti {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription(f::Subscriber);
 
+impl Subscription {
+    /// One that somebody else made.
+    pub(crate) fn of(handle: f::Subscriber) -> Self {
+        Self(handle)
+    }
+}
+
 // SAFETY: CUPTI's handles are not bound to a thread.
 unsafe impl Send for Subscription {}
 
@@ -119,6 +126,16 @@ impl Cupti {
     pub(crate) fn register_clock(&self, clock: f::TimestampSource) -> Result<(), CuptiResult> {
         // SAFETY: the function cannot panic and lives for ever.
         check(unsafe { (self.register_timestamp)(clock) })
+    }
+
+    /// Puts the clock back that was there before ours: `clock`, or CUPTI's own where nobody had replaced it.
+    pub(crate) fn register_clock_of(&self, clock: *mut c_void) -> Result<(), CuptiResult> {
+        if clock.is_null() {
+            return self.register_clock(cupti_clock);
+        }
+        // SAFETY: another tool passed this function for this use.
+        let clock = unsafe { std::mem::transmute::<*mut c_void, f::TimestampSource>(clock) };
+        self.register_clock(clock)
     }
 
     /// Tells CUPTI that buffers come zeroed. Refusal only costs speed.
@@ -222,6 +239,14 @@ impl Cupti {
             }),
         )
     }
+}
+
+/// What CUPTI goes by where nobody replaces it: `CLOCK_REALTIME`, ns. There is no call that would take a replacement away.
+extern "C" fn cupti_clock() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the out pointer is live; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
+    time.tv_sec.unsigned_abs().wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec.unsigned_abs())
 }
 
 /// Asks an optional id function about a handle.

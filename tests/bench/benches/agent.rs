@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use warplens_bench::figure;
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::{Child, command};
+use warplens_tests::harness::daemon;
 use warplens_tests::harness::server::Run;
 
 const WARM_UP: Duration = Duration::from_secs(3);
@@ -18,9 +19,12 @@ fn main() -> Result<()> {
     let run = Run::new(2)?.with_shim()?;
     let server = run.serve(&["--rate", "25000"])?;
     let agent = artefacts::agent()?;
-    let mut daemon = command(&agent);
-    daemon.args(["agent", "--listen", "127.0.0.1:0"]);
-    measure("daemon", Child::start(&mut daemon, run.folder(), "daemon")?)?;
+    let mut daemon_command = command(&agent);
+    let config = run.folder().join("warplens.toml");
+    fs::write(&config, daemon::configuration(run.folder(), ""))?;
+    daemon_command.args(["agent", "--config"]).arg(&config);
+    daemon_command.env("WARPLENS_SOCKET", run.folder().join("agent.sock"));
+    measure("daemon", Child::start(&mut daemon_command, run.folder(), "daemon")?)?;
     let mut record = command(&agent);
     let out = run.folder().join("out");
     record

@@ -93,6 +93,10 @@ fn ports_agree() {
     assert_eq!(annotations["prometheus.io/port"], port.to_string());
     let policy = manifest("networkpolicy.yaml");
     assert_eq!(policy["spec"]["ingress"][0]["ports"], json!([{"port": port, "protocol": "TCP"}]));
+    // It asks servers, at the port of the one that is shown.
+    let server = manifest("server/deployment.yaml");
+    let serves = &server["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"];
+    assert_eq!(policy["spec"]["egress"][0]["ports"], json!([{"port": serves, "protocol": "TCP"}]));
     let labels = &daemon_set["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels);
     assert_eq!(&daemon_set["spec"]["selector"]["matchLabels"], labels);
@@ -125,8 +129,35 @@ fn servers_load_the_shim_from_where_the_agent_lays_it() {
     ] {
         assert!(image.lines().any(|found| found == line), "no `{line}` in {image}");
     }
-    // The agent itself needs nothing of the host's files.
-    assert_eq!(agent["volumeMounts"].as_array().unwrap().len(), 1);
+    // The agent itself needs of the host's files its logs and where its operator's switch may lie, and only to look at.
+    let volumes = &daemon_set["spec"]["template"]["spec"]["volumes"];
+    let mounts = agent["volumeMounts"].as_array().unwrap();
+    let of_host =
+        |mount: &&Value| named(volumes, mount["name"].as_str().unwrap()).get("hostPath").is_some();
+    let of_host: Vec<&Value> = mounts.iter().filter(of_host).collect();
+    assert!(of_host.iter().all(|mount| mount["readOnly"] == true), "{of_host:?}");
+    let file = warplens::switch::Switch::default();
+    let switch = file.path().parent().unwrap().to_owned();
+    let logs = warplens::daemon::EvidenceConfig::default().logs().unwrap().folder;
+    let wanted = [
+        (switch, Some("DirectoryOrCreate")),
+        (logs.join("pods"), None),
+        (logs.join("containers"), None),
+    ];
+    assert_eq!(of_host.len(), wanted.len());
+    for (folder, kind) in wanted {
+        let of_folder = |mount: &&&Value| mount["mountPath"] == folder.to_str().unwrap();
+        let mount = of_host.iter().find(of_folder).unwrap_or_else(|| panic!("{folder:?}"));
+        let volume = named(volumes, mount["name"].as_str().unwrap());
+        assert_eq!(volume["hostPath"]["path"], mount["mountPath"]);
+        assert_eq!(volume["hostPath"].get("type").and_then(Value::as_str), kind);
+    }
+    // It writes its dumps and its socket where it may.
+    let flight = named(&agent["volumeMounts"], "flight")["mountPath"].as_str().unwrap();
+    let socket = named(&agent["env"], "WARPLENS_SOCKET")["value"].as_str().unwrap();
+    let dumps = format!("dir = \"{flight}/dumps\"");
+    assert!(Path::new(socket).starts_with(flight), "{socket}");
+    assert!(text("kubernetes/configmap.yaml").contains(&dumps), "{dumps}");
     assert!(init["securityContext"]["capabilities"].get("add").is_none());
 
     let server = manifest("server/deployment.yaml");
@@ -204,7 +235,13 @@ fn capabilities_agree() {
     let bounding = settings(&unit, "CapabilityBoundingSet");
     let bounding: BTreeSet<String> =
         bounding.concat().split_whitespace().map(str::to_owned).collect();
-    assert_eq!(bounding, added);
+    // No container is let at the kernel's log that is not privileged.
+    let mut of_unit = added.clone();
+    of_unit.insert("CAP_SYSLOG".to_owned());
+    assert_eq!(bounding, of_unit);
+    let log = warplens::daemon::EvidenceConfig::default().kernel_log.display().to_string();
+    assert_eq!(settings(&unit, "DeviceAllow"), [format!("{log} r")]);
+    assert!(text("kubernetes/configmap.yaml").contains("kernel_log = \"\""));
     // A row each says what is lost without it.
     let document = fs::read_to_string(artefacts::repository().join("docs/deploy.md")).unwrap();
     let rows: BTreeSet<String> = document
@@ -212,7 +249,7 @@ fn capabilities_agree() {
         .filter_map(|line| line.strip_prefix("| `CAP_")?.split('`').next())
         .map(|name| format!("CAP_{name}"))
         .collect();
-    let mut expected = added;
+    let mut expected = of_unit;
     // Of `record` and `run` only.
     expected.insert("CAP_SYS_ADMIN".to_owned());
     assert_eq!(rows, expected);

@@ -1,13 +1,13 @@
 //! The daemon beside a worker: readiness, metrics whose parts sum to wall time, a clean end.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use warplens_tests::harness::agent::warplens;
 use warplens_tests::harness::child::Child;
+use warplens_tests::harness::daemon;
+pub(crate) use warplens_tests::harness::daemon::{configuration, get, sum};
 use warplens_tests::harness::ring;
 use warplens_tests::harness::server::Run;
 use warplens_tests::harness::wait;
@@ -16,26 +16,6 @@ use wire::shim::Level;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The status line's code and the body.
-pub(super) fn get(address: &str, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(address).ok()?;
-    stream.set_read_timeout(Some(LIMIT)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
-    Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
-}
-
-/// Sum of a metric's series whose labels hold all of `labels`.
-pub(super) fn sum(text: &str, metric: &str, labels: &[&str]) -> f64 {
-    text.lines()
-        .filter(|line| line.starts_with(&format!("{metric}{{")))
-        .filter(|line| labels.iter().all(|label| line.contains(label)))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
-        .sum()
-}
-
 /// Starts the daemon; its address.
 pub(super) fn start(run: &Run) -> (Child, String) {
     start_with(run, &[])
@@ -43,17 +23,21 @@ pub(super) fn start(run: &Run) -> (Child, String) {
 
 /// The same with environment variables.
 pub(super) fn start_with(run: &Run, variables: &[(&str, &str)]) -> (Child, String) {
-    let config = run.folder().join("warplens.toml");
-    fs::write(&config, "listen = \"127.0.0.1:0\"\nscan_seconds = 1\n").unwrap();
-    let mut command = warplens(&["agent", "--config", config.to_str().unwrap()]).unwrap();
-    command.envs(variables.iter().copied());
-    let agent = Child::start(&mut command, run.folder(), "agent").unwrap();
-    let address = wait::until(LIMIT, || {
-        let said = agent.stderr();
-        let (_, rest) = said.split_once("http://")?;
-        Some(rest.split_once("/metrics")?.0.to_owned())
-    });
-    (agent, address.unwrap())
+    start_configured(run, &configuration(run.folder(), ""), variables)
+}
+
+/// The same with this configuration.
+pub(super) fn start_configured(
+    run: &Run,
+    text: &str,
+    variables: &[(&str, &str)],
+) -> (Child, String) {
+    daemon::start(run.folder(), text, variables).unwrap()
+}
+
+/// Starts a daemon; its address, once it says so.
+pub(crate) fn started(command: &mut Command, folder: &Path, name: &str) -> (Child, String) {
+    daemon::started(command, folder, name).unwrap()
 }
 
 #[test]

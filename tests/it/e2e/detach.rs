@@ -147,3 +147,25 @@ fn a_daemon_lets_go_while_the_switch_is_off() {
     end(worker);
     end(another);
 }
+
+#[test]
+fn a_signal_switches_one_daemon_off_and_on_again() {
+    require!(E2e);
+    let switched = Switched::new();
+    let (mut agent, _address) =
+        daemon::start_with(&switched.run, &[("WARPLENS_SWITCH", &switched.file)]);
+    let worker = switched.worker();
+    assert!(reaches(worker.pid(), Level::Counting));
+    agent.signal(Signal::USR2);
+    assert!(reaches(worker.pid(), Level::Dormant));
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(reaches(worker.pid(), Level::Dormant), "it stays so");
+    agent.signal(Signal::USR2);
+    assert!(reaches(worker.pid(), Level::Counting));
+    agent.signal(Signal::TERM);
+    let ended = agent.wait(LIMIT).unwrap();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.stderr.contains("switched off by SIGUSR2"), "{ended:?}");
+    assert!(ended.stderr.contains("switched on again"), "{ended:?}");
+    end(worker);
+}

@@ -46,6 +46,7 @@ class Scheduler:
             "batch": self._random.choice((8, 16, 32)),
             "singles": round(singles * self._reached),
             "graph_kernels": round(nodes * self._reached),
+            "sticks": bool(options.stick) and elapsed >= options.stick,
         }
         self.number += 1
         self.scheduled.append((time.monotonic_ns(), phase, step["batch"]))
@@ -59,8 +60,10 @@ class Scheduler:
 class EngineCore:
     """Owns the workers; `busy_loop` is the server's heart."""
 
-    def __init__(self, options):
+    def __init__(self, options, figures):
         self._options = options
+        self._figures = figures
+        self._generated = 0
         self._workers = []
         self._stop = StopRequest()
         # When there was nothing to schedule, since the latest lull.
@@ -123,6 +126,7 @@ class EngineCore:
     def _lull(self):
         """The queue of requests is empty; the workers wait for a step."""
         begin = time.monotonic_ns()
+        self._figures.set(self._generated, 0)
         self._sleep_until(time.monotonic() + self._options.lull)
         say(event="lull", pid=os.getpid(), lull=(begin, time.monotonic_ns()), unasked=self._unasked)
         self._unasked = []
@@ -130,7 +134,12 @@ class EngineCore:
     def step(self, elapsed):
         """Schedules one step on all workers and waits for it; a sentence when one failed."""
         step = self.scheduler.schedule(elapsed)
-        return self.execute_model(step)
+        self._figures.set(self._generated, step["batch"])
+        failure = self.execute_model(step)
+        if step["phase"] != "prefill":
+            self._generated += step["batch"]
+        self._figures.set(self._generated, step["batch"])
+        return failure
 
     def execute_model(self, step):
         line = (json.dumps(step) + "\n").encode()

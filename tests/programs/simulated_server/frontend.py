@@ -8,6 +8,7 @@ import time
 
 from .cudart import NotSimulated, load
 from .engine import STOP_SECONDS, EngineCore
+from .metrics import Figures, serve
 from .process import StopRequest, cpu_seconds, ended, fork, say, wait_all
 
 # A step every 20 ms, as a model of this size decodes.
@@ -17,17 +18,19 @@ PERIOD_SECONDS = 0.02
 def parse(arguments):
     parser = argparse.ArgumentParser(prog="vllm")
     commands = parser.add_subparsers(dest="command", required=True)
-    serve = commands.add_parser("serve")
-    serve.add_argument("model")
-    serve.add_argument("--tensor-parallel-size", dest="gpus", type=int, default=2)
-    serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("--sim-rate", dest="rate", type=float, default=25_000)
-    serve.add_argument("--sim-single-rate", dest="single_rate", type=float, default=6_000)
-    serve.add_argument("--sim-seconds", dest="seconds", type=float, default=0)
-    serve.add_argument("--sim-seed", dest="seed", type=int, required=True)
-    serve.add_argument("--sim-streams", dest="streams", type=int, default=4)
-    serve.add_argument("--sim-lull", dest="lull", type=float, default=0)
-    serve.add_argument("--sim-tell-steps", dest="tell_steps", action="store_true")
+    command = commands.add_parser("serve")
+    command.add_argument("model")
+    command.add_argument("--tensor-parallel-size", dest="gpus", type=int, default=2)
+    command.add_argument("--port", type=int, default=8000)
+    command.add_argument("--sim-rate", dest="rate", type=float, default=25_000)
+    command.add_argument("--sim-single-rate", dest="single_rate", type=float, default=6_000)
+    command.add_argument("--sim-seconds", dest="seconds", type=float, default=0)
+    command.add_argument("--sim-seed", dest="seed", type=int, required=True)
+    command.add_argument("--sim-streams", dest="streams", type=int, default=4)
+    command.add_argument("--sim-lull", dest="lull", type=float, default=0)
+    command.add_argument("--sim-stick", dest="stick", type=float, default=0)
+    command.add_argument("--sim-metrics", dest="metrics", action="store_true")
+    command.add_argument("--sim-tell-steps", dest="tell_steps", action="store_true")
     options = parser.parse_args(arguments)
     options.period = PERIOD_SECONDS
     return options
@@ -64,7 +67,11 @@ def main():
     stop = StopRequest()
     say(event="start", simulated=True, seed=options.seed, pid=os.getpid(), gpus=options.gpus,
         rate=options.rate, single_rate=options.single_rate)
-    engine = fork(lambda: EngineCore(options).main())
+    figures = Figures()
+    engine = fork(lambda: EngineCore(options, figures).main())
+    # After the fork: a thread does not come along.
+    if options.metrics:
+        say(event="metrics", port=serve(options.port, options.model, figures))
     status = None
     while status is None and not stop.requested:
         time.sleep(0.05)

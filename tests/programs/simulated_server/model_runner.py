@@ -15,6 +15,8 @@ from .layers import Builder, DecoderLayer, Sampler
 # Of every step's time the main stream shall be busy so much, on average; the rest are idle gaps.
 LOAD = 0.68
 MAX_LAYERS = 96
+# Longer than anybody watches.
+STUCK_NS = 3_600_000_000_000
 KIB = 1024
 
 
@@ -24,6 +26,7 @@ class GPUModelRunner:
     def __init__(self, runtime, options, rank):
         self._runtime = runtime
         self._options = options
+        self._rank = rank
         self.launcher = Launcher(runtime, options.streams)
         self._random = random.Random(options.seed * 1000 + rank)
         self._build = Builder(self.launcher, read_kernels(), self._random)
@@ -36,6 +39,7 @@ class GPUModelRunner:
         self._output = queue.SimpleQueue()
         self._copied = [runtime.event() for _ in range(2)]
         self._workspace = None
+        self._stuck = False
 
     def plan(self):
         """Chooses the number of layers and the kernels' durations from the rates."""
@@ -135,7 +139,16 @@ class GPUModelRunner:
         self._propose_draft(step)
         self.sampler.forward()
         self._maintain(step["number"])
+        if step["sticks"] and self._rank == 0 and not self._stuck:
+            self._stick()
         self._emit_output(step["number"])
+
+    def _stick(self):
+        """A kernel that waits for what never comes, as a collective does whose peer is gone."""
+        self._stuck = True
+        launcher = self.launcher
+        name = f"ncclDevKernel_AllReduce_Sum_bf16_RING_LL__sim{STUCK_NS}"
+        launcher.launch(self._runtime.launch_packet(name, 16, 512, launcher.main))
 
     def _prepare_inputs(self):
         launcher = self.launcher

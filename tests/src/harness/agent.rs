@@ -59,7 +59,24 @@ pub fn record(
     folder: &Path,
     name: &str,
 ) -> Result<(Ended, PathBuf), StartError> {
-    let (mut child, out) = start_record(pid, seconds, folder, name)?;
+    record_with(pid, seconds, &[], folder, name)
+}
+
+/// The same with more arguments.
+///
+/// # Errors
+/// As [`record`].
+pub fn record_with(
+    pid: u32,
+    seconds: u32,
+    more: &[&str],
+    folder: &Path,
+    name: &str,
+) -> Result<(Ended, PathBuf), StartError> {
+    let out = folder.join(name);
+    let mut command = warplens(&["record", "--pid", &pid.to_string()])?;
+    command.args(more).args(["-d", &format!("{seconds}s"), "-o"]).arg(&out);
+    let mut child = Child::start(&mut command, folder, name)?;
     // Unfinished work may hold the end of the window for a while.
     let ended = child.wait(Duration::from_secs(u64::from(seconds) + 40))?;
     Ok((ended, out))

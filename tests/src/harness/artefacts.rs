@@ -53,6 +53,14 @@ pub fn simulator() -> Result<PathBuf, Missing> {
     }
 }
 
+/// The second, foreign implementation of libcupti: `WARPLENS_FOREIGN_CUPTI`.
+///
+/// # Errors
+/// When it is not set or not there.
+pub fn foreign_cupti() -> Result<PathBuf, Missing> {
+    named("WARPLENS_FOREIGN_CUPTI", "the foreign libcupti; `cargo xtask sim` makes it")
+}
+
 /// The folder with NVIDIA's own libraries: `WARPLENS_NVIDIA_DIR`.
 ///
 /// # Errors

@@ -67,6 +67,32 @@ pub fn build_forger(folder: &Path) -> Result<PathBuf, ChildError> {
     compile_file(&source, folder.join("python3.12"), &["-rdynamic", "-lpthread"])
 }
 
+/// Compiles a program or library of `tests/programs/neighbour`.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When it does not compile.
+pub fn build_neighbour(
+    name: &str,
+    output: PathBuf,
+    options: &[&str],
+) -> Result<PathBuf, ChildError> {
+    compile_file(&artefacts::program("neighbour").join(format!("{name}.c")), output, options)
+}
+
+/// Compiles any program.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When the program does not compile.
+pub fn build_from(source: &Path, output: PathBuf, options: &[&str]) -> Result<PathBuf, ChildError> {
+    compile_file(source, output, options)
+}
+
 fn compile(name: &str, output: PathBuf, options: &[&str]) -> Result<PathBuf, ChildError> {
     compile_file(&artefacts::program("hostile").join(format!("{name}.c")), output, options)
 }

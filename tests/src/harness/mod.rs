@@ -3,7 +3,10 @@
 pub mod agent;
 pub mod artefacts;
 pub mod child;
+pub mod daemon;
+pub mod dice;
 pub mod hostile;
+pub mod neighbour;
 pub mod process;
 pub mod python;
 pub mod real_vllm;

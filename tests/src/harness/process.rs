@@ -125,9 +125,15 @@ pub fn cpu_seconds(pid: u32) -> Option<f64> {
     Some((ticks(11)? + ticks(12)?) / 100.0)
 }
 
-/// A figure of `/proc/PID/status`, such as `RssAnon` or `VmHWM`, MiB.
-pub fn status_mib(pid: u32, key: &str) -> Option<f64> {
+/// A figure of `/proc/PID/status`, such as `RssAnon` or `VmHWM`, KiB.
+pub fn status_kib(pid: u32, key: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-    Some(line.split_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The same, MiB.
+#[expect(clippy::cast_precision_loss, reason = "a size shown to a person")]
+pub fn status_mib(pid: u32, key: &str) -> Option<f64> {
+    Some(status_kib(pid, key)? as f64 / 1024.0)
 }

@@ -20,6 +20,8 @@ pub enum Tier {
     Bpf,
     /// The agent, the shim and the simulator, several versions of Python, py-spy, and root.
     E2e,
+    /// The agent, the shim, both libcuptis and the simulator, control groups, time namespaces, and root.
+    Chaos,
     /// The same, and a real vLLM server on CPU.
     RealVllm,
     /// The agent's binary.
@@ -37,6 +39,7 @@ impl Tier {
             Self::Real => "real",
             Self::Bpf => "bpf",
             Self::E2e => "e2e",
+            Self::Chaos => "chaos",
             Self::RealVllm => "real_vllm",
             Self::Cli => "cli",
             Self::Deploy => "deploy",
@@ -79,6 +82,11 @@ impl Tier {
                 Self::Bpf.available()?;
                 artefacts::py_spy()?;
                 python::required().map(|_pythons| ())
+            }
+            Self::Chaos => {
+                Self::Bpf.available()?;
+                artefacts::foreign_cupti()?;
+                tool("unshare")
             }
             Self::RealVllm => {
                 artefacts::real_vllm()?;

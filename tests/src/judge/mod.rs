@@ -6,6 +6,8 @@
 
 pub mod captures;
 pub mod compare;
+pub mod handed;
+pub mod honest;
 pub mod host;
 pub mod idle;
 pub mod invalid;

@@ -65,6 +65,16 @@ impl Apt {
         Ok(parse_madison(&String::from_utf8_lossy(&output.stdout)))
     }
 
+    /// Names of the packages on offer that begin so.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let output = child::output(
+            self.command("apt-cache").args(["pkgnames", prefix]),
+            "apt-cache",
+            LIMIT,
+        )?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
+    }
+
     /// Downloads one version and unpacks it; the folder that holds its tree.
     pub(crate) fn unpack(&self, package: &str, version: &str) -> Result<PathBuf> {
         let mut download = self.command("apt-get");

@@ -11,7 +11,7 @@ use crate::child::succeeds;
 use crate::workspace::Workspace;
 
 pub(crate) use apt::Apt;
-pub(crate) use packages::is_root;
+pub(crate) use packages::{ensure, is_root};
 
 /// Installs what is missing. Each step prints one line.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {

@@ -56,8 +56,22 @@ pub(crate) fn install() -> Result<()> {
         say("there", "a C compiler, python3, git, binutils, certificates");
         return Ok(());
     }
+    install_missing(&missing)
+}
+
+/// Installs one package unless its program is there: what a single task needs and most do not.
+pub(crate) fn ensure(
+    package: &'static str,
+    program: &'static str,
+    why: &'static str,
+) -> Result<()> {
+    let need = Need { package, seen: Seen::Program(program), why };
+    if is_met(&need.seen) { Ok(()) } else { install_missing(&[&need]) }
+}
+
+fn install_missing(missing: &[&Need]) -> Result<()> {
     let names: Vec<&str> = missing.iter().map(|need| need.package).collect();
-    for need in &missing {
+    for need in missing {
         say("install", &format!("{} ({})", need.package, need.why));
     }
     if !has_program("apt-get") {

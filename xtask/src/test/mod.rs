@@ -12,6 +12,7 @@ use crate::child;
 use crate::setup;
 use crate::workspace::Workspace;
 use tally::Counts;
+pub(crate) use tiers::chaos_round;
 use tiers::{Outcome, TIERS, Tier};
 
 #[derive(Debug, clap::Args)]

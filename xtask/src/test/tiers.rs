@@ -92,6 +92,12 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier { name: "bpf", about: "kernel programs in this kernel (root)", optional: false, run: bpf },
     Tier { name: "e2e", about: "record against ground truth (root)", optional: false, run: e2e },
     Tier {
+        name: "chaos",
+        about: "kills, stops, full disks and rings, hostile workers, at random instants (root)",
+        optional: false,
+        run: chaos,
+    },
+    Tier {
         name: "hta",
         about: "traces against HolisticTraceAnalysis (from PyPI)",
         optional: true,
@@ -286,6 +292,33 @@ fn e2e(workspace: &Workspace) -> Result<Outcome> {
     }
 }
 
+fn chaos(workspace: &Workspace) -> Result<Outcome> {
+    match without_kernel_programs() {
+        Some(reason) => Ok(Outcome::CannotRun(reason)),
+        None => integration(workspace, "chaos"),
+    }
+}
+
+/// The tier `chaos` without its short pieces of the soak: how many tests passed, and what was wrong.
+pub(crate) fn chaos_round(workspace: &Workspace) -> Result<(Counts, Vec<String>)> {
+    let mut command = integration_command(workspace, "chaos")?;
+    command.args(["--skip", "chaos::soak::"]);
+    let mut failed = Vec::new();
+    let outcome = run_heard(vec![command], "chaos", Skips::Fail, |line| {
+        failed.extend(
+            line.strip_prefix("test ")
+                .and_then(|rest| rest.strip_suffix(" ... FAILED"))
+                .map(str::to_owned),
+        );
+    })?;
+    Ok(match outcome {
+        Outcome::Ran(counts) => (counts, failed),
+        Outcome::Spoiled(counts, why) => (counts, failed.into_iter().chain([why]).collect()),
+        Outcome::Passed => (Counts::default(), failed),
+        Outcome::CannotRun(why) => (Counts::default(), vec![why]),
+    })
+}
+
 fn gpu(workspace: &Workspace) -> Result<Outcome> {
     if !nvidia::has_gpu() {
         return Ok(Outcome::CannotRun("no NVIDIA GPU on this machine".to_owned()));
@@ -328,6 +361,16 @@ fn integration_command(workspace: &Workspace, module: &str) -> Result<Command> {
 
 /// Runs them all, also after one has failed, and adds up.
 fn run_all(commands: Vec<Command>, name: &str, skips: Skips) -> Result<Outcome> {
+    run_heard(commands, name, skips, |_line| {})
+}
+
+/// The same; `hear` is told every line.
+fn run_heard(
+    commands: Vec<Command>,
+    name: &str,
+    skips: Skips,
+    mut hear: impl FnMut(&str) + Send,
+) -> Result<Outcome> {
     let mut tally = Tally::default();
     let mut wrong = Vec::new();
     for mut command in commands {
@@ -342,6 +385,7 @@ fn run_all(commands: Vec<Command>, name: &str, skips: Skips) -> Result<Outcome> 
                     Stream::Error => eprintln!("{line}"),
                 }
                 tally.line(line);
+                hear(line);
             },
         )?;
         let counts = tally.counts();

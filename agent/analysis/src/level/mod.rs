@@ -11,8 +11,9 @@
 //! once a second. It neither reads a control page nor writes one: the agent asks the shim for
 //! [`Decision::ask`] and tells what came of it. A fall is immediate; everything else waits.
 //!
-//! [`estimate()`] is for whoever reads figures of workers that are armed in turns.
+//! [`estimate()`] over [`armed`] windows is for whoever reads figures of workers that are armed in turns.
 
+pub mod armed;
 pub mod bound;
 pub mod breaker;
 pub mod budget;

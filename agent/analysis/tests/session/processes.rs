@@ -6,7 +6,7 @@ use analysis::ids::{Ns, ProcessKey};
 use analysis::report::{UnobservedReason, Window};
 
 use crate::support::{
-    ARMED, GEMM, MS, NCCL, at, context_sync, drained, fed, introduce, kernel, launch, mark,
+    ARMED, DEVICE, GEMM, MS, NCCL, at, context_sync, drained, fed, introduce, kernel, launch, mark,
     mark_with, only, ran, report, unobserved,
 };
 
@@ -96,4 +96,44 @@ fn a_process_whose_mark_never_comes_is_not_awaited_for_ever() {
     session.ingest(mark(0, ARMED, at(5011)));
     assert_eq!(session.watermark(), Some(Ns(at(5011))));
     assert_eq!(report(&session).defects, [Defect::NoMark { pid: 1001, count: 1 }]);
+}
+
+/// Process 0 is counted from [`ARMED`] on, process 1 is there and is not.
+fn beside_one_that_is_not_counted(more: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    let mut events = introduce(0);
+    events.extend(introduce(1));
+    events.push(context_sync(0, ARMED, ARMED));
+    events.extend(more);
+    events.extend(ran(0, 1, GEMM, at(1), at(10), at(20)));
+    events.push(mark(0, ARMED, at(100)));
+    events
+}
+
+#[test]
+fn what_a_process_that_is_not_counted_may_do_is_unobserved_on_the_devices_it_opened() {
+    let report = report(&fed(beside_one_that_is_not_counted([])));
+    assert_eq!(unobserved(&report), [(UnobservedReason::NotArmed, 90 * MS)]);
+    assert_eq!((only(&report).exclusive.gemm, only(&report).exclusive.idle), (10 * MS, 0));
+}
+
+#[test]
+fn a_process_that_has_not_opened_a_device_does_nothing_there() {
+    let unopened = Event::Unopened { process: ProcessKey(1), ordinal: 0 };
+    let mut session = fed(beside_one_that_is_not_counted([unopened]));
+    assert_eq!(unobserved(&report(&session)), []);
+    assert_eq!(only(&report(&session)).exclusive.idle, 90 * MS);
+    // From here on it may.
+    session.ingest(Event::Ordinal { process: ProcessKey(1), ordinal: 0, device: DEVICE });
+    session.ingest(mark(0, ARMED, at(150)));
+    assert_eq!(unobserved(&report(&session)), [(UnobservedReason::NotArmed, 50 * MS)]);
+    // Its device is known once it was counted, from its arming on.
+    session.ingest(context_sync(1, at(160), at(160)));
+    for event in ran(1, 1, GEMM, at(161), at(170), at(180)) {
+        session.ingest(event);
+    }
+    session.ingest(mark(1, at(160), at(250)));
+    session.ingest(mark(0, ARMED, at(250)));
+    let report = report(&session);
+    assert_eq!(unobserved(&report), [(UnobservedReason::NotArmed, 60 * MS)]);
+    assert_eq!(only(&report).exclusive.gemm, 20 * MS);
 }

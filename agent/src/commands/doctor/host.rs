@@ -1,14 +1,18 @@
 //! Kernel, privileges and the kernel programs.
 
 use super::Check;
-use crate::bpf::host::{Host, KernelVersion};
+use crate::bpf::host::{Host, KernelVersion, THREAD_STATES_FROM};
+use crate::bpf::probe::Off;
+use crate::commands::one_line;
+use crate::daemon::EvidenceConfig;
+use crate::kernel_log::KernelLog;
 use crate::observe;
 use crate::perf::{self, Counter};
 
-/// From here on everything works as designed; older kernels lose features one by one.
-const FULL_FROM: KernelVersion = KernelVersion::new(5, 17);
+/// From here on every feature is there; older kernels lose them one by one.
+const FULL_FROM: KernelVersion = THREAD_STATES_FROM;
 
-pub(super) fn checks() -> Vec<Check> {
+pub(super) fn checks(off: &Off) -> Vec<Check> {
     let host = Host::read();
     let mut checks = vec![
         kernel(host.kernel),
@@ -41,14 +45,21 @@ pub(super) fn checks() -> Vec<Check> {
             .map(|frames| Check::info("perf_event_max_stack", format!("{frames} frames"))),
     );
     checks.extend(host.lockdown.clone().map(|mode| Check::info("lockdown", mode)));
-    checks.extend(host.features().into_iter().map(|feature| match feature.obstacle {
-        None => Check::ok(feature.name, "available"),
+    checks.extend(host.features_without(off).into_iter().map(|feature| match feature.obstacle {
+        None => {
+            let limit = feature.limit.map(|limit| format!("; {limit}")).unwrap_or_default();
+            Check::ok(
+                feature.probe.feature(),
+                format!("available ({}){limit}", feature.probe.as_str()),
+            )
+        }
         Some(obstacle) => match obstacle.split_once("; ") {
-            Some((why, advice)) => Check::missing(feature.name, why, advice),
-            None => Check::missing(feature.name, obstacle, "see the checks above"),
+            Some((why, advice)) => Check::missing(feature.probe.feature(), why, advice),
+            None => Check::missing(feature.probe.feature(), obstacle, "see the checks above"),
         },
     }));
     checks.push(turns());
+    checks.push(kernel_log());
     checks.extend(counters());
     checks
 }
@@ -59,6 +70,16 @@ fn turns() -> Check {
     match observe::ordinary_because() {
         None => Check::ok(NAME, "the observing thread comes before ordinary ones"),
         Some(why) => Check::info(NAME, format!("none: {why}; a busy server may starve the agent")),
+    }
+}
+
+/// Errors of devices are a help in telling why a worker died; only the daemon reads them.
+fn kernel_log() -> Check {
+    const NAME: &str = "errors of devices";
+    let path = EvidenceConfig::default().kernel_log;
+    match KernelLog::open(&path) {
+        Ok(_) => Check::ok(NAME, format!("{} can be read", path.display())),
+        Err(error) => Check::info(NAME, format!("not seen: {}", one_line(&error))),
     }
 }
 

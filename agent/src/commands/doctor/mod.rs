@@ -2,16 +2,20 @@
 //! Changes nothing: loads no kernel program, attaches to nobody.
 
 mod cuda;
+mod faults;
 mod host;
 mod libraries;
 mod workers;
 
 use std::fmt::Write;
 
+use analysis::level::quirk::Feature;
 use serde::Serialize;
 
 use super::{CommandError, Exit, screen};
+use crate::bpf::probe::Off;
 use crate::cli::DoctorArgs;
+use crate::daemon::{Config, Node};
 
 pub use cuda::probe as probe_cuda;
 
@@ -56,23 +60,35 @@ impl Check {
     }
 }
 
+/// Everything that was found.
 #[derive(Serialize)]
-struct Document<'c> {
+pub(super) struct Document {
     schema: &'static str,
     version: &'static str,
     simulated: bool,
-    checks: &'c [Check],
+    checks: Vec<Check>,
 }
 
-pub fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
-    let mut checks = host::checks();
+/// Every check, made anew. `off`, `shim`: what a configuration switches off.
+pub(super) fn document(off: &Off, shim: Vec<Feature>) -> Document {
+    let mut checks = host::checks(off);
     let driver = cuda::check();
     let simulated = driver.simulated;
     checks.extend(driver.checks);
     checks.extend(libraries::checks());
     checks.extend(workers::checks());
+    checks.extend(faults::checks(shim));
+    let version = env!("CARGO_PKG_VERSION");
+    Document { schema: "warplens.doctor/v1", version, simulated, checks }
+}
+
+pub fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
+    let config = args.config.as_deref().map(|path| Config::load(Some(path))).transpose()?;
+    let config = config.unwrap_or_default();
+    let document = document(&config.probes.resolve(&Node::read()), config.shim.features());
+    let Document { schema: _, version: _, simulated, checks } = &document;
     let missing = checks.iter().filter(|check| check.state == State::Missing).count();
-    let mark = if simulated { "SIMULATED: " } else { "" };
+    let mark = if *simulated { "SIMULATED: " } else { "" };
     let verdict = match missing {
         0 => format!("{mark}everything is there. Next: `warplens record --all -d 30s`"),
         1 => {
@@ -83,19 +99,13 @@ pub fn run(args: &DoctorArgs) -> Result<Exit, CommandError> {
         ),
     };
     if args.json {
-        let document = Document {
-            schema: "warplens.doctor/v1",
-            version: env!("CARGO_PKG_VERSION"),
-            simulated,
-            checks: &checks,
-        };
         let mut bytes =
             serde_json::to_vec_pretty(&document).map_err(crate::output::OutputError::Json)?;
         bytes.push(b'\n');
         screen::out(&bytes).map_err(CommandError::Stdout)?;
         screen::say(&verdict);
     } else {
-        let mut text = render(&checks);
+        let mut text = render(checks);
         text.push_str(&verdict);
         text.push('\n');
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;

@@ -204,7 +204,7 @@ impl Process {
     }
 }
 
-/// UUIDs of the devices that the shim in the process has seen; `None` without a shim.
+/// UUIDs of the devices that the process has opened, by its shim; `None` without a shim.
 fn rings_devices(member: &Member) -> Option<Vec<String>> {
     let location = shim::find(member.pid).ok().flatten()?;
     // Whoever holds the ring, its statistics are open to all.
@@ -212,5 +212,6 @@ fn rings_devices(member: &Member) -> Option<Vec<String>> {
         return Some(Vec::new());
     };
     let simulated = shim::status(&memory).simulated;
-    Some(shim::devices(&memory).into_iter().map(|(_, bytes)| uuid_text(bytes, simulated)).collect())
+    let opened = shim::devices(&memory).into_iter().filter(|device| device.opened);
+    Some(opened.map(|device| uuid_text(device.uuid, simulated)).collect())
 }

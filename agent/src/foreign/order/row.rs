@@ -64,6 +64,7 @@ pub(super) fn time(event: &Event) -> Option<Ns> {
         Event::Device { .. }
         | Event::Process { .. }
         | Event::Ordinal { .. }
+        | Event::Unopened { .. }
         | Event::Attached { .. }
         | Event::Name { .. }
         | Event::Label { .. }
@@ -211,6 +212,7 @@ impl Row {
             Event::Device { .. }
             | Event::Process { .. }
             | Event::Ordinal { .. }
+            | Event::Unopened { .. }
             | Event::Attached { .. }
             | Event::Name { .. }
             | Event::Label { .. }

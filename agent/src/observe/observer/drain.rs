@@ -124,6 +124,7 @@ impl Observer {
         events.into_iter().try_for_each(|bytes| {
             self.keep_capture(&bytes);
             self.notice_exec(&bytes);
+            self.endings.hear(&bytes);
             self.feed(Input::KernelEvent(bytes))
         })?;
         looked.or_else(|error| {

@@ -3,7 +3,7 @@
 use analysis::decode;
 use analysis::event::Event;
 use analysis::ids::ProcessKey;
-use wire::shim::{Level, Payload};
+use wire::shim::Payload;
 
 use super::{ObserveError, Observer};
 use crate::observe::clock::now;
@@ -39,7 +39,7 @@ impl Observer {
 
     /// One turn of every worker's guard.
     pub(super) fn guard(&mut self) -> Result<(), ObserveError> {
-        let (now, rate) = (now(), self.settings.stack_rate);
+        let now = now();
         let mut notes = Vec::new();
         for target in &mut self.targets {
             let Some(ring) = target.ring.as_ref().filter(|ring| ring.memory().is_full()) else {
@@ -53,9 +53,12 @@ impl Observer {
             came.dropped = status.cupti_dropped.saturating_sub(target.cupti_dropped);
             target.cupti_dropped = status.cupti_dropped;
             let pid = target.pid;
-            match target.guard.turn(now, level, came) {
+            let step = target.guard.turn(now, level, came);
+            if step.is_some() {
+                target.ask();
+            }
+            match step {
                 Some(Step::Lower(window)) => {
-                    ring.ask(Level::Watching, 0);
                     self.guarded.rearms += 1;
                     target.rearms += 1;
                     if target.rearms == 1 {
@@ -65,16 +68,14 @@ impl Observer {
                         ));
                     }
                 }
-                Some(Step::Raise) => ring.ask(self.settings.level, rate),
                 Some(Step::FallBack(window)) => {
-                    ring.ask(Level::Watching, 0);
                     self.guarded.fallbacks += 1;
                     notes.push(format!(
                         "Process {pid}: starting over did not help, {} % of its records are still of no use: it is not observed for ten minutes. Restart it, or record a shorter time; docs/environment.md has `WARPLENS_CUPTI` for another CUPTI.",
                         window.bad_percent()
                     ));
                 }
-                None => {}
+                Some(Step::Raise) | None => {}
             }
         }
         notes.into_iter().try_for_each(|note| self.note(note))

@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use wire::shim::Level;
 
+use super::faults;
+use super::flight::HowEnded;
 use super::refused::{Refused, reason_text};
 use super::{Drops, ObserveError, Observer, chain};
 use crate::bpf::Bpf;
 use crate::observe::clock::now;
 use crate::observe::select::Covered;
-use crate::observe::target::{Interest, Target};
+use crate::observe::target::{Asked, Interest, Target};
 use crate::pipeline::Input;
 use crate::proc;
 use crate::shim::{self, Location, WorkerRing};
@@ -46,6 +48,7 @@ impl Observer {
             }
         }
         self.rename()?;
+        self.heed_faults()?;
         self.meet_engines()?;
         self.find_python()
     }
@@ -97,6 +100,7 @@ impl Observer {
                 start_time,
                 Interest::Engine,
                 None,
+                Asked { level: Level::Dormant, rate: 0 },
                 Level::Dormant,
             ));
         }
@@ -147,21 +151,27 @@ impl Observer {
         if ring.is_some() {
             self.feed(Input::Attached { process: key, at: now() })?;
         }
-        let mut target =
-            Target::new(key, info, start_time, Interest::Selected, ring, self.settings.level);
+        let (asked, ceiling) = (self.first_asked(), self.settings.level);
+        let interest = Interest::Selected;
+        let mut target = Target::new(key, info, start_time, interest, ring, asked, ceiling);
         self.find_python_first(&mut target)?;
         self.attach_programs(&mut target)?;
         self.look_into_sleepers(&target)?;
-        if let Some(ring) = &target.ring {
-            if !ring.memory().is_full() {
-                let status = ring.status();
-                let reason = reason_text(status.off_reason, status.cupti_error);
-                self.note(format!("GPU work of process {pid} is not seen: {reason}."))?;
-            }
-            ring.ask(self.settings.level, self.settings.stack_rate);
+        if let Some(ring) = target.ring.as_ref().filter(|ring| !ring.memory().is_full()) {
+            let status = ring.status();
+            let reason = reason_text(status.off_reason, status.cupti_error);
+            self.note(format!("GPU work of process {pid} is not seen: {reason}."))?;
         }
+        for note in faults::heed(&self.faults, &mut target) {
+            self.note(note)?;
+        }
+        target.ask();
+        if target.ring.is_some() {
+            target.logs = self.logs_of(pid);
+        }
+        let governed = target.ring.is_some();
         self.targets.push(target);
-        Ok(())
+        if governed { self.govern(true) } else { Ok(()) }
     }
 
     /// Becomes the owner of a ring, or says why not. A ring held by another agent is asked for
@@ -260,6 +270,13 @@ impl Observer {
         self.drain_rest(index)?;
         self.count_one(index)?;
         let target = self.targets.remove(index);
+        // Let go, not ended: nobody is to blame.
+        let let_go = HowEnded::Code(0);
+        let lives = target.lives();
+        let xid = if lives { None } else { self.error_of(&target) };
+        let how = if lives { let_go } else { self.endings.bury(&target, now(), xid) };
+        self.tell_governor_of_end(&target, how, xid)?;
+        self.forget_for_hangs(target.key);
         self.verifications.extend(self.verification(&target));
         if let Some(ring) = &target.ring {
             ring.ask(Level::Dormant, 0);

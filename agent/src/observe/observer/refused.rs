@@ -62,6 +62,7 @@ pub fn reason_text(reason: Option<OffReason>, cupti_error: u32) -> String {
         Some(OffReason::CuptiTaken) => "another profiler holds CUPTI in it".to_owned(),
         Some(OffReason::System) => "the system refused its shim memory or a thread".to_owned(),
         Some(OffReason::Panicked) => "its shim failed and turned itself off".to_owned(),
+        Some(OffReason::Withheld) => "its shim is not armed twice, for a known fault or by the configuration; a process that starts anew is".to_owned(),
         Some(OffReason::None) | None => "its shim gives no reason".to_owned(),
     }
 }

@@ -6,8 +6,8 @@ use analysis::event::Service;
 use analysis::report::DeviceReport;
 
 use super::{
-    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, counters, host,
-    steps,
+    Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, attach, collected,
+    counters, estimates, flight, host, levels, steps,
 };
 use crate::capture::Capture;
 use crate::output::words;
@@ -18,6 +18,12 @@ pub(super) fn of(capture: &Capture, health: &Health) -> Vec<Family> {
     families.extend(host::of(capture));
     families.extend(counters::of(capture));
     families.extend(agent(capture, health));
+    families.extend(estimates::of(capture, &health.estimates));
+    families.extend(levels::of(health.governed.as_ref()));
+    families.extend(flight::of(health.flight));
+    families.push(attach::of(health.entered.as_ref()));
+    families.push(levels::faults(&health.faults));
+    families.extend(collected::of(health));
     families
 }
 
@@ -148,6 +154,12 @@ fn agent(capture: &Capture, health: &Health) -> Vec<Family> {
             help: "Workers left unobserved for ten minutes because switching off and on did not help.",
             kind: FamilyKind::Counter,
             series: vec![(Vec::new(), number(health.guard_fallbacks))],
+        },
+        Family {
+            name: "warplens_yields",
+            help: "How often a worker's CUPTI was left to another profiler that asked for it.",
+            kind: FamilyKind::Counter,
+            series: vec![(Vec::new(), number(health.yields))],
         },
         Family {
             name: "warplens_collector_success",

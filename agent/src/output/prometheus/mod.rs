@@ -3,16 +3,22 @@
 //! Base units, counters end in `_total` and never run backwards; kernel names are never labels.
 //! GPU labels are dcgm-exporter's: `gpu` (index) and `UUID`.
 
+mod attach;
+mod collected;
 mod counters;
+mod estimates;
 mod families;
+mod flight;
 mod host;
+mod levels;
 mod steps;
 mod windows;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use analysis::level::armed::Estimated;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -21,6 +27,11 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::capture::Capture;
+use crate::flight::{Counted, Stats};
+use crate::govern::Governed;
+use crate::inject::Outcome;
+pub use estimates::Estimates;
+pub use levels::WorkerLevel;
 pub use windows::{Shares, SlidingWindows, WINDOWS};
 
 /// `Content-Type` of [`Exporter::render`]'s text.
@@ -31,14 +42,28 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Health {
     /// Each source of data and whether its last turn succeeded.
     pub collectors: Vec<(&'static str, bool)>,
+    /// Answers of servers that were read, and that were not. Only grow. `None`: they are not asked.
+    pub collected: Option<(u64, u64)>,
     /// What was dropped so far, by where. Only grows.
     pub dropped: Vec<(Dropped, u64)>,
     /// Workers switched off and on again because their records came without timestamps. Only grows.
     pub rearms: u64,
     /// Workers left alone because that did not help. Only grows.
     pub guard_fallbacks: u64,
+    /// How often a worker's CUPTI was left to another profiler. Only grows.
+    pub yields: u64,
     /// Shares of the last seconds and minutes.
     pub windows: Vec<WindowShares>,
+    /// Of the last hour, by the devices' indices.
+    pub estimates: Vec<(u32, Estimated)>,
+    /// What was decided on levels, where somebody decides.
+    pub governed: Option<(Governed, Vec<WorkerLevel>)>,
+    /// Workers with a known fault, by its name and effect.
+    pub faults: BTreeMap<(&'static str, String), u64>,
+    /// Processes that were to be entered, where that is policy.
+    pub entered: Option<BTreeMap<Outcome, u64>>,
+    /// The flight recorder, where it is on.
+    pub flight: Option<(Stats, Counted)>,
 }
 
 /// How one device spent its latest time.

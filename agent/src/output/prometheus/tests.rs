@@ -1,19 +1,73 @@
 //! The text of a scrape, and that counters only grow.
 
+use analysis::level::Level;
+use analysis::level::armed::ArmedWindows;
+use analysis::report::Exclusive;
+
 use super::*;
 use crate::output::fixture;
 
 fn health() -> Health {
     Health {
+        collected: Some((7, 2)),
         collectors: vec![("bpf", true), ("shim", false)],
         dropped: vec![(Dropped::BpfRing, 3), (Dropped::ShimRing, 0), (Dropped::Cupti, 4)],
         rearms: 2,
         guard_fallbacks: 1,
+        yields: 3,
+        estimates: vec![(0, in_turns())],
+        governed: Some((
+            Governed {
+                raised: 4,
+                lowered: 1,
+                trips: 1,
+                samples: 5,
+                open: Some(Level::Watching),
+                callback_ns: 1_500_000_000,
+                shim_ns: 2_000_000_000,
+                agent_ns: 250_000_000,
+                ..Governed::default()
+            },
+            vec![WorkerLevel {
+                pid: 4000,
+                role: "worker".to_owned(),
+                rank: "TP0".to_owned(),
+                level: Level::Counting,
+                duty: Some(0.2),
+                reason: "budget",
+            }],
+        )),
+        faults: BTreeMap::from([(("operator", "rearming off".to_owned()), 2)]),
+        entered: Some(BTreeMap::from([(Outcome::Attached, 2), (Outcome::NoSafeThread, 1)])),
+        flight: Some((
+            Stats {
+                ring_bytes: 3_000_000,
+                standing_bytes: 500_000,
+                reach_ns: 61_250_000_000,
+                cut_by_size: 2,
+                standing_refused: 5,
+                lost: 0,
+            },
+            Counted { written: 3, failed: 1, suppressed: 4 },
+        )),
         windows: vec![
             WindowShares { device: 0, window: "10s", shares: [0.25, 0.5, 0.0, 0.0, 0.25, 0.0] },
             WindowShares { device: 0, window: "5m", shares: [0.5, 0.25, 0.0, 0.0, 0.25, 0.0] },
         ],
     }
+}
+
+/// Two turns of six seconds, a minute apart: half of the first was gemm, a sixth of the second.
+fn in_turns() -> Estimated {
+    let second = 1_000_000_000;
+    let mut windows = ArmedWindows::default();
+    let told = [(0, 0, 0, 0), (6, 3, 3, 0), (66, 3, 3, 54), (72, 4, 8, 54)];
+    for (end, gemm, idle, unobserved) in told {
+        let [gemm, idle, unobserved] = [gemm, idle, unobserved].map(|part| part * second);
+        let split = Exclusive { gemm, idle, unobserved, ..Exclusive::default() };
+        windows.add(end * second, split);
+    }
+    windows.estimated().unwrap()
 }
 
 /// Value of the series whose line starts with `series`.

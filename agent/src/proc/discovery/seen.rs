@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::glance::Glance;
-use crate::proc::stat::Stat;
+use crate::proc::stat::{Stat, age_of};
 use crate::proc::title::Role;
 
 /// Processes known at once: twice the default limit of a kernel. Further ones are counted.
@@ -21,9 +21,6 @@ const YOUNG: Duration = Duration::from_mins(2);
 /// Settled processes looked at in one round beside the others, 10 us each: a node of 20 000 is gone
 /// through in 20 rounds. It finds what no event told.
 const ROUND: usize = 1024;
-
-/// Clock ticks in a second, as `/proc` tells times on every architecture but Alpha.
-const TICKS: u64 = 100;
 
 /// Executions kept between two looks; more of them than processes can be is nobody's.
 const TOLD_MAX: usize = 1 << 16;
@@ -173,12 +170,6 @@ fn list() -> Vec<(u32, u64)> {
         .collect();
     listed.sort_unstable();
     listed
-}
-
-/// From a start in clock ticks since boot to an age, `uptime` seconds after it.
-fn age_of(uptime: i64) -> impl Fn(u64) -> Duration {
-    let uptime = u64::try_from(uptime).unwrap_or(0);
-    move |start| Duration::from_secs(uptime.saturating_sub(start / TICKS))
 }
 
 #[cfg(test)]

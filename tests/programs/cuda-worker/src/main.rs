@@ -14,7 +14,7 @@ mod report;
 mod sites;
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -44,6 +44,16 @@ struct Options {
     /// Capture graphs once SIGUSR1 came, not at the start.
     #[arg(long)]
     capture_on_signal: bool,
+    /// Launch nothing until SIGUSR1 came.
+    #[arg(long)]
+    launch_on_signal: bool,
+    /// Launch so many kernels or a few more, wait for them, say `launched`, and launch no more; 0: no bound.
+    #[arg(long, default_value_t = 0)]
+    kernels: u64,
+    /// Each thread waits for its streams after so many kernels, as a server does after a step: what is under way stays
+    /// bounded; 0: never.
+    #[arg(long, default_value_t = 0)]
+    wait_every: u64,
     /// Allocate and free through every family this often per second.
     #[arg(long, default_value_t = 0.0)]
     alloc: f64,
@@ -65,10 +75,11 @@ struct Options {
 
 static STOP: AtomicBool = AtomicBool::new(false);
 
-static CAPTURE: AtomicBool = AtomicBool::new(false);
+/// SIGUSR1 came.
+static ASKED: AtomicBool = AtomicBool::new(false);
 
-extern "C" fn on_capture(_signal: libc::c_int) {
-    CAPTURE.store(true, Ordering::Relaxed);
+extern "C" fn on_asked(_signal: libc::c_int) {
+    ASKED.store(true, Ordering::Relaxed);
 }
 
 extern "C" fn on_stop(_signal: libc::c_int) {
@@ -94,7 +105,7 @@ fn run(options: &Options) -> Result<Report> {
         // SAFETY: the handler only stores to an atomic, which is async-signal-safe.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
     }
-    let handler: extern "C" fn(libc::c_int) = on_capture;
+    let handler: extern "C" fn(libc::c_int) = on_asked;
     // SAFETY: as above.
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
     let client = Client::open(options.device, options.fail_every).context("open the device")?;
@@ -102,11 +113,15 @@ fn run(options: &Options) -> Result<Report> {
     report::ready(&client);
 
     let started = Instant::now();
+    let launching = AtomicU32::new(options.threads.max(1));
     let threads: Vec<Done> = std::thread::scope(|scope| -> Result<Vec<Done>> {
         let handles: Vec<_> = (0..options.threads.max(1))
             .map(|index| {
-                let client = &client;
-                scope.spawn(move || launch_thread(options, client, index, started))
+                let (client, launching) = (&client, &launching);
+                scope.spawn(move || {
+                    wait_until_asked(options, started);
+                    launch_thread(options, client, index, started, launching)
+                })
             })
             .collect();
         handles
@@ -122,9 +137,27 @@ fn run(options: &Options) -> Result<Report> {
     Ok(Report::new(options, &client, &threads, child, started.elapsed()))
 }
 
-/// What one thread does until the time is up.
+fn over(options: &Options, started: Instant) -> bool {
+    STOP.load(Ordering::Relaxed)
+        || (options.seconds > 0.0 && started.elapsed().as_secs_f64() >= options.seconds)
+}
+
+fn wait_until_asked(options: &Options, started: Instant) {
+    while options.launch_on_signal && !ASKED.load(Ordering::Relaxed) && !over(options, started) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What one thread does until the time is up. `launching`: threads that have not launched their share of a bounded
+/// number of kernels yet.
 #[inline(never)]
-fn launch_thread(options: &Options, client: &Client, index: u32, started: Instant) -> Result<Done> {
+fn launch_thread(
+    options: &Options,
+    client: &Client,
+    index: u32,
+    started: Instant,
+    launching: &AtomicU32,
+) -> Result<Done> {
     let share = f64::from(options.threads.max(1));
     let mut thread = Thread::new(client, options.fail_every, options.scenario)?;
     let mut order = Order::new(options.seed.wrapping_add(u64::from(index)));
@@ -133,14 +166,24 @@ fn launch_thread(options: &Options, client: &Client, index: u32, started: Instan
     let mut replays = Pace::new(options.graphs / share);
     let mut rounds = Pace::new(if index == 0 { options.alloc } else { 0.0 });
     let mut wants_graphs = options.graphs > 0.0;
-    loop {
-        let elapsed = started.elapsed();
-        if STOP.load(Ordering::Relaxed)
-            || (options.seconds > 0.0 && elapsed.as_secs_f64() >= options.seconds)
-        {
-            break;
+    let enough = options.kernels.div_ceil(u64::from(options.threads.max(1)));
+    let mut full = false;
+    let mut waited = 0;
+    let begun = Instant::now();
+    while !over(options, started) {
+        let elapsed = begun.elapsed();
+        if enough > 0 && thread.kernels() >= enough {
+            if !full {
+                full = true;
+                thread.wait_for_all()?;
+                if launching.fetch_sub(1, Ordering::Relaxed) == 1 {
+                    report::launched();
+                }
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
         }
-        if wants_graphs && (!options.capture_on_signal || CAPTURE.load(Ordering::Relaxed)) {
+        if wants_graphs && (!options.capture_on_signal || ASKED.load(Ordering::Relaxed)) {
             wants_graphs = false;
             thread.capture_graphs(&mut order)?;
         }
@@ -150,6 +193,10 @@ fn launch_thread(options: &Options, client: &Client, index: u32, started: Instan
         while replays.due(elapsed) {
             if thread.has_graphs() {
                 thread.replay_graph(&mut order)?;
+            }
+            if options.wait_every > 0 && thread.kernels() >= waited + options.wait_every {
+                waited = thread.kernels();
+                thread.wait_for_all()?;
             }
         }
         while rounds.due(elapsed) {

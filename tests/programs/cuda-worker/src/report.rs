@@ -140,6 +140,15 @@ pub(crate) fn ready(client: &Client) {
     });
 }
 
+/// Says on stdout that the bounded number of kernels was launched and has run.
+pub(crate) fn launched() {
+    #[derive(Serialize)]
+    struct Launched {
+        event: &'static str,
+    }
+    print_line(&Launched { event: "launched" });
+}
+
 /// One line on stderr, with every cause.
 pub(crate) fn complain(error: &anyhow::Error) {
     // Nobody is left to tell when stderr is closed.

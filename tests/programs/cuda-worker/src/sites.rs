@@ -257,12 +257,23 @@ impl<'c> Thread<'c> {
         allocate::round(self.client, &self.stream, &mut self.done.allocations);
     }
 
+    /// Kernels launched, those replayed included.
+    pub(crate) fn kernels(&self) -> u64 {
+        let single: u64 = self.done.counts.iter().map(|count| count.ok).sum();
+        single + self.done.replayed.iter().sum::<u64>()
+    }
+
     /// Waits for this thread's streams.
     pub(crate) fn finish(mut self) -> Result<Done> {
         self.executables.clear();
-        self.stream.synchronize().context("wait for the launch stream")?;
-        self.copies.synchronize().context("wait for the copy stream")?;
+        self.wait_for_all()?;
         Ok(self.done)
+    }
+
+    /// Waits for everything in this thread's streams.
+    pub(crate) fn wait_for_all(&self) -> Result<()> {
+        self.stream.synchronize().context("wait for the launch stream")?;
+        self.copies.synchronize().context("wait for the copy stream")
     }
 
     #[inline(never)]

@@ -8,10 +8,6 @@ use crate::level::GroupKey;
 use crate::level::bound::{Bound, below};
 use crate::level::decider::worker::Worker;
 
-/// How long the canary stands a level: as long as the breaker watches a rise, so that what it would
-/// blame on it has come.
-pub(super) const STANDS_NS: u64 = crate::level::breaker::WATCH_NS;
-
 /// Of each level: which group goes first, and whether the others may follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Gate {
@@ -34,8 +30,8 @@ struct Candidate {
 }
 
 impl Canary {
-    /// Chooses who goes first, and clears what was stood.
-    pub(super) fn look(&mut self, now: Ns, workers: &[(&Worker, Bound)]) {
+    /// Chooses who goes first, and clears what was stood for `stands_ns`.
+    pub(super) fn look(&mut self, now: Ns, stands_ns: u64, workers: &[(&Worker, Bound)]) {
         for level in [Level::Counting, Level::Stacks] {
             if self.gate(level).cleared {
                 continue;
@@ -50,7 +46,7 @@ impl Canary {
                 group.draw = group.draw.min(worker.facts.identity.draw(level as u64));
                 // Who may not, or does not, would hold up all others forever.
                 group.may &= bound.level >= level && !worker.stuck(now);
-                group.stood &= worker.stood(now, level, STANDS_NS);
+                group.stood &= worker.stood(now, level, stands_ns);
             }
             let gate = self.gate_mut(level);
             // Who goes first goes on, or servers that come and go would begin it anew forever.
@@ -59,7 +55,7 @@ impl Canary {
                 .filter(|(_, group)| group.may)
                 .min_by_key(|(key, group)| (gate.first != Some(**key), group.draw, **key));
             gate.first = first.map(|(key, _)| *key);
-            gate.cleared = first.is_some_and(|(_, group)| group.stood);
+            gate.cleared = stands_ns == 0 || first.is_some_and(|(_, group)| group.stood);
         }
     }
 

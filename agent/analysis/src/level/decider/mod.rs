@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use crate::decode::Level;
 use crate::ids::{Ns, ProcessKey};
 use crate::level::bound::{Bound, Reason, above};
-use crate::level::breaker::{Breaker, Death, Sample, Trip};
+use crate::level::breaker::{Breaker, Death, Sample, Trip, WATCH_NS};
 use crate::level::budget::{Budget, Cost, LADDER, Rung, first_of};
 use crate::level::coexist::Owner;
 use crate::level::decider::canary::Canary;
@@ -46,6 +46,24 @@ pub struct Settings {
     pub stack_rate: u32,
     /// Of each worker.
     pub budget: Budget,
+    /// Between a shim's word that it has reached a level and the next rise, and after a fall. 0: its word is not waited for.
+    pub dwell_ns: u64,
+    /// How long the canary stands a level before others follow. 0: nobody goes first.
+    pub stands_ns: u64,
+}
+
+impl Settings {
+    /// With the waits that were thought right: [`DWELL_NS`], and as long as the breaker watches a rise, so that what it
+    /// would blame on it has come.
+    pub fn careful(node: Identity) -> Self {
+        Self {
+            node,
+            stack_rate: 20,
+            budget: Budget::default(),
+            dwell_ns: DWELL_NS,
+            stands_ns: WATCH_NS,
+        }
+    }
 }
 
 /// What a worker is.
@@ -145,7 +163,7 @@ impl Decider {
             self.refused = self.refused.saturating_add(1);
             return false;
         }
-        self.workers.insert(worker, Worker::new(facts, self.settings.budget));
+        self.workers.insert(worker, Worker::new(facts, self.settings));
         true
     }
 
@@ -239,7 +257,7 @@ impl Decider {
             })
             .collect();
         let bounded: Vec<_> = self.workers.values().zip(bounds.iter().copied()).collect();
-        self.canary.look(now, &bounded);
+        self.canary.look(now, self.settings.stands_ns, &bounded);
         let mut said = Decisions::default();
         for ((&key, worker), bound) in self.workers.iter_mut().zip(bounds) {
             let kept = groups.get(&worker.facts.group).copied().unwrap_or_default();
@@ -314,7 +332,8 @@ fn step(now: Ns, worker: &Worker, bound: Bound, canary: &Canary) -> (Level, Reas
         return (bound.level, bound.reason);
     }
     let next = above(level);
-    if !worker.rested(now) || level > Level::Dormant && !worker.stood(now, level, DWELL_NS) {
+    let stood = worker.dwell_ns == 0 || worker.stood(now, level, worker.dwell_ns);
+    if !worker.rested(now) || level > Level::Dormant && !stood {
         return (level, Reason::Dwell);
     }
     if !canary.allows(worker.facts.group, next) {

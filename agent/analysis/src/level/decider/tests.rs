@@ -22,8 +22,7 @@ struct Node {
 impl Node {
     /// Workers of these groups.
     fn new(groups: &[u32]) -> Self {
-        let settings =
-            Settings { node: Identity::of("node"), stack_rate: 100, budget: Budget::default() };
+        let settings = Settings { stack_rate: 100, ..Settings::careful(Identity::of("node")) };
         let policy = Policy::up_to(Stacks);
         let mut node = Self {
             decider: Decider::new(settings, policy, Breaker::default()),

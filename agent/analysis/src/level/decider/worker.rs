@@ -3,9 +3,9 @@
 use crate::decode::Level;
 use crate::ids::Ns;
 use crate::level::after;
-use crate::level::budget::{Budget, Keeper, Rung};
+use crate::level::budget::{Keeper, Rung};
 use crate::level::coexist::Coexistence;
-use crate::level::decider::{DWELL_NS, Facts, whole};
+use crate::level::decider::{Facts, Settings, whole};
 
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
@@ -21,19 +21,21 @@ pub(super) struct Worker {
     /// When the shim said first that it had each level, as long as that was decided, too.
     reached: [Option<Ns>; 4],
     fell: Option<Ns>,
+    pub(super) dwell_ns: u64,
 }
 
 impl Worker {
-    pub(super) fn new(facts: Facts, budget: Budget) -> Self {
+    pub(super) fn new(facts: Facts, settings: Settings) -> Self {
         Self {
             facts,
             owners: Coexistence::default(),
-            keeper: Keeper::new(budget),
+            keeper: Keeper::new(settings.budget),
             rung: whole(Level::Dormant),
             since: None,
             in_force: Level::Dormant,
             reached: [None; 4],
             fell: None,
+            dwell_ns: settings.dwell_ns,
         }
     }
 
@@ -62,7 +64,7 @@ impl Worker {
 
     /// No fall a short time ago.
     pub(super) fn rested(&self, now: Ns) -> bool {
-        self.fell.is_none_or(|fell| now >= after(fell, DWELL_NS))
+        self.fell.is_none_or(|fell| now >= after(fell, self.dwell_ns))
     }
 
     /// Whether it has had the level for so long.
@@ -74,6 +76,6 @@ impl Worker {
     /// Its shim does not do what it is asked for.
     pub(super) fn stuck(&self, now: Ns) -> bool {
         let reached = self.reached.get(self.rung.level as usize).copied().flatten();
-        self.since.is_some_and(|since| reached.is_none() && now >= after(since, DWELL_NS))
+        self.since.is_some_and(|since| reached.is_none() && now >= after(since, self.dwell_ns))
     }
 }

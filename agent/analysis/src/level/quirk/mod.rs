@@ -33,6 +33,31 @@ pub enum Feature {
     RearmedCorrelation,
     /// Calling CUPTI in a process without `libcuda`.
     CallsWithoutDriver,
+    /// Callbacks on graphs and their nodes.
+    GraphCallbacks,
+    /// Stand-ins for CUPTI's functions, by which another profiler is noticed.
+    Neighbours,
+    /// Telling CUPTI that buffers come zeroed.
+    ZeroedBuffers,
+}
+
+impl Feature {
+    /// In configurations, reasons and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Finalize => "finalize",
+            Self::RefusedBuffers => "refused-buffers",
+            Self::HardwareTrace => "hardware-trace",
+            Self::GraphTrace => "graph-trace",
+            Self::LatencyTimestamps => "latency-timestamps",
+            Self::SharedSubscription => "shared-subscription",
+            Self::RearmedCorrelation => "rearming",
+            Self::CallsWithoutDriver => "calls-without-driver",
+            Self::GraphCallbacks => "graph-callbacks",
+            Self::Neighbours => "neighbours",
+            Self::ZeroedBuffers => "zeroed-buffers",
+        }
+    }
 }
 
 /// Instruction set of the host.
@@ -95,7 +120,7 @@ pub enum When {
     Any(&'static [Setting]),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
     /// At most this level.
     Cap(Level),

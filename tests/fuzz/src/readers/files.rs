@@ -1,47 +1,30 @@
-//! The readers, each from bytes that somebody else made.
+//! Readers of files, texts and records.
 
 use std::fs::File;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 
 use analysis::ids::{DeviceKey, Ns, ProcessKey};
+use analysis::level::breaker::{Breaker, Restart, Saved};
+use http::{HeaderMap, HeaderValue, header};
 use indicatif::ProgressBar;
 use warplens::daemon::Config;
+use warplens::daemon::access::Token;
+use warplens::daemon::control::{Question, Reply};
 use warplens::pipeline::{Input, Pipeline};
 use warplens::recording::{FORMAT_VERSION, MAGIC, Reader};
-use warplens::{elf, foreign, output, proc, rules};
+use warplens::{
+    bundle as bundles, collect, elf, foreign, kernel_log as log, output, proc, rules, symbols,
+};
 use wire::WIRE_VERSION;
 use wire::shim::Payload;
 
-/// By name.
-pub const ALL: [(&str, fn(&[u8])); 11] = [
-    ("records", records),
-    ("kernel_events", kernel_events),
-    ("recording", recording),
-    ("recording_file", recording_file),
-    ("chrome_trace", chrome_trace),
-    ("report", report),
-    ("elf", elf_file),
-    ("proc_text", proc_text),
-    ("proc_arguments", proc_arguments),
-    ("config", config),
-    ("kernel_names", kernel_names),
-];
+use super::file;
 
 const PROCESS: ProcessKey = ProcessKey(0);
 
-/// A file in memory that is written again for each input.
-fn file(bytes: &[u8]) -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    let path = PATH
-        .get_or_init(|| PathBuf::from(format!("/dev/shm/warplens-fuzz-{}", std::process::id())));
-    File::create(path).and_then(|mut file| file.write_all(bytes)).expect("write to /dev/shm");
-    path
-}
-
 /// What a worker writes into its ring, through everything that is made of it.
-fn records(input: &[u8]) {
+pub(super) fn records(input: &[u8]) {
     let mut pipeline = Pipeline::marked();
     pipeline.feed(Input::Ordinal { process: PROCESS, ordinal: 0, device: DeviceKey(0) });
     pipeline.feed(Input::Attached { process: PROCESS, at: Ns(0) });
@@ -62,7 +45,7 @@ fn payload(bytes: &[u8]) -> Payload {
 }
 
 /// What the kernel programs write into their ring buffer.
-fn kernel_events(input: &[u8]) {
+pub(super) fn kernel_events(input: &[u8]) {
     let mut pipeline = Pipeline::marked();
     let mut rest = input;
     while let Some((&length, tail)) = rest.split_first() {
@@ -83,7 +66,7 @@ fn read_recording(path: &Path) {
 }
 
 /// The frames of a recording; what is around them is right.
-fn recording(input: &[u8]) {
+pub(super) fn recording(input: &[u8]) {
     let mut bytes = Vec::from(MAGIC);
     bytes.extend(FORMAT_VERSION.to_le_bytes());
     bytes.extend(WIRE_VERSION.to_le_bytes());
@@ -91,11 +74,11 @@ fn recording(input: &[u8]) {
     read_recording(file(&bytes));
 }
 
-fn recording_file(input: &[u8]) {
+pub(super) fn recording_file(input: &[u8]) {
     read_recording(file(input));
 }
 
-fn chrome_trace(input: &[u8]) {
+pub(super) fn chrome_trace(input: &[u8]) {
     let mut pipeline = Pipeline::marked();
     let gzip = input.starts_with(&[0x1f, 0x8b]);
     let _answer = foreign::chrome::read(file(input), gzip, &ProgressBar::hidden(), &mut |input| {
@@ -105,11 +88,11 @@ fn chrome_trace(input: &[u8]) {
 }
 
 /// `report.json`, as `diff` reads it back.
-fn report(input: &[u8]) {
+pub(super) fn report(input: &[u8]) {
     let _answer = output::json::read(file(input));
 }
 
-fn elf_file(input: &[u8]) {
+pub(super) fn elf_file(input: &[u8]) {
     let _answer = elf::find_in(input, &["cuLaunchKernel", "malloc"]);
     let path = file(input);
     let _answer = elf::find(path, &["cuLaunchKernel"]);
@@ -119,7 +102,7 @@ fn elf_file(input: &[u8]) {
     }
 }
 
-fn proc_text(input: &[u8]) {
+pub(super) fn proc_text(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let maps = proc::parse_maps(&text);
     for map in &maps {
@@ -129,14 +112,14 @@ fn proc_text(input: &[u8]) {
     let _environment = proc::Environment::parse(input);
 }
 
-fn proc_arguments(input: &[u8]) {
+pub(super) fn proc_arguments(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let arguments: Vec<&str> = text.split('\0').collect();
     let _title = proc::parse_title(&arguments, arguments.first().copied().unwrap_or_default());
     let _options = proc::Options::parse(&arguments);
 }
 
-fn config(input: &[u8]) {
+pub(super) fn config(input: &[u8]) {
     if let Ok(config) = Config::load(Some(file(input))) {
         // Files of rules that it names are not this target's.
         if config.classify.rules_files.is_empty()
@@ -147,8 +130,79 @@ fn config(input: &[u8]) {
     }
 }
 
-fn kernel_names(input: &[u8]) {
+pub(super) fn kernel_names(input: &[u8]) {
     static RULES: OnceLock<analysis::classify::Classifier> = OnceLock::new();
     let rules = RULES.get_or_init(|| rules::classifier(&[]).expect("the built-in rules"));
     let _class = rules.classify(&String::from_utf8_lossy(input));
+}
+
+/// An export of Nsight Systems: a database, of whatever tables.
+pub(super) fn nsys_export(input: &[u8]) {
+    let mut pipeline = Pipeline::marked();
+    let mut sink = |input| pipeline.feed(input);
+    let _answer = foreign::nsys::read(file(input), &mut sink, &mut |_done, _all| {});
+    drop(pipeline.finish());
+}
+
+/// An issue report that somebody sent.
+pub(super) fn bundle(input: &[u8]) {
+    unpack(file(input));
+}
+
+/// What is in one: the compression around it is right.
+pub(super) fn bundle_entries(input: &[u8]) {
+    unpack(file(&zstd::encode_all(input, 1).expect("compress")));
+}
+
+fn unpack(path: &Path) {
+    let folder = tempfile::tempdir_in("/dev/shm").expect("a folder in /dev/shm");
+    let limits = bundles::Limits { entries: 16, bytes: 1 << 20 };
+    if let Ok(files) = bundles::unpack(path, folder.path(), limits) {
+        // Nothing lies anywhere else.
+        assert!(files.iter().all(|file| folder.path().join(file).starts_with(folder.path())));
+    }
+}
+
+/// What is remembered of crashes over a restart.
+pub(super) fn breaker_state(input: &[u8]) {
+    if let Ok(saved) = serde_json::from_slice::<Saved>(input)
+        && let Ok(mut breaker) = Breaker::restore(&saved, Ns(5), Restart::Machine)
+    {
+        let _bound = breaker.bound(Ns(6));
+        let _again =
+            Breaker::restore(&breaker.save(Ns(7)), Ns(0), Restart::Agent).expect("its own");
+    }
+}
+
+/// Names of code made at run time, as the program itself tells them.
+pub(super) fn perf_map(input: &[u8]) {
+    let functions = symbols::parse_perf_map(input);
+    assert!(functions.iter().all(|(start, end, name)| start <= end && !name.is_empty()));
+}
+
+/// What clients say to the daemon, what a daemon answers, and the token over HTTP.
+pub(super) fn daemon_talk(input: &[u8]) {
+    if let Ok(question) = serde_json::from_slice::<Question>(input) {
+        let _text = serde_json::to_vec(&question).expect("its own");
+    }
+    if let Ok(reply) = serde_json::from_slice::<Reply>(input) {
+        let text = serde_json::to_vec(&reply).expect("its own");
+        assert_eq!(serde_json::from_slice::<Reply>(&text).ok(), Some(reply));
+    }
+    let (token, shown) = input.split_at(input.len() / 2);
+    if let Ok(token) = Token::read(file(token))
+        && let Ok(value) = HeaderValue::from_bytes(shown)
+    {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value)]);
+        let _shown = token.is_shown(&headers);
+    }
+}
+
+/// What a server answers.
+pub(super) fn vllm_metrics(input: &[u8]) {
+    let _reading = collect::reading(input);
+}
+
+pub(super) fn kernel_log(input: &[u8]) {
+    let _error = log::xid_of_record(input);
 }
