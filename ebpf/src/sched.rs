@@ -12,7 +12,7 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::helpers::bpf_probe_read_kernel;
+use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use wire::kernel::{Sleeper, WAIT_MIN_NS, counter, watched};
@@ -25,6 +25,10 @@ use crate::sleep;
 /// Offset of `task_struct.pid`; the agent stores it before loading (`wire::kernel::task`).
 #[unsafe(no_mangle)]
 static TASK_PID_OFFSET: u32 = 0;
+
+/// Offset of `task_struct.se.sum_exec_runtime`; stored likewise.
+#[unsafe(no_mangle)]
+static TASK_RAN_OFFSET: u32 = 0;
 
 /// Shortest sleep of other threads than those told first, ns; the agent stores it before loading.
 #[unsafe(no_mangle)]
@@ -68,17 +72,48 @@ fn leaves(ctx: &RawTracePointContext, task: Task) {
     }
     let since_ns = emit::now();
     let signature = if stacks { sleep::place(ctx, task, since_ns) } else { 0 };
-    let sleeper = Sleeper { since_ns, tgid: task.tgid, told: told.into(), signature };
+    let ran_ns = ran();
+    let sleeper = Sleeper { since_ns, tgid: task.tgid, told: told.into(), signature, ran_ns };
     match SLEEPERS.insert(task.tid, sleeper, BPF_NOEXIST) {
         Ok(()) => {}
-        // It has run since and nobody said so: some virtual machines do not tell the switches away from
-        // the threads of their own agent. How long it slept is not known.
         Err(EEXIST) => {
-            emit::count(counter::SLEEP_ENDS_UNSEEN);
+            woke_unseen(task.tid, sleeper);
             let _ = SLEEPERS.insert(task.tid, sleeper, 0);
         }
         Err(_) => emit::count(counter::SLEEPERS_FULL),
     }
+}
+
+/// A thread goes to sleep that counts as asleep: it has run since and nobody said so, as some virtual
+/// machines do not tell the switches away from the threads of their own agent. It slept all the time it
+/// did not run.
+#[inline(always)]
+fn woke_unseen(tid: u32, next: Sleeper) {
+    emit::count(counter::SLEEP_ENDS_UNSEEN);
+    let Some(sleeper) = SLEEPERS.get_ptr(tid) else {
+        return;
+    };
+    // SAFETY: an element of a preallocated map. The running thread is switched by this CPU alone.
+    let sleeper = unsafe { *sleeper };
+    // Or it was another thread's, which ended and left its number.
+    if sleeper.ran_ns != 0 && sleeper.tgid == next.tgid {
+        let ran = next.ran_ns.saturating_sub(sleeper.ran_ns);
+        let to_ns = next.since_ns.saturating_sub(ran);
+        tell(tid, sleeper, to_ns);
+    }
+}
+
+/// Processor time of the running thread, ns. The scheduler has just brought it up to date: it does so
+/// before it takes a thread from its queue.
+#[inline(always)]
+fn ran() -> u64 {
+    // SAFETY: a static of this program that the loader filled; volatile, or the compiler would
+    // take the value it sees here.
+    let offset = unsafe { core::ptr::read_volatile(&raw const TASK_RAN_OFFSET) };
+    // SAFETY: the helper has no precondition.
+    let address = unsafe { bpf_get_current_task() }.wrapping_add(u64::from(offset));
+    // SAFETY: the helper checks the address and answers with an error where it is not readable.
+    unsafe { bpf_probe_read_kernel(address as *const u64) }.unwrap_or(0)
 }
 
 /// `BPF_NOEXIST` of `linux/bpf.h`.
@@ -101,16 +136,22 @@ fn comes(next: u64) {
     };
     // SAFETY: an element of a preallocated map. A thread is switched in by one CPU at a time.
     let sleeper = unsafe { *sleeper };
-    let now = emit::now();
-    let slept = now.wrapping_sub(sleeper.since_ns);
+    // Told before it is forgotten, so that whoever looks at the sleepers and then reads the buffer
+    // misses no sleep.
+    tell(tid, sleeper, emit::now());
+    let _ = SLEEPERS.remove(tid);
+}
+
+/// Tells a sleep that ended at `to_ns`, or counts it where it was short.
+#[inline(always)]
+fn tell(tid: u32, sleeper: Sleeper, to_ns: u64) {
+    // An end before the beginning is one that rounding made.
+    let slept = to_ns.saturating_sub(sleeper.since_ns);
     let shortest = if sleeper.told == 1 { WAIT_MIN_NS } else { shortest() };
     if slept >= shortest {
-        // Told before it is forgotten, so that whoever looks at the sleepers and then reads the
-        // buffer misses no sleep.
-        emit::wait(tid, sleeper, now);
+        emit::wait(tid, sleeper, to_ns);
     } else {
         emit::count(counter::SHORT_SLEEPS);
         emit::count_by(counter::SHORT_SLEEP_NS, slept);
     }
-    let _ = SLEEPERS.remove(tid);
 }

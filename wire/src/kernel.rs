@@ -236,12 +236,16 @@ pub struct Sleeper {
     pub told: u32,
     /// As in [`WaitEvent`].
     pub signature: u64,
+    /// Processor time the thread had had by then, ns; 0: not known.
+    pub ran_ns: u64,
 }
 
 /// What the programs on `sched_switch` need to know of this kernel's `task_struct`.
 pub mod task {
     /// Name of the global that holds the offset of `pid`, bytes.
     pub const PID_OFFSET: &str = "TASK_PID_OFFSET";
+    /// Name of the global that holds the offset of `se.sum_exec_runtime`, bytes.
+    pub const RAN_OFFSET: &str = "TASK_RAN_OFFSET";
     /// Name of the global that holds the offset of `exit_code`, bytes; 0: not known.
     pub const EXIT_CODE_OFFSET: &str = "TASK_EXIT_CODE_OFFSET";
     /// Name of the global that holds the offset of `thread.fsbase`, bytes.
@@ -278,7 +282,8 @@ pub mod counter {
     /// Sleeps of threads with stacks that were too short to be told, and the ns they lasted.
     pub const SHORT_SLEEPS: u32 = 12;
     pub const SHORT_SLEEP_NS: u32 = 13;
-    /// Sleeps whose end was not seen: the thread went to sleep again, and no switch to it was told.
+    /// Sleeps whose end was not seen: the thread went to sleep again, and no switch to it was told. The
+    /// processor time it had in between says when it woke.
     pub const SLEEP_ENDS_UNSEEN: u32 = 14;
     pub const COUNT: u32 = 15;
 }

@@ -225,6 +225,7 @@ mod tests {
         assert_eq!(tgid, pid + 4, "neighbours in every kernel's source");
         let field = |name| field_offset(&bytes, "task_struct", &["thread", name]).unwrap();
         assert_eq!(field("gsbase"), field("fsbase") + 8, "likewise");
+        assert!(field_offset(&bytes, "task_struct", &["se", "sum_exec_runtime"]).is_some());
     }
 
     proptest! {

@@ -13,6 +13,8 @@ const TASK: &str = "task_struct";
 #[derive(Debug)]
 pub(super) struct TaskOffsets {
     pub(super) pid: Result<u32, BpfError>,
+    /// Processor time a thread has had, ns.
+    pub(super) ran: Result<u32, BpfError>,
     /// The thread pointer, where the C library's data of a thread begin.
     pub(super) fsbase: Result<u32, BpfError>,
     /// What a process is reaped with.
@@ -37,6 +39,11 @@ impl TaskOffsets {
         };
         Self {
             pid: find("task_struct.pid", &["pid"], "the states of threads"),
+            ran: find(
+                "task_struct.se.sum_exec_runtime",
+                &["se", "sum_exec_runtime"],
+                "the states of threads",
+            ),
             fsbase: find("task_struct.thread.fsbase", &["thread", "fsbase"], "Python's stacks"),
             exit_code: find("task_struct.exit_code", &["exit_code"], "how processes ended"),
         }

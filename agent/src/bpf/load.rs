@@ -101,6 +101,7 @@ impl Bpf {
         let offsets = TaskOffsets::read();
         // Without an offset the programs that read it are not attached.
         let pid = offsets.pid.as_ref().copied().unwrap_or(0);
+        let ran = offsets.ran.as_ref().copied().unwrap_or(0);
         let fsbase = offsets.fsbase.as_ref().copied().unwrap_or(0);
         let exit_code = offsets.exit_code.as_ref().copied().unwrap_or(0);
         let cpus = nr_cpus().map_err(|(path, source)| BpfError::Cpus { path, source })?;
@@ -109,6 +110,7 @@ impl Bpf {
             .map_max_entries("EVENTS", setup.ring_bytes)
             .map_max_entries("SCRATCH", places)
             .override_global(task::PID_OFFSET, &pid, true)
+            .override_global(task::RAN_OFFSET, &ran, true)
             .override_global(task::FSBASE_OFFSET, &fsbase, true)
             .override_global(task::EXIT_CODE_OFFSET, &exit_code, true)
             .override_global(OFF_CPU_MIN_NAME, &setup.off_cpu_min_ns, true)
@@ -153,7 +155,8 @@ impl Bpf {
             }
         }
         if threads {
-            match offsets.pid.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
+            let known = offsets.pid.and(offsets.ran);
+            match known.and_then(|_| bpf.attach_tracepoint(THREAD_SWITCH, "sched_switch")) {
                 Ok(()) => bpf.tells_threads = true,
                 Err(error) => bpf.missing.push(error),
             }

@@ -36,6 +36,12 @@ struct Scheduled {
     times: u64,
 }
 
+/// Processor time a thread has had, ns; 0 where the kernel does not tell.
+fn ran(pid: u32, tid: u32) -> u64 {
+    let statistics = fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat"));
+    statistics.ok().and_then(|text| text.split(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
 impl Scheduled {
     fn read(pid: u32, tid: u32) -> Option<Self> {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?)
@@ -82,7 +88,13 @@ impl Bpf {
             return Ok(());
         };
         let told = u32::from(pid == tid);
-        let sleeper = Sleeper { since_ns: now_ns, tgid: pid, told, signature: SLEPT_BEFORE };
+        let sleeper = Sleeper {
+            since_ns: now_ns,
+            tgid: pid,
+            told,
+            signature: SLEPT_BEFORE,
+            ran_ns: ran(pid, tid),
+        };
         match self.sleepers.insert(tid, MapValue(sleeper), BPF_NOEXIST) {
             // Told by the programs already, or no room: told when it sleeps the next time.
             Err(MapError::SyscallError(_)) => return Ok(()),

@@ -79,7 +79,7 @@ impl Observer {
                 ),
                 (
                     counters.sleep_ends_unseen,
-                    "sleeps have no known end, as the kernel did not tell of it: their time is missing",
+                    "sleeps ended and the kernel did not tell of it: when, is reckoned from the processor time of their threads",
                 ),
                 (
                     counters.waits_lost,
@@ -93,6 +93,14 @@ impl Observer {
                 if count > 0 {
                     notes.push(format!("{count} {what}."));
                 }
+            }
+            if counters.short_sleeps > 0 {
+                #[expect(clippy::cast_precision_loss, reason = "a figure to read")]
+                let ms = counters.short_sleep_ns as f64 / 1e6;
+                notes.push(format!(
+                    "{} sleeps were too short to be told, {ms:.1} ms in all: profiles of time off the CPU lack them.",
+                    counters.short_sleeps
+                ));
             }
         }
         notes.into_iter().try_for_each(|note| self.note(note))
