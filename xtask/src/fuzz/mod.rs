@@ -6,6 +6,9 @@ mod ledger;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -86,6 +89,9 @@ pub(crate) struct Args {
     /// Only while nobody else wants the processor
     #[arg(long)]
     idle: bool,
+    /// Readers at a time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    jobs: u8,
     /// Go on, in pieces of that length, until each reader has so many seconds of processor time without a finding behind
     /// it, those of earlier runs included
     #[arg(long)]
@@ -101,41 +107,98 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         become_idle()?;
     }
     let program = build(workspace)?;
-    let wanted =
-        |name: &&str| args.readers.is_empty() || args.readers.iter().any(|one| one == name);
     let commit = child::output(
         Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(&workspace.root),
         "git rev-parse",
         Duration::from_mins(1),
     )?;
-    let commit = String::from_utf8_lossy(&commit.stdout).trim().to_owned();
-    let mut ledger = Ledger::read(workspace)?;
-    let mut found = Vec::new();
+    let campaign = Campaign {
+        workspace,
+        program,
+        seconds: args.seconds,
+        commit: String::from_utf8_lossy(&commit.stdout).trim().to_owned(),
+        state: Mutex::new(State { ledger: Ledger::read(workspace)?, found: Vec::new() }),
+    };
+    let wanted = |name: &&str| args.readers.is_empty() || args.readers.iter().any(|r| r == name);
     loop {
-        let open = |name: &&str| {
-            args.until.is_none_or(|until| ledger.seconds(name) < f64::from(until))
-                && !found.contains(name)
-        };
-        let readers: Vec<&str> = READERS.into_iter().filter(wanted).filter(open).collect();
-        for &reader in &readers {
-            let run = feed(workspace, &program, reader, args.seconds)?;
-            ledger.add(reader, run, &commit);
-            ledger.write(workspace)?;
-            if run.found {
-                found.push(reader);
-            }
-            if child::interrupted() {
-                bail!("interrupted; what was done is in docs/fuzzing.md");
-            }
-        }
+        let readers: Vec<&str> = READERS
+            .into_iter()
+            .filter(wanted)
+            .filter(|r| campaign.is_open(r, args.until))
+            .collect();
+        campaign.round(&readers, usize::from(args.jobs))?;
         if args.until.is_none() || readers.is_empty() {
             break;
         }
     }
+    let found = campaign.state.into_inner().unwrap_or_else(PoisonError::into_inner).found;
     if found.is_empty() {
         return Ok(());
     }
     bail!("findings in {}", found.join(", "))
+}
+
+/// What all the readers' runs share.
+#[derive(Debug)]
+struct Campaign<'a> {
+    workspace: &'a Workspace,
+    program: PathBuf,
+    seconds: u64,
+    commit: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    ledger: Ledger,
+    /// Readers with a finding.
+    found: Vec<&'static str>,
+}
+
+impl Campaign<'_> {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reader has not got its time yet, and nothing was found in it.
+    fn is_open(&self, reader: &str, until: Option<u32>) -> bool {
+        let state = self.state();
+        until.is_none_or(|until| state.ledger.seconds(reader) < f64::from(until))
+            && !state.found.contains(&reader)
+    }
+
+    /// Each of them once, `jobs` at a time.
+    fn round(&self, readers: &[&'static str], jobs: usize) -> Result<()> {
+        let next = AtomicUsize::new(0);
+        let work = || -> Result<()> {
+            while let Some(&reader) = readers.get(next.fetch_add(1, Ordering::Relaxed)) {
+                self.one(reader)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+            let results = workers
+                .into_iter()
+                .map(|worker| worker.join().unwrap_or_else(|_| bail!("a worker thread panicked")));
+            // All are waited for before the first error is told.
+            results.collect::<Vec<_>>().into_iter().collect()
+        })
+    }
+
+    fn one(&self, reader: &'static str) -> Result<()> {
+        if child::interrupted() {
+            bail!("interrupted; what was done is in docs/fuzzing.md");
+        }
+        let run = feed(self.workspace, &self.program, reader, self.seconds)?;
+        let mut state = self.state();
+        state.ledger.add(reader, run, &self.commit);
+        state.ledger.write(self.workspace)?;
+        if run.found {
+            state.found.push(reader);
+        }
+        Ok(())
+    }
 }
 
 /// One reader, for so many seconds.
