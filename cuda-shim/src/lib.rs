@@ -21,6 +21,7 @@ mod devices;
 mod exit;
 mod gate;
 mod graphs;
+mod heap;
 mod holding;
 mod loader;
 mod names;
@@ -33,6 +34,7 @@ pub mod rehearsal;
 mod room;
 mod sampling;
 mod shim;
+mod slots;
 mod start;
 mod thread_local;
 

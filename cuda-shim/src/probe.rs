@@ -1,4 +1,4 @@
-//! The probe point: a function the agent's uprobe sits on.
+//! The probe points: functions the agent's uprobes sit on.
 //!
 //! First a 5-byte nop, which recent kernels turn into a direct call (costs about 0.5 us), then a
 //! 1-byte nop for kernels where that must be avoided. No caller's red zone is live at a function's
@@ -7,23 +7,32 @@
 
 use std::arch::naked_asm;
 
-/// Arguments are the probe's payload: correlation id, weight, the shim's thread number, function key.
-#[unsafe(no_mangle)]
-#[unsafe(naked)]
-pub(crate) extern "C" fn warplens_probe_launch(
-    correlation: u64,
-    weight: u64,
-    thread: u64,
-    key: u64,
-) {
-    #[cfg(target_arch = "x86_64")]
-    naked_asm!(
-        ".cfi_startproc",
-        ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
-        "nop",
-        "ret",
-        ".cfi_endproc"
-    );
-    #[cfg(not(target_arch = "x86_64"))]
-    naked_asm!(".cfi_startproc", "nop", "ret", ".cfi_endproc")
+macro_rules! probe_point {
+    ($(#[$text:meta])* $name:ident, ($($argument:ident),*)) => {
+        $(#[$text])*
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        pub(crate) extern "C" fn $name($($argument: u64),*) {
+            #[cfg(target_arch = "x86_64")]
+            naked_asm!(
+                ".cfi_startproc",
+                ".byte 0x0f, 0x1f, 0x44, 0x00, 0x00",
+                "nop",
+                "ret",
+                ".cfi_endproc"
+            );
+            #[cfg(not(target_arch = "x86_64"))]
+            naked_asm!(".cfi_startproc", "nop", "ret", ".cfi_endproc")
+        }
+    };
+}
+
+probe_point! {
+    /// Arguments are the probe's payload: correlation id, weight, the shim's thread number, function key.
+    warplens_probe_launch, (correlation, weight, thread, key)
+}
+
+probe_point! {
+    /// A sampled block of the heap: address, bytes, mean bytes between samples, the shim's thread number.
+    warplens_probe_allocation, (address, size, mean, thread)
 }

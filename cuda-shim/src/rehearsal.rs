@@ -1,6 +1,8 @@
 //! What the shim does with bytes that others write, without a driver around it: for fuzzing. Buffers come from another
 //! library, and cursors, names and the control page lie in memory that an agent maps writable.
 
+pub mod heap;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -8,6 +8,7 @@
 use std::arch::{asm, global_asm};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, compiler_fence};
 
+use crate::heap::Countdown;
 use crate::sampling::Sampler;
 
 /// A 32-bit field.
@@ -26,7 +27,7 @@ impl Word {
 }
 
 /// A 64-bit field.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(transparent)]
 pub(crate) struct Long(AtomicU64);
 
@@ -40,7 +41,7 @@ impl Long {
     }
 }
 
-/// One thread's state, 64 zero bytes at its birth.
+/// One thread's state, 128 zero bytes at its birth.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct ThreadLocal {
@@ -66,6 +67,9 @@ pub(crate) struct ThreadLocal {
     /// Position of the graph entry of the first node the open launch made, plus one; 0 = none.
     pub(crate) open_node: Word,
     reserved: [u32; 2],
+    /// Its way to the next sample of the heap.
+    pub(crate) heap: Countdown,
+    reserved_2: [u64; 6],
 }
 
 impl ThreadLocal {
@@ -96,7 +100,7 @@ impl ThreadLocal {
     }
 }
 
-const _: () = assert!(size_of::<ThreadLocal>() == 64);
+const _: () = assert!(size_of::<ThreadLocal>() == 128);
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the shim's TLS access and probe point are written for x86-64 and aarch64");
@@ -106,10 +110,10 @@ global_asm!(
     ".hidden warplens_thread",
     ".globl warplens_thread",
     ".type warplens_thread, @object",
-    ".size warplens_thread, 64",
+    ".size warplens_thread, 128",
     ".p2align 6",
     "warplens_thread:",
-    ".zero 64",
+    ".zero 128",
     ".popsection",
 );
 
@@ -141,7 +145,7 @@ pub(crate) fn current() -> &'static ThreadLocal {
             options(nostack, readonly, pure, preserves_flags)
         );
     }
-    // SAFETY: 64 aligned bytes that were zero at the thread's birth, a valid value; all fields are
+    // SAFETY: 128 aligned bytes that were zero at the thread's birth, a valid value; all fields are
     // atomics, and the reference is not handed to other threads.
     unsafe { &*address }
 }

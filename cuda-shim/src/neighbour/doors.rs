@@ -10,13 +10,13 @@ use cupti_sys::function as f;
 use cupti_sys::result::{CuptiResult, SUCCESS, UNKNOWN};
 
 use super::PRESENCE;
-use super::imports::{Exchange, Export, exchange_slots};
 use super::relay::{relay, take_back};
 use crate::bell;
 use crate::boundary::at_boundary;
 use crate::gate::ALIVE;
 use crate::loader::Library;
 use crate::shim::{Shim, now_ns};
+use crate::slots::{Exchange, Export, exchange_slots};
 
 /// So long does the other wait for the shim to leave, at most; a flush takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -6,7 +6,6 @@
 //! comes back when the other holds nothing and has been quiet for a while. While the shim is dormant nothing is changed.
 
 mod doors;
-mod imports;
 mod presence;
 mod relay;
 

@@ -1,0 +1,155 @@
+//! The host's heap, sampled by bytes: who allocates, and what of it lives. docs/memory.md says how.
+//!
+//! While it is on, slots that lead to the allocator's functions lead to [`hooks`]; a sampled block passes the probe
+//! point for its stack, and its address is kept in [`sampled`] until it is freed.
+
+mod countdown;
+mod hooks;
+mod sampled;
+
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+pub(crate) use countdown::Countdown;
+
+use crate::probe::warplens_probe_allocation;
+use crate::slots::{Exchange, Export, exchange_slots};
+use crate::thread_local;
+use hooks::HOOKS;
+use sampled::Sampled;
+
+/// Zeros that are memory only where they are touched.
+static SAMPLED: Sampled = Sampled::new();
+
+/// Whether samples are wanted. Who comes while they are not (by an address of a stand-in that was kept) goes on.
+static ON: AtomicBool = AtomicBool::new(false);
+/// Bytes between two samples, on average.
+static MEAN: AtomicU64 = AtomicU64::new(0);
+
+/// What became of samples since the process began.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) samples: AtomicU64,
+    pub(crate) frees: AtomicU64,
+    /// Frees that went past: their address was handed out again.
+    pub(crate) frees_unseen: AtomicU64,
+    /// Samples that found no place among those that live, and are not told.
+    pub(crate) refused: AtomicU64,
+    /// Blocks that could not be resized: told as freed though they live.
+    pub(crate) kept: AtomicU64,
+}
+
+pub(crate) static COUNTS: Counts = Counts {
+    samples: AtomicU64::new(0),
+    frees: AtomicU64::new(0),
+    frees_unseen: AtomicU64::new(0),
+    refused: AtomicU64::new(0),
+    kept: AtomicU64::new(0),
+};
+
+/// The allocator's functions as this process finds them, each with what stands in for it.
+#[derive(Debug)]
+pub(crate) struct Heap {
+    exports: Vec<(Export, Exchange)>,
+}
+
+impl Heap {
+    /// `None`: a function is not found as a plain symbol of a library, and without all of them frees would go past.
+    pub(crate) fn find() -> Option<Self> {
+        let export = |hook: &hooks::Hook| {
+            // SAFETY: a NUL-terminated name.
+            let real = unsafe { libc::dlsym(libc::RTLD_DEFAULT, hook.symbol.as_ptr()) };
+            let real = NonNull::new(real)?;
+            hook.real.store(real.as_ptr(), Ordering::Release);
+            let exchange = Exchange {
+                from: real.as_ptr().expose_provenance() as u64,
+                to: hook.stand_in.expose_provenance() as u64,
+            };
+            Some((Export::find(real)?, exchange))
+        };
+        Some(Self { exports: HOOKS.iter().map(export).collect::<Option<_>>()? })
+    }
+
+    /// Samples from here on, a sample each `mean` bytes on average.
+    pub(crate) fn begin(&self, mean: u64) {
+        MEAN.store(mean.max(1), Ordering::Relaxed);
+        if !ON.swap(true, Ordering::SeqCst) {
+            // Whoever is bound or loaded meanwhile finds the stand-ins in the symbol table.
+            self.lead(|exchange| exchange);
+        }
+    }
+
+    /// Leads everybody back. Blocks that live are forgotten.
+    pub(crate) fn end(&self) {
+        if ON.swap(false, Ordering::SeqCst) {
+            self.lead(|Exchange { from, to }| Exchange { from: to, to: from });
+            SAMPLED.clear();
+        }
+    }
+
+    fn lead(&self, direction: impl Fn(Exchange) -> Exchange) {
+        let exchanges: Vec<Exchange> =
+            self.exports.iter().map(|(_, exchange)| direction(*exchange)).collect();
+        for ((export, _), exchange) in self.exports.iter().zip(&exchanges) {
+            export.lead(*exchange);
+        }
+        exchange_slots(&exchanges);
+    }
+}
+
+/// A block that passed its thread's countdown, or whose address is among the samples perhaps: then it was freed and
+/// nobody said so.
+#[cold]
+fn on_new(address: usize, size: usize, passed: bool) {
+    if address == 0 || !ON.load(Ordering::Relaxed) {
+        return;
+    }
+    if SAMPLED.remove(address) {
+        COUNTS.frees_unseen.fetch_add(1, Ordering::Relaxed);
+    }
+    let thread = thread_local::current();
+    let mean = MEAN.load(Ordering::Relaxed);
+    // The address of a thread's own state is as good a seed as any.
+    let seed = std::ptr::from_ref(thread).addr() as u64 ^ crate::shim::now_ns();
+    if !passed || !thread.heap.sample(mean, seed) {
+        return;
+    }
+    if !SAMPLED.insert(address) {
+        COUNTS.refused.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    COUNTS.samples.fetch_add(1, Ordering::Relaxed);
+    warplens_probe_allocation(address as u64, size as u64, mean, thread.number.get().into());
+}
+
+/// A block whose address is among the samples perhaps is about to be freed. Whether it was a sample.
+#[cold]
+fn on_free(address: usize) -> bool {
+    let was = SAMPLED.remove(address);
+    if was {
+        COUNTS.frees.fetch_add(1, Ordering::Relaxed);
+    }
+    was
+}
+
+/// A sample was told as freed, and lives.
+#[cold]
+fn on_kept(_address: usize) {
+    COUNTS.kept.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Bytes between two samples where a program is started with the shim loaded before it, for tests and measurements.
+const PRELOADED: &str = "WARPLENS_HEAP_MEAN";
+
+/// Run by the loader before the program's first line, wherever the library is loaded.
+extern "C" fn loaded() {
+    let mean = std::env::var(PRELOADED).ok().and_then(|text| text.parse().ok());
+    if let (Some(mean), Some(heap)) = (mean, Heap::find()) {
+        // As long as the process.
+        Box::leak(Box::new(heap)).begin(mean);
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = loaded;
