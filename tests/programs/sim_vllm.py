@@ -43,9 +43,9 @@ def parse(arguments):
     )
     parser.add_argument(
         "--stick",
-        type=float,
-        default=0,
-        help="after so many seconds worker 0 launches a kernel that does not end; 0: never",
+        metavar="FILE",
+        default="",
+        help="as soon as this file is there worker 0 launches a kernel that does not end",
     )
     options = parser.parse_args(arguments)
     if options.gpus < 1:
@@ -87,7 +87,7 @@ def main():
             "--sim-lull",
             str(options.lull),
             "--sim-stick",
-            str(options.stick),
+            options.stick,
             *(["--sim-metrics"] if options.metrics else []),
             *(["--sim-tell-steps"] if options.tell_steps else []),
         ],

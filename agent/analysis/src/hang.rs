@@ -220,10 +220,12 @@ impl Hangs {
             now.0.saturating_sub(known.said.at.0) <= 2 * self.after_ns
         });
         let long = |since: Ns| now.0.saturating_sub(since.0) >= self.after_ns;
-        let waits = known.is_some_and(|known| known.progressed && known.waits.is_some_and(long));
-        if known.is_some() && !waits {
+        // By its own figures it goes on, or has nothing to do.
+        if known.is_some_and(|known| !known.waits.is_some_and(long)) {
             return None;
         }
+        // Who was never seen to make a token may be loading a model: its figures say nothing then.
+        let waits = known.is_some_and(|known| known.progressed);
         let all = || self.workers.iter().filter(|(_, worker)| worker.server == server);
         let workers = || all().filter(|(_, worker)| worker.last.counted);
         if workers().next().is_none() {

@@ -63,6 +63,15 @@ impl Daemon {
         read(&dump)
     }
 
+    /// Waits until the server has said more than once how far it is: it is known to make tokens.
+    fn knows_progress(&self) {
+        let read = || {
+            let (_, text) = get(&self.address, "/metrics")?;
+            (sum(&text, "warplens_scrapes_total", &["outcome=\"read\""]) > 3.0).then_some(())
+        };
+        assert!(wait::until(LIMIT, read).is_some(), "{}", self.child.stderr());
+    }
+
     fn stop(mut self) {
         assert!(!self.child.stderr().contains("panicked"), "{}", self.child.stderr());
         self.child.signal(Signal::TERM);
@@ -165,8 +174,11 @@ fn a_kernel_that_never_ends_is_a_hang_and_told_once() {
     require!(E2e);
     let run = Run::new(1).unwrap().with_shim().unwrap();
     let daemon = Daemon::start(&run);
-    let server = served(&run, &["--stick", "8"]);
+    let stick = run.folder().join("stick");
+    let server = served(&run, &["--stick", stick.to_str().unwrap()]);
     let pid = server.workers[0].pid;
+    daemon.knows_progress();
+    fs::write(&stick, "").unwrap();
     let why = daemon.why("hang");
     let hang = &why["hang"];
     let stuck = &hang["workers"][0];
@@ -199,12 +211,7 @@ fn a_worker_that_was_stopped_while_requests_run_is_a_hang() {
     let daemon = Daemon::start(&run);
     let server = served(&run, &[]);
     let pid = server.workers[0].pid;
-    // It has to be seen to make progress, by its server's figures, too.
-    let read = || {
-        let (_, text) = get(&daemon.address, "/metrics")?;
-        (sum(&text, "warplens_scrapes_total", &["outcome=\"read\""]) > 3.0).then_some(())
-    };
-    assert!(wait::until(LIMIT, read).is_some(), "{}", daemon.child.stderr());
+    daemon.knows_progress();
     send(pid, Signal::STOP);
     let why = daemon.why("hang");
     let stuck = &why["hang"]["workers"][0];

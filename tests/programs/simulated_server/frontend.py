@@ -28,7 +28,7 @@ def parse(arguments):
     command.add_argument("--sim-seed", dest="seed", type=int, required=True)
     command.add_argument("--sim-streams", dest="streams", type=int, default=4)
     command.add_argument("--sim-lull", dest="lull", type=float, default=0)
-    command.add_argument("--sim-stick", dest="stick", type=float, default=0)
+    command.add_argument("--sim-stick", dest="stick", default="")
     command.add_argument("--sim-metrics", dest="metrics", action="store_true")
     command.add_argument("--sim-tell-steps", dest="tell_steps", action="store_true")
     options = parser.parse_args(arguments)

@@ -101,6 +101,18 @@ fn without_the_servers_figures_the_device_alone_tells() {
 }
 
 #[test]
+fn a_server_that_is_first_asked_when_it_hangs() {
+    let mut scene = Scene::new(1);
+    let unasked = Second { says: None, ..SERVES };
+    let waits = Second { says: Some((4.0, false)), ..Second::default() };
+    scene.run(50, unasked).stick(0).run(200, waits);
+    assert_eq!((scene.only().confidence, scene.only().running), (Confidence::Medium, Some(4.0)));
+    // It may be loading where the device says nothing.
+    let mut scene = Scene::new(1);
+    scene.run(50, unasked).run(200, waits).nothing();
+}
+
+#[test]
 fn a_host_that_launches_nothing_while_requests_run() {
     let mut scene = Scene::new(2);
     let waits = Second { says: Some((4.0, false)), ..Second::default() };
