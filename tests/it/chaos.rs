@@ -25,7 +25,7 @@ use wire::shim::Level;
 
 const LIMIT: Duration = Duration::from_mins(1);
 /// How long a `record` that was told to end, or whose process ended, may take.
-const END_LIMIT: Duration = Duration::from_secs(30);
+const END_LIMIT: Duration = Duration::from_secs(90);
 
 /// A program that launches, under the shim; and the same beside it, without us.
 struct Host {
@@ -121,7 +121,7 @@ impl Host {
             judge::judge(&self.run.truth(), &out.join("report.json"), &artefacts::kernel_table());
         let verdict = verdict.unwrap();
         let differences: Vec<_> = verdict.differences().collect();
-        assert!(verdict.exact(), "{what}: {differences:#?}");
+        assert!(verdict.exact(), "{what}: {differences:#?} {:#?}", verdict.notes);
     }
 
     /// The next agent finds everything in order.

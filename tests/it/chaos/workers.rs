@@ -94,6 +94,13 @@ fn threads_launch_once_and_end_or_are_cancelled() {
     record_troubled("threads", true);
 }
 
+/// What such a launch came to nobody is told: time behind it is unobserved, and nothing is made up.
+#[test]
+fn threads_are_cancelled_in_the_middle_of_a_launch() {
+    require!(Chaos);
+    record_troubled("cancels", false);
+}
+
 #[test]
 fn libraries_are_opened_and_closed_under_the_feet_of_their_users() {
     require!(Chaos);

@@ -86,9 +86,14 @@ static void scribble_once(struct trouble *trouble) {
 }
 
 static void *launch_once(void *argument) {
-    struct driver *driver = argument;
-    (void)driver->set_current(driver->context);
-    (void)driver_launch(driver);
+    struct trouble *trouble = argument;
+    int state;
+    (void)trouble->driver->set_current(trouble->driver->context);
+    /* Whoever is cancelled in the middle of a launch may have launched, or not. */
+    if (strcmp(trouble->kind, "cancels") != 0)
+        (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    (void)driver_launch(trouble->driver);
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &state);
     if (((uintptr_t)&argument >> 12) % 2)
         pthread_exit(NULL);
     usleep(2000);
@@ -99,7 +104,7 @@ static void *launch_once(void *argument) {
 static void threads_once(struct trouble *trouble) {
     pthread_t threads[8];
     for (int index = 0; index < 8; index++)
-        if (pthread_create(&threads[index], NULL, launch_once, trouble->driver))
+        if (pthread_create(&threads[index], NULL, launch_once, trouble))
             exit(3);
     for (int index = 0; index < 8; index++) {
         if (drawn(trouble, 3) == 0)
@@ -118,7 +123,7 @@ static void *make_trouble(void *argument) {
             reload_once(trouble);
         else if (strcmp(trouble->kind, "scribble") == 0)
             scribble_once(trouble);
-        else if (strcmp(trouble->kind, "threads") == 0)
+        else if (strcmp(trouble->kind, "threads") == 0 || strcmp(trouble->kind, "cancels") == 0)
             threads_once(trouble);
         else if (strcmp(trouble->kind, "exec") == 0) {
             usleep(drawn(trouble, 30000) * 30);

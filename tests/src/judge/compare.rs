@@ -212,11 +212,12 @@ impl<'a> DeviceJudge<'a> {
         }
         verdict.notes.push(format!(
             "{}: {invalid} invalid records in the window (the report counts {} since arming), \
-             unobserved for arming {} ns, for invalid records {} ns",
+             unobserved for arming {} ns, for invalid records {} ns; the report has {:?}",
             self.uuid,
             self.device.records.invalid,
             split.unobserved_arming,
-            split.unobserved_invalid
+            split.unobserved_invalid,
+            self.device.unobserved_reason_ns
         ));
     }
 
