@@ -17,6 +17,7 @@ mod recent;
 mod rehearsal;
 mod row;
 mod space;
+mod trampoline;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -198,7 +199,7 @@ impl Unwinder {
                     let code = at.wrapping_add(address.wrapping_sub(instruction));
                     self.row(id, at, code)
                 }
-                Located::NoFile => Found::Nothing,
+                Located::NoFile | Located::Trampoline(_) => Found::Nothing,
                 Located::Nowhere => return End::Cut(Remark::Astray),
                 Located::Unknown => return End::Cut(Remark::MapsChanged),
             };
@@ -208,7 +209,7 @@ impl Unwinder {
                 Found::Entry => return End::Root,
                 Found::Nothing => match self.follow(pid, &state, stack) {
                     Some(step) => (step, false),
-                    None if located == Located::NoFile => {
+                    None if matches!(located, Located::NoFile | Located::Trampoline(_)) => {
                         return End::Cut(Remark::AnonymousCode);
                     }
                     None => return End::Cut(Remark::NoUnwindInformation),

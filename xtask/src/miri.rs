@@ -29,6 +29,8 @@ const PARTS: [Part; 2] = [
             ("gate::", "a page that a fork wipes"),
             ("loader::", "dlopen"),
             ("sampling::", "safe code that launches a million times"),
+            ("heap::countdown", "safe code that allocates a million times"),
+            ("a_full_window_refuses", "sixty thousand addresses"),
             ("a_full_area_answers_zero", "five megabytes of names"),
         ],
     },

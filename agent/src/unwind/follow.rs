@@ -8,7 +8,7 @@ use super::forward::{self, Reached, Target};
 use super::modules::Found;
 use super::row::{State, Step, Stuck};
 use super::space::Located;
-use super::{Copied, Unwinder};
+use super::{Copied, Unwinder, trampoline};
 
 impl Unwinder {
     /// The caller of code without unwind information, if following it shows one.
@@ -18,6 +18,11 @@ impl Unwinder {
         state: &State,
         stack: &Copied<'_>,
     ) -> Option<Result<Step, Stuck>> {
+        if let Located::Trampoline(offset) = self.locate(pid, state.instruction_pointer()) {
+            let caller =
+                trampoline::leave(offset, state, stack, |back| self.is_behind_nop(pid, back))?;
+            return Some(Ok(Step::Caller(caller)));
+        }
         let mut memory = Memory { unwinder: self, pid, file: None };
         let step = match forward::follow(state, stack, &mut memory)? {
             Reached::Caller(caller) => Ok(Step::Caller(caller)),
@@ -34,6 +39,16 @@ impl Unwinder {
         };
         self.losses.followed += 1;
         Some(step)
+    }
+
+    /// Whether a file has a probe's nop in front of `address`.
+    fn is_behind_nop(&mut self, pid: u32, address: u64) -> bool {
+        let length = trampoline::NOP.len();
+        let place = address.wrapping_sub(length as u64);
+        match self.locate(pid, place) {
+            Located::File(id, at) => *self.modules.read(id, at, length) == trampoline::NOP,
+            _ => false,
+        }
     }
 }
 
@@ -63,7 +78,7 @@ impl Target for Memory<'_> {
                 bytes.len()
             }
             Located::NoFile => self.read(address, buffer),
-            Located::Nowhere | Located::Unknown => 0,
+            Located::Trampoline(_) | Located::Nowhere | Located::Unknown => 0,
         }
     }
 
@@ -75,7 +90,7 @@ impl Target for Memory<'_> {
     fn is_described(&mut self, address: u64) -> bool {
         match self.unwinder.locate(self.pid, address) {
             Located::File(id, at) => matches!(self.unwinder.row(id, at, at), Found::Row(_)),
-            Located::NoFile | Located::Nowhere | Located::Unknown => false,
+            Located::NoFile | Located::Trampoline(_) | Located::Nowhere | Located::Unknown => false,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::proc::{CodeSpace, Mapping};
 
 use super::modules::{ModuleId, Modules};
+use super::trampoline;
 
 /// Time after which the mappings are read again although nothing is missing.
 const AGE_MAX: Duration = Duration::from_secs(10);
@@ -29,6 +30,8 @@ pub(super) enum Located {
     File(ModuleId, u64),
     /// Executable memory without a file, or with one that has no unwind information.
     NoFile,
+    /// So many bytes into the kernel's page for probes.
+    Trampoline(u64),
     /// Not executable, or not mapped.
     Nowhere,
     /// As [`Located::Nowhere`], but what is known may be out of date.
@@ -40,6 +43,7 @@ enum Code {
     /// The address of the mapping's start in the file's own terms.
     File(ModuleId, u64),
     NoFile,
+    Trampoline,
 }
 
 impl Code {
@@ -47,6 +51,7 @@ impl Code {
         match self {
             Self::File(id, start) => Located::File(id, start.wrapping_add(address - mapping.start)),
             Self::NoFile => Located::NoFile,
+            Self::Trampoline => Located::Trampoline(address - mapping.start),
         }
     }
 }
@@ -107,12 +112,15 @@ impl Space {
     pub(super) fn modules(&self) -> impl Iterator<Item = ModuleId> {
         self.code.kept().filter_map(|code| match code {
             Code::File(id, _) => Some(*id),
-            Code::NoFile => None,
+            Code::NoFile | Code::Trampoline => None,
         })
     }
 }
 
 fn open(pid: u32, mapping: &Mapping, modules: &mut Modules) -> Option<Code> {
+    if mapping.path == trampoline::NAME {
+        return Some(Code::Trampoline);
+    }
     let id = if mapping.path == "[vdso]" {
         let length = mapping.end.checked_sub(mapping.start).filter(|&length| length <= VDSO_MAX)?;
         let mut bytes = vec![0; usize::try_from(length).ok()?];
