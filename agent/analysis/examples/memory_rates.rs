@@ -3,12 +3,19 @@
 //!     cargo run --release -p warplens-analysis --example memory_rates [RUNS [SEED [NAME]]]
 #![expect(clippy::print_stdout, reason = "tables are what it is for")]
 
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use analysis::ids::Ns;
+use analysis::memory::series::POINTS;
+use analysis::memory::{Question, Series, judge};
+
 #[path = "../tests/memory/shapes/mod.rs"]
 mod shapes;
 
 use shapes::drawn::SHAPES;
 use shapes::rates::{Rates, measure};
-use shapes::{Shape, Truth};
+use shapes::{Dice, SECOND, Shape, Truth, whole};
 
 /// Runs of each shape.
 const RUNS: u32 = 2000;
@@ -28,6 +35,55 @@ fn main() {
     alarms(&measured);
     leaks(&measured);
     confidence(&measured);
+    cost(name);
+}
+
+/// Looks at each shape, to time them.
+const LOOKS: u32 = 200;
+
+/// Amounts that fill a series whose step has doubled once.
+const FULL: u32 = 1023;
+
+/// A full series of a shape, and what it took to fill it.
+#[expect(clippy::disallowed_methods, reason = "the analysis reads no clock, its price has one")]
+fn full(shape: &Shape) -> (Series, Duration) {
+    let mut dice = Dice::new(1);
+    let mut run = (shape.draw)(&mut dice);
+    let seen: Vec<u64> =
+        (0..FULL).map(|at| whole((run.amounts)(f64::from(at), &mut dice).live)).collect();
+    let mut series = Series::new(SECOND);
+    let begin = Instant::now();
+    for (at, live) in (0..).zip(seen) {
+        series.add(Ns(at * SECOND), live);
+    }
+    (series, begin.elapsed())
+}
+
+/// What a verdict costs, on series that are full.
+#[expect(clippy::disallowed_methods, reason = "the analysis reads no clock, its price has one")]
+fn cost(name: &str) {
+    let (mut slowest, mut all, mut shapes) = (0.0_f64, 0.0, 0_u32);
+    let mut added = Duration::ZERO;
+    for shape in SHAPES.iter().filter(|shape| shape.name.contains(name)) {
+        let (series, spent) = full(shape);
+        added += spent;
+        assert_eq!(series.points().len(), POINTS, "{}", shape.name);
+        let begin = Instant::now();
+        for _ in 0..LOOKS {
+            let verdict = judge(&Question::new(black_box(&series)));
+            assert!(!verdict.evidence.is_empty());
+        }
+        let each = begin.elapsed().as_secs_f64() * 1e6 / f64::from(LOOKS);
+        slowest = slowest.max(each);
+        all += each;
+        shapes += 1;
+    }
+    let adds = f64::from(shapes) * f64::from(FULL);
+    println!(
+        "\na verdict on {POINTS} points: {:.0} us, {slowest:.0} us the slowest shape; an amount added: {:.1} ns",
+        all / f64::from(shapes),
+        added.as_secs_f64() * 1e9 / adds
+    );
 }
 
 /// What is said at the end.

@@ -42,7 +42,8 @@ pub(super) enum Course {
 pub(super) struct Pace {
     pub first: f64,
     pub second: f64,
-    /// Chance that the second half grows at least [`STEADY`] times as fast as the first.
+    /// Chance that the second half grows at least [`STEADY`] times as fast as the first, and half as fast as the
+    /// whole: a step between the halves is in neither.
     pub steady: f64,
 }
 
@@ -100,19 +101,10 @@ pub(super) fn assess(levels: &[Level], sampled: f64) -> Result<Assessment, TooSh
     if after.len() < LEAST_POINTS && !regular {
         return Err(short);
     }
-    let mut since = first.at;
-    let mut course = None;
-    if regular {
-        since = cycles.troughs.first().map_or(since, |trough| trough.at);
-        course = by_cycle(&cycles, sampled);
-    }
-    let by_cycle = course.is_some();
-    if course.is_none() {
-        let dots = leasts(after);
-        let (found, start) = by_window(&dots, sampled).ok_or(short)?;
-        course = Some(found);
-        since = start;
-    }
+    let found = if regular { by_cycle(&cycles, sampled) } else { None };
+    let by_cycle = found.is_some();
+    let found = found.or_else(|| by_window(&leasts(after), sampled));
+    let (course, since) = found.ok_or(short)?;
     let eighth = &after[after.len() - (after.len() / 8).max(1)..];
     let warm_end = if from == 0 { 0.0 } else { first.at };
     Ok(Assessment {
@@ -120,7 +112,7 @@ pub(super) fn assess(levels: &[Level], sampled: f64) -> Result<Assessment, TooSh
         warm_share: count(from) / count(levels.len()),
         warm_growth: first.least - levels.first().map_or(0.0, |level| level.least),
         since,
-        course: course.ok_or(short)?,
+        course,
         cycles,
         by_cycle,
         end: last.at,
@@ -131,10 +123,11 @@ pub(super) fn assess(levels: &[Level], sampled: f64) -> Result<Assessment, TooSh
     })
 }
 
-fn by_cycle(cycles: &Cycles, sampled: f64) -> Option<Course> {
+/// Likewise, of the cycles' own troughs.
+fn by_cycle(cycles: &Cycles, sampled: f64) -> Option<(Course, f64)> {
     let troughs = &cycles.troughs;
-    if troughs.len() >= 2 * LEAST_WINDOWS {
-        return by_window(troughs, sampled).map(|(course, _)| course);
+    if troughs.len() >= LEAST_POINTS {
+        return by_window(troughs, sampled);
     }
     let whole = trend::wandering(troughs, sampled)?;
     let (first, middle) = (troughs.first()?, troughs.get(troughs.len() / 2)?);
@@ -143,7 +136,7 @@ fn by_cycle(cycles: &Cycles, sampled: f64) -> Option<Course> {
         Trend { slope, error: whole.error * std::f64::consts::SQRT_2, ..whole }
     };
     let pace = pace(&half(first, middle), &half(middle, troughs.last()?), &whole);
-    Some(rising(whole, pace))
+    Some((rising(whole, pace), first.at))
 }
 
 /// The course, and from when on it holds.
@@ -210,7 +203,6 @@ fn pace(first: &Trend, second: &Trend, whole: &Trend) -> Pace {
     let error = (squared(second.error) + squared(STEADY * first.error)).sqrt();
     let degrees = first.degrees.min(second.degrees);
     let steady = chance_above(second.slope - STEADY * first.slope, error, degrees);
-    // A step between the halves is in neither.
     let steady = steady.min(second.above(whole.slope / 2.0));
     Pace { first: first.slope, second: second.slope, steady }
 }

@@ -65,23 +65,33 @@ pub(super) fn warm_up(levels: &[Level]) -> usize {
     let end = kept[all - (all / 8).max(BEFORE)];
     let mut from = 0;
     loop {
-        let step = (from + 1..=limit).rev().find(|&index| {
+        // Rise within the stretch that ends with a point, from the most of what is before it.
+        let rise = |index: usize| {
             let first = index.saturating_sub(stretch).max(from);
             let before = levels[first.saturating_sub(BEFORE - 1).max(from)..=first.min(index - 1)]
                 .iter()
                 .map(|level| level.greatest)
                 .fold(f64::NEG_INFINITY, f64::max);
-            let rise = kept[index] - before;
+            (kept[index] - before, before, first)
+        };
+        let step = (from + 1..=limit).rev().find(|&index| {
+            let (rise, _, first) = rise(index);
             rise > (end - kept[index]).max(0.0)
                 && rise >= (kept[index] - kept[from]) / 2.0
                 && rarely_as_high(&levels[from..=first], kept[index])
         });
-        match step {
-            Some(index) => from = index,
-            None => return from,
-        }
+        let Some(last) = step else {
+            return from;
+        };
+        // The step is somewhere in the stretch: it ends where nearly all of the rise is there.
+        let (all, before, first) = rise(last);
+        let there = |index: &usize| kept[*index] - before >= NEARLY * all;
+        from = (first + 1..=last).find(there).unwrap_or(last);
     }
 }
+
+/// Of a step, all but what may be a leak's beginning.
+const NEARLY: f64 = 0.95;
 
 /// Whether at most an eighth of these reach a level: a peak while weights are loaded does, waking up from
 /// sleep mode comes back to where it was.
@@ -185,5 +195,73 @@ impl Cycles {
         let squares: f64 =
             self.troughs.windows(2).map(|pair| squared(pair[1].bytes - pair[0].bytes - rise)).sum();
         (squares / increments / 2.0).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One amount a point.
+    fn flat(bytes: impl IntoIterator<Item = f64>) -> Vec<Level> {
+        let level =
+            |(at, bytes)| Level { at: count(at), least: bytes, last: bytes, greatest: bytes };
+        bytes.into_iter().enumerate().map(level).collect()
+    }
+
+    #[test]
+    fn warm_up_ends_with_the_last_step_that_is_larger_than_what_follows() {
+        let stairs = |at: u32| match at {
+            0..5 => 0.0,
+            5..20 => 60.0,
+            20..40 => 70.0,
+            _ => 72.0 + f64::from(at) / 1000.0,
+        };
+        assert_eq!(warm_up(&flat((0..200).map(stairs))), 40);
+        // A leak that adds up to more than the last step keeps it.
+        let leak = |at: u32| stairs(at) + f64::from(at) / 10.0;
+        assert_eq!(warm_up(&flat((0..200).map(leak))), 5);
+        // A ramp ends where it ends.
+        let ramp = |at: u32| f64::from(at.min(30));
+        assert_eq!(warm_up(&flat((0..200).map(ramp))), 30);
+    }
+
+    #[test]
+    fn neither_a_leak_nor_waking_up_nor_the_last_quarter_is_warm_up() {
+        assert_eq!(warm_up(&flat((0..200).map(f64::from))), 0);
+        let sleep = |at: u32| if (60..90).contains(&at) { 0.0 } else { 50.0 };
+        assert_eq!(warm_up(&flat((0..200).map(sleep))), 0);
+        let late = |at: u32| if at < 160 { 0.0 } else { 50.0 };
+        assert_eq!(warm_up(&flat((0..200).map(late))), 0);
+        // Equal steps: none stands out.
+        let jumps = |at: u32| f64::from(at / 20);
+        assert_eq!(warm_up(&flat((0..200).map(jumps))), 0);
+        assert_eq!(warm_up(&flat([])), 0);
+    }
+
+    #[test]
+    fn cycles_have_the_troughs_between_crests() {
+        // Ten low, ten high; the low ones rise by 3. It begins low, which is no trough that was fallen into.
+        let wave = |at: u32| {
+            let cycle = f64::from(at / 20) * 3.0;
+            if at % 20 < 10 { cycle } else { cycle + 100.0 }
+        };
+        let found = cycles(&flat((0..100).map(wave)));
+        let troughs: Vec<f64> = found.troughs.iter().map(|trough| trough.bytes).collect();
+        assert_eq!((troughs, found.falls), (vec![3.0, 6.0, 9.0, 12.0], 4));
+        assert!(found.regular(100) && found.scatter() < 1e-9);
+        assert!(!found.regular(20), "cycles of five points are noise");
+        assert_eq!(cycles(&flat((0..50).map(f64::from))), Cycles::default());
+    }
+
+    #[test]
+    fn a_point_on_an_edge_is_one_side_of_it() {
+        let wave = |at: u32| if at % 20 < 10 { 100.0 } else { 0.0 };
+        let mut levels = flat((0..100).map(wave));
+        for at in (10..100).step_by(10) {
+            (levels[at].least, levels[at].greatest) = (0.0, 100.0);
+        }
+        let found = cycles(&levels);
+        assert_eq!((found.troughs.len(), found.falls), (4, 5));
     }
 }

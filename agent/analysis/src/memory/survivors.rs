@@ -55,3 +55,40 @@ pub(super) fn survival(ages: &[Age], slope: f64, time: f64, sampled: f64) -> Sur
         Survival::Unknown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn age(from: u64, to: u64, allocated: u64, live: u64) -> Age {
+        Age { oldest_ns: from * 1_000_000_000, youngest_ns: to * 1_000_000_000, allocated, live }
+    }
+
+    #[test]
+    fn only_the_older_half_of_the_growth_counts() {
+        // Grew by 10 a second for 100 s.
+        let asked = |ages: &[Age]| survival(ages, 10.0, 100.0, 0.0);
+        let young = age(50, 0, 5000, 5000);
+        assert_eq!(
+            asked(&[young, age(100, 50, 5000, 500)]),
+            Survival::Stay { share: 0.1, live: 500.0 }
+        );
+        assert_eq!(
+            asked(&[young, age(100, 50, 5000, 100)]),
+            Survival::Go { live: 100.0, expected: 500.0 }
+        );
+        // Between a quarter and a half: neither.
+        assert_eq!(asked(&[age(100, 50, 5000, 200)]), Survival::Unknown);
+        // Older than the growth, younger than its middle, hardly any time, nothing allocated, the wrong way round.
+        for age in [
+            age(200, 100, 5000, 5000),
+            young,
+            age(60, 55, 5000, 0),
+            age(100, 50, 0, 0),
+            age(50, 100, 5000, 0),
+        ] {
+            assert_eq!(asked(&[age]), Survival::Unknown, "{age:?}");
+        }
+        assert_eq!(asked(&[]), Survival::Unknown);
+    }
+}

@@ -180,3 +180,52 @@ fn times_that_went_back_are_told() {
     let said = "1 amounts came with a time that went back and were left out";
     assert!(verdict.evidence.iter().any(|sentence| sentence == said), "{:?}", verdict.evidence);
 }
+
+#[test]
+fn a_leak_that_begins_after_half_a_day_is_found_within_an_eighth_of_it() {
+    let mut dice = Dice::new(7);
+    let onset = 43_200_u64;
+    let mut live = Series::new(SECOND);
+    let found = (0..2 * onset).find(|&second| {
+        let leaked =
+            0.1 * MIB * f64::from(u32::try_from(second.saturating_sub(onset)).unwrap_or(0));
+        let traffic = 100.0 * MIB * dice.uniform();
+        live.add(Ns(second * SECOND), whole(2.0 * GIB + leaked + traffic));
+        second > onset && second % 60 == 0 && judge(&Question::new(&live)).kind == Kind::Leak
+    });
+    let found = found.expect("a leak of 0.1 MiB/s for half a day");
+    assert!(found - onset < onset / 8, "after {} s", found - onset);
+}
+
+#[test]
+fn a_morning_that_only_comes_back_to_where_it_was_is_no_leak() {
+    let mut dice = Dice::new(8);
+    let mut live = Series::new(60 * SECOND);
+    for minute in 0..4 * 1440_u32 {
+        let day = f64::from(minute) / 1440.0;
+        let load = 1.0 - (std::f64::consts::TAU * day).cos();
+        let amount = 4.0 * GIB + 300.0 * MIB * load + 20.0 * MIB * dice.uniform();
+        live.add(Ns(u64::from(minute) * 60 * SECOND), whole(amount));
+        // From the first evening on.
+        if day > 0.75 && minute % 30 == 0 {
+            let verdict = judge(&Question::new(&live));
+            assert_ne!(verdict.kind, Kind::Leak, "day {day:.2}: {verdict:?}");
+        }
+    }
+}
+
+#[test]
+fn a_rise_that_is_hardly_beyond_chance_is_not_sure() {
+    let mut hardly = 0;
+    for seed in 0..400 {
+        let mut dice = Dice::new(seed);
+        let live = series(300, |at| 2.0 * GIB + 0.03 * MIB * at + 100.0 * MIB * dice.uniform());
+        let verdict = judge(&Question::new(&live));
+        let Some(rate) = verdict.rate.filter(|_| verdict.kind == Kind::Leak) else { continue };
+        if rate.low < rate.value / 20.0 {
+            hardly += 1;
+            assert!(verdict.confidence < 0.8, "{seed}: {verdict:?}");
+        }
+    }
+    assert!(hardly >= 5, "{hardly}");
+}

@@ -98,35 +98,53 @@ pub(crate) struct Look {
     pub(crate) verdict: Verdict,
 }
 
-/// Plays one run: a look every 5 s (steps) up to a minute, and then whenever a twentieth has been added.
+/// The series of a run.
+pub(crate) struct All {
+    pub(crate) live: Series,
+    reserved: Series,
+    requests: Series,
+}
+
+impl All {
+    fn new(run: &Run) -> Self {
+        let new = || Series::new(run.step_s * SECOND);
+        Self { live: new(), reserved: new(), requests: new() }
+    }
+
+    fn add(&mut self, time: Ns, seen: Seen) {
+        self.live.add(time, whole(seen.live));
+        self.reserved.add(time, whole(seen.reserved));
+        self.requests.add(time, whole(seen.requests));
+    }
+
+    fn question<'a>(&'a self, run: &Run, survivors: &'a [Age]) -> Question<'a> {
+        Question {
+            reserved: run.reserved.then_some(&self.reserved),
+            requests: run.requests.then_some(&self.requests),
+            survivors,
+            sample_bytes: run.sample_bytes,
+            ..Question::new(&self.live)
+        }
+    }
+}
+
+/// Plays one run: a look every 2 s (steps) up to a minute, and then whenever a twentieth has been added.
 pub(crate) fn play(shape: &Shape, seed: u64) -> (Run, Vec<Look>) {
     let mut dice = Dice::new(seed);
     let mut run = (shape.draw)(&mut dice);
-    let step = run.step_s * SECOND;
-    let (mut live, mut reserved, mut requests) =
-        (Series::new(step), Series::new(step), Series::new(step));
+    let mut all = All::new(&run);
     let mut looks = Vec::new();
     let mut next = 10;
     // No two runs begin at one time.
     let begin = u64::from(dice.below(1 << 30));
     for index in 0..run.steps {
         let at_s = index * run.step_s;
-        #[expect(clippy::cast_precision_loss, reason = "seconds of days")]
-        let seen = (run.amounts)(at_s as f64, &mut dice);
-        let time = Ns(begin + at_s * SECOND);
-        live.add(time, whole(seen.live));
-        reserved.add(time, whole(seen.reserved));
-        requests.add(time, whole(seen.requests));
+        let seen = (run.amounts)(float(at_s), &mut dice);
+        all.add(Ns(begin + at_s * SECOND), seen);
         if index + 1 == next || index + 1 == run.steps {
             next = (next + if next < 60 { 2 } else { 5 }).max(next * 21 / 20);
             let survivors = survivors(&run, at_s);
-            let verdict = judge(&Question {
-                reserved: run.reserved.then_some(&reserved),
-                requests: run.requests.then_some(&requests),
-                survivors: &survivors,
-                sample_bytes: run.sample_bytes,
-                ..Question::new(&live)
-            });
+            let verdict = judge(&all.question(&run, &survivors));
             looks.push(Look { at_s, verdict });
         }
     }
@@ -138,8 +156,7 @@ fn survivors(run: &Run, at_s: u64) -> Vec<Age> {
     let Some(Survival { allocated, share }) = &run.survival else {
         return Vec::new();
     };
-    #[expect(clippy::cast_precision_loss, reason = "seconds of days")]
-    let width = at_s as f64 / 16.0;
+    let width = float(at_s) / 16.0;
     (0..16)
         .map(|index| {
             let youngest = width * f64::from(index);
@@ -152,6 +169,11 @@ fn survivors(run: &Run, at_s: u64) -> Vec<Age> {
             }
         })
         .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "seconds of days")]
+fn float(seconds: u64) -> f64 {
+    seconds as f64
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a cast saturates")]
