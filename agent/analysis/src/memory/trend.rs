@@ -29,8 +29,8 @@
 use super::number::{count, normal_above, squared};
 use crate::level::estimate::student;
 
-/// Windows at most. 276 slopes, so that a verdict takes microseconds; with fewer than 16 the correlation
-/// from window to window is hardly known, and more make each too short to hold a trough.
+/// Windows at most: 276 slopes, so that a verdict takes microseconds. Between 12 and 24 hardly anything that the shapes of
+/// the tests show depends on it; of more, each would be too short to hold a trough.
 pub(super) const WINDOWS: usize = 24;
 
 /// Windows at least, for a line: below that Kendall's S is not near enough to normal (8: Mann 1945 has the exact table).
@@ -39,7 +39,7 @@ pub(super) const LEAST_WINDOWS: usize = 8;
 /// A correlation of windows above 1 - UNIT / sqrt(n) counts as 1. Perron and Yabu 2009 show that rounding up when it is
 /// as near as that makes tests of a slope right for levels that wander and for those that do not; 2, because
 /// with two dozen windows the correlation of what wanders is still seen as 0.8 -+ 0.2. Of 1, 1.5 and 2,
-/// 2 says leak least often of random walks (5.5, 6.4, 6.4 % of looks), and finds leaks as soon.
+/// 2 says leak least often of random walks (6.4, 6.4, 5.5 % of looks), and finds leaks as soon.
 const UNIT: f64 = 2.0;
 
 /// A trough: seconds, and bytes from wherever the caller counts.
