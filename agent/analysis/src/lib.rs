@@ -13,6 +13,7 @@ pub mod event;
 pub mod hang;
 pub mod ids;
 pub mod level;
+pub mod memory;
 pub mod report;
 pub mod session;
 pub mod slice;

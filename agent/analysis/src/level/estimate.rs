@@ -99,7 +99,7 @@ pub fn estimate(on_windows: &[(u64, u64)], total_ns: u64) -> Option<Estimate> {
 
 /// Student's t at 97.5 %. Beyond the table, the first terms of Cornish and Fisher's expansion, which
 /// are off by less than 0.0002 there: z + (z^3 + z) / 4d + (5 z^5 + 16 z^3 + 3 z) / 96 d^2.
-fn student(degrees: usize) -> f64 {
+pub(crate) fn student(degrees: usize) -> f64 {
     if let Some(&t) = STUDENT.get(degrees.saturating_sub(1)) {
         return t;
     }

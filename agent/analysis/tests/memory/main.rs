@@ -1,0 +1,6 @@
+//! Verdicts on memory, from outside: shapes drawn at random, and what must hold for any input.
+
+mod directed;
+mod properties;
+mod shapes;
+mod told_apart;
