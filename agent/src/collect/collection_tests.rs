@@ -82,7 +82,8 @@ async fn answers_that_are_none_are_named() {
 async fn who_never_comes_to_an_end_is_given_up() {
     let slow = server(|mut stream| {
         std::thread::spawn(move || {
-            while stream.write_all(b"H").is_ok() {
+            let _asked = stream.write_all(b"HTTP/1.1 200 OK\r\nX: ");
+            while stream.write_all(b"x").is_ok() {
                 std::thread::sleep(Duration::from_millis(100));
             }
         });
