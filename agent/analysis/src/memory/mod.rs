@@ -1,12 +1,15 @@
 //! What becomes of memory: how live bytes go over time, and whether that is a leak.
 //!
-//! Live bytes go into a [`Series`]; [`judge`] says of it, and of what else is known, what it is. Pure, and
+//! [`Live`] keeps what a process's calls leave allocated, by place and by site. Live bytes go into a [`Series`]; [`judge`] says of it, and of what else is known, what it is. Pure, and
 //! bounded: a series has [`series::POINTS`] points, a verdict a few sentences. docs/memory.md has how often
 //! which verdict is given for what.
 
 mod assess;
+mod cohorts;
+mod event;
 mod evidence;
 mod levels;
+pub mod live;
 mod load;
 mod number;
 pub mod series;
@@ -14,6 +17,8 @@ mod survivors;
 mod trend;
 pub mod verdict;
 
+pub use event::{Event, Place, What};
+pub use live::Live;
 pub use series::Series;
 pub use survivors::Age;
 pub use verdict::{Interval, Kind, Missing, Question, Verdict, judge};

@@ -1,0 +1,113 @@
+//! Allocations that are counted together: those of a site, or of a place.
+
+use super::super::cohorts::Cohorts;
+use super::super::number::float;
+use super::super::series::Series;
+use super::super::survivors::Age;
+use super::super::verdict::{Question, Verdict, judge};
+use super::{Block, Known};
+use crate::ids::Ns;
+
+/// Sums in bytes that blocks stand for, and in blocks seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub bytes: u64,
+    pub blocks: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_add(other.bytes);
+        self.blocks = self.blocks.saturating_add(other.blocks);
+    }
+
+    fn take(&mut self, other: Self) {
+        self.bytes = self.bytes.saturating_sub(other.bytes);
+        self.blocks = self.blocks.saturating_sub(other.blocks);
+    }
+}
+
+/// What became of allocations that are counted together.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// Bytes are at least those of every live block: overstated where a free was not seen.
+    pub live: Counts,
+    pub allocated: Counts,
+    series: Series,
+    cohorts: Cohorts,
+    /// Of the bytes that blocks stand for beyond their own size: sum of squares.
+    sampled_squares: f64,
+}
+
+impl Tally {
+    pub(super) fn new(step_ns: u64) -> Self {
+        Self {
+            live: Counts::default(),
+            allocated: Counts::default(),
+            series: Series::new(step_ns),
+            cohorts: Cohorts::new(step_ns),
+            sampled_squares: 0.0,
+        }
+    }
+
+    pub(super) fn allocated(&mut self, block: &Block) {
+        self.live.add(block.counts());
+        self.allocated.add(block.counts());
+        self.cohorts.allocated(block.born, block.stands_for);
+        if block.stands_for != block.bytes {
+            self.sampled_squares += float(block.stands_for) * float(block.stands_for);
+        }
+    }
+
+    pub(super) fn freed(&mut self, block: &Block) {
+        self.live.take(block.counts());
+        self.cohorts.freed(block.born, block.stands_for);
+    }
+
+    /// Takes over what another counted. How its live bytes went is lost: from here on they are part of these.
+    pub(super) fn absorb(&mut self, other: &Self) {
+        self.live.add(other.live);
+        self.allocated.add(other.allocated);
+        self.cohorts.absorb(&other.cohorts);
+        self.sampled_squares += other.sampled_squares;
+    }
+
+    /// Writes down what is live now.
+    pub(super) fn tick(&mut self, now: Ns) {
+        self.series.add(now, self.live.bytes);
+    }
+
+    /// How live bytes went.
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+
+    /// What was allocated when, and how much of it is there; oldest first.
+    pub fn ages(&self, now: Ns) -> Vec<Age> {
+        self.cohorts.ages(now)
+    }
+
+    /// Root of the mean square of the bytes that a block stands for, where blocks are sampled; else 0.
+    fn sample_bytes(&self) -> u64 {
+        let mean = self.sampled_squares / float(self.allocated.blocks.max(1));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a root is not negative; a cast saturates"
+        )]
+        let bytes = mean.sqrt() as u64;
+        bytes
+    }
+
+    /// Says what it is. `known.requests` and `known.limit` are those of the process.
+    pub fn judge(&self, now: Ns, known: &Known<'_>) -> Verdict {
+        judge(&Question {
+            live: &self.series,
+            reserved: None,
+            requests: known.requests,
+            survivors: &self.ages(now),
+            sample_bytes: self.sample_bytes(),
+            limit: known.limit,
+        })
+    }
+}
