@@ -61,7 +61,12 @@ impl Tracee {
     /// Stops a thread. `None`: it ended, or a signal was on its way to it, which it takes first.
     pub(super) fn stop(pid: u32, tid: u32, until: Instant) -> Result<Option<Self>, InjectError> {
         let failed = |source: io::Error| InjectError::Trace { pid, what: "stop a thread", source };
-        let memory = Memory::of(pid, tid).map_err(|source| InjectError::Process { pid, source })?;
+        // A thread may end at any time, and its process goes on: whoever looks for another one sees whether it does.
+        let memory = match Memory::of(pid, tid) {
+            Ok(memory) => memory,
+            Err(error) if is_gone(&error) => return Ok(None),
+            Err(source) => return Err(InjectError::Process { pid, source }),
+        };
         let tid = Pid::from_raw(tid.cast_signed());
         match ptrace::seize(tid, Options::empty()) {
             Ok(()) => {}
@@ -70,10 +75,16 @@ impl Tracee {
         }
         let stopped_at = Instant::now();
         let mut tracee = Self { pid, tid, memory, course: Course::Untouched, stopped_at };
-        ptrace::interrupt(tid).map_err(|error| failed(error.into()))?;
-        match tracee.wait("stop a thread", until)? {
-            Stop::Asked => Ok(Some(tracee)),
-            Stop::Signal(signal) => {
+        match ptrace::interrupt(tid) {
+            Ok(()) => {}
+            Err(Errno::ESRCH) => return Ok(None),
+            Err(error) => return Err(failed(error.into())),
+        }
+        match tracee.wait("stop a thread", until) {
+            Err(InjectError::Ended { .. }) => Ok(None),
+            Err(error) => Err(error),
+            Ok(Stop::Asked) => Ok(Some(tracee)),
+            Ok(Stop::Signal(signal)) => {
                 // Its own business first.
                 tracee.let_go(Some(signal));
                 Ok(None)
@@ -229,6 +240,12 @@ impl Tracee {
             error => self.error(what, error.into()),
         })
     }
+}
+
+/// No such file, or no such process: what `/proc` says of a thread that ended.
+fn is_gone(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::ENOENT | Errno::ESRCH))
 }
 
 impl Drop for Tracee {

@@ -160,3 +160,16 @@ fn a_program_under_a_hail_of_signals_outlives_agents_that_are_killed() {
     let dir = tempfile::tempdir().unwrap();
     outlives_agents(hurt(dir.path(), &[]), "hurt");
 }
+
+/// A thread that is looked at may have ended by the time it is to be stopped, which says nothing of its process.
+#[test]
+fn threads_that_end_while_they_are_looked_at_are_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "passing", include_str!("passing.c"), &[]);
+    let program = running(Program::start(&mut Command::new(program)));
+    for time in 0..TIMES {
+        let entered = rehearse(program.pid(), |_thread| true);
+        assert!(entered.is_ok(), "time {time}: {entered:?}");
+    }
+    unharmed(program);
+}
