@@ -103,7 +103,7 @@ fn rarely_as_high(levels: &[Level], level: f64) -> bool {
 /// Falls and rises of at least half of the greatest one.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cycles {
-    /// The least between two crests, oldest first.
+    /// The least between two crests, oldest first, and behind the last one.
     pub troughs: Vec<Dot>,
     /// How often it fell from a crest.
     pub falls: usize,
@@ -130,6 +130,8 @@ pub(super) fn cycles(levels: &[Level]) -> Cycles {
     let mut high = start.least - kept[0] > height / 2.0;
     let (mut seen, mut crest) = (high, start.greatest);
     let mut trough = Dot { at: start.at, bytes: f64::INFINITY };
+    // Points at the bottom, this time and at the shortest.
+    let (mut low, mut shortest) = (0, usize::MAX);
     for level in levels {
         // A point may hold both sides of an edge; where it was high before, its last says on which it ended.
         let mut rises_to = level.greatest;
@@ -138,21 +140,27 @@ pub(super) fn cycles(levels: &[Level]) -> Cycles {
             if level.least < crest - height / 2.0 {
                 high = false;
                 cycles.falls += 1;
-                trough.bytes = f64::INFINITY;
+                (trough.bytes, low) = (f64::INFINITY, 0);
                 rises_to = level.last;
             }
         }
         if !high {
+            low += 1;
             if level.least < trough.bytes {
                 trough = Dot { at: level.at, bytes: level.least };
             }
             if rises_to > trough.bytes + height / 2.0 {
                 if seen {
                     cycles.troughs.push(trough);
+                    shortest = shortest.min(low);
                 }
                 (high, seen, crest) = (true, true, level.greatest);
             }
         }
+    }
+    // The one it is in, where that is half as long as any before: it may fall further, and is not waited for.
+    if !high && seen && low >= shortest.div_ceil(2) {
+        cycles.troughs.push(trough);
     }
     cycles
 }
@@ -262,6 +270,8 @@ mod tests {
             (levels[at].least, levels[at].greatest) = (0.0, 100.0);
         }
         let found = cycles(&levels);
-        assert_eq!((found.troughs.len(), found.falls), (4, 5));
+        assert_eq!((found.troughs.len(), found.falls), (5, 5));
+        let begun = |points: usize| cycles(&levels[..points]).troughs.len();
+        assert_eq!((begun(55), begun(56)), (2, 3), "one that has just begun is none");
     }
 }

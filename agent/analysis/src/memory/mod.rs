@@ -8,6 +8,7 @@ mod assess;
 mod cohorts;
 mod event;
 mod evidence;
+pub mod finding;
 mod levels;
 pub mod live;
 mod load;
@@ -18,6 +19,7 @@ mod trend;
 pub mod verdict;
 
 pub use event::{Event, Place, What};
+pub use finding::{Finding, findings};
 pub use live::Live;
 pub use series::Series;
 pub use survivors::Age;
