@@ -51,7 +51,9 @@ class Decoder:
         self.tokens = torch.zeros(batch, dtype=torch.long, device="cuda")
         self.position = torch.zeros(1, dtype=torch.long, device="cuda")
         self.graph = None
+        # What a graph captures must have run before, beside the stream that made the weights.
         stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(3):
                 self._forward()

@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use warplens_tests::gpu::answer::Answers;
 use warplens_tests::gpu::ask::{Stamp, Step, ask};
-use warplens_tests::gpu::place::{Place, Tools};
+use warplens_tests::gpu::place::{Cuda, Place, Tools};
 use warplens_tests::gpu::steps::STEPS;
 use warplens_tests::gpu::{machine, questions, table};
 use warplens_tests::soak::INTERRUPTED;
@@ -116,8 +116,8 @@ fn run(options: &Options) -> Result<bool> {
         tools.cupti = machine::cupti_here(&place);
     }
     let place = Place::new(&tools, "machine", LOOK_LIMIT);
-    let (machine, usable) = machine::look(&place)?;
-    tools.without_gpu = usable.err();
+    let (machine, cuda) = machine::look(&place)?;
+    tools.cuda = cuda;
 
     let steps: Vec<&Step<Place>> = STEPS
         .iter()
@@ -136,11 +136,10 @@ fn run(options: &Options) -> Result<bool> {
         },
         || begin.elapsed().as_secs_f64(),
     )?;
-    writeln!(out, "\n{}", table::table(&answers))?;
-    writeln!(out, "{}", path.display())?;
-    if !whole {
-        writeln!(out, "interrupted: go on with --only")?;
-    }
+    let go_on = if whole { "" } else { "\ninterrupted: go on with --only" };
+    let path = path.display();
+    // As above.
+    let _closed = writeln!(out, "\n{}{path}{go_on}", table::table(&answers));
     Ok(whole && !answers.failed())
 }
 
@@ -180,7 +179,7 @@ fn tools(options: &Options) -> Result<(Tools, String)> {
         simulated,
         cupti: options.cupti.as_ref().map(whole).transpose()?,
         out: whole(&options.out)?,
-        without_gpu: None,
+        cuda: Cuda::Usable,
     };
     // A folder of build results has no list.
     let list = fs::read_to_string(bundle.join("LIST")).unwrap_or_default();

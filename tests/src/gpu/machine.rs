@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::answer::Machine;
 use super::ask::StepError;
-use super::place::{Place, last};
+use super::place::{Cuda, Place, last};
 use crate::harness::process;
 
-/// Looks by a worker with the shim that launches nothing. `Err` inside: why CUDA cannot be used.
+/// Looks by a worker with the shim that launches nothing.
 ///
 /// # Errors
 /// When it was interrupted, or the CUDA is not the one that was asked for.
-pub fn look(place: &Place) -> Result<(Machine, Result<(), String>), StepError> {
+pub fn look(place: &Place) -> Result<(Machine, Cuda), StepError> {
     let simulated = place.tools.simulated.is_some();
     let mut machine = Machine {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")
@@ -39,7 +39,11 @@ pub fn look(place: &Place) -> Result<(Machine, Result<(), String>), StepError> {
     {
         Ok(worker) => worker,
         Err(StepError::Interrupted) => return Err(StepError::Interrupted),
-        Err(error) => return Ok((machine, Err(format!("CUDA cannot be used here: {error}")))),
+        Err(error) => {
+            let why = format!("CUDA cannot be used here: {error}");
+            let named = simulated || !machine.gpu.is_empty();
+            return Ok((machine, if named { Cuda::Broken(why) } else { Cuda::NoGpu(why) }));
+        }
     };
     if worker.stdout().contains("\"simulated\":true") != simulated {
         let found = if simulated { "no simulated CUDA" } else { "the simulated CUDA" };
@@ -57,7 +61,7 @@ pub fn look(place: &Place) -> Result<(Machine, Result<(), String>), StepError> {
     }
     machine.cupti_path = cupti_of(pid);
     place.finish(&mut worker)?;
-    Ok((machine, Ok(())))
+    Ok((machine, Cuda::Usable))
 }
 
 /// The libcupti that a process has mapped; empty: none.

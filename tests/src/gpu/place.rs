@@ -36,8 +36,17 @@ pub struct Tools {
     pub kernels: u64,
     /// Where answers and recordings are kept.
     pub out: PathBuf,
-    /// Why CUDA cannot be used here.
-    pub without_gpu: Option<String>,
+    pub cuda: Cuda,
+}
+
+/// Whether a worker could open a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cuda {
+    Usable,
+    /// No, and nothing else names a GPU either.
+    NoGpu(String),
+    /// No, although there is a GPU.
+    Broken(String),
 }
 
 /// A step's own: tools, a folder, an end.
@@ -263,9 +272,13 @@ impl Place {
     /// Nothing, where CUDA can be used.
     ///
     /// # Errors
-    /// `Cannot`, with the reason.
+    /// `Cannot` without a GPU, `Failed` with one that the worker could not open; with the reason.
     pub fn needs_gpu(&self) -> Result<(), StepError> {
-        self.tools.without_gpu.clone().map_or(Ok(()), |why| Err(StepError::Cannot(why)))
+        match &self.tools.cuda {
+            Cuda::Usable => Ok(()),
+            Cuda::NoGpu(why) => Err(StepError::Cannot(why.clone())),
+            Cuda::Broken(why) => Err(StepError::Failed(why.clone())),
+        }
     }
 
     /// Nothing, where this is root.
@@ -308,7 +321,7 @@ mod tests {
             cupti: None,
             kernels: 0,
             out: out.to_owned(),
-            without_gpu: Some("no GPU".to_owned()),
+            cuda: Cuda::NoGpu("no GPU".to_owned()),
         };
         Place::new(&tools, "t", Duration::from_millis(limit_ms))
     }
@@ -337,6 +350,14 @@ mod tests {
         command.args(["-c", "echo a >&2; echo 'no such thing' >&2; exit 3"]);
         let error = place.run(&mut command, "teller").unwrap_err();
         assert_eq!(error.to_string(), "teller ended with 3: no such thing");
+    }
+
+    #[test]
+    fn a_gpu_that_cannot_be_opened_is_a_failure_and_none_is_a_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut place = place(folder.path(), 10);
         assert!(matches!(place.needs_gpu(), Err(StepError::Cannot(why)) if why == "no GPU"));
+        place.tools.cuda = Cuda::Broken("refused".to_owned());
+        assert!(matches!(place.needs_gpu(), Err(StepError::Failed(why)) if why == "refused"));
     }
 }

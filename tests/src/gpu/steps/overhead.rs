@@ -29,6 +29,8 @@ const MODES: [Mode; 4] = [
 /// ns per launch and kernels a second, the modes in turns.
 pub(super) fn launches(place: &Place) -> Result<Found, StepError> {
     place.needs_gpu()?;
+    // Stacks are taken by programs in the kernel.
+    place.needs_root()?;
     let rounds = place.either(2, 9);
     let mut figures: Vec<Vec<Burst>> = vec![Vec::new(); MODES.len()];
     for _ in 0..rounds {
