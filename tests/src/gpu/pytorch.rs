@@ -9,7 +9,7 @@ use serde_json::Value;
 use wire::shim::Level;
 
 use super::ask::{Found, StepError};
-use super::place::{Place, last};
+use super::place::{Cuda, Place, last};
 use super::recording::Facts;
 use super::steps::{Counted, counted, median, spread};
 use crate::harness::child::Child;
@@ -33,9 +33,11 @@ struct End {
     cupti_path: String,
 }
 
-/// Nothing, where PyTorch finds a GPU.
+/// Nothing, where PyTorch finds a GPU. It may find one that the worker could not open.
 fn needs_pytorch(place: &Place) -> Result<(), StepError> {
-    place.needs_gpu()?;
+    if let Cuda::NoGpu(why) = &place.tools.cuda {
+        return Err(StepError::Cannot(why.clone()));
+    }
     if place.tools.simulated.is_some() {
         return Err(StepError::Cannot("PyTorch does not run on the simulated CUDA".to_owned()));
     }

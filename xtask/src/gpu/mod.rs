@@ -30,7 +30,7 @@ pub(crate) struct Args {
 enum Task {
     /// Gather a bundle below 64 MiB that asks every question, for a machine without cargo, network and checkout
     Pack {
-        /// Folder of the bundle; what is in it from an earlier time is replaced
+        /// Folder of the bundle, default target/gpu; files of the same names are replaced
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
