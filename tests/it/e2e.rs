@@ -11,6 +11,7 @@ mod exhaustion;
 mod farewell;
 mod faults;
 mod flight;
+mod gpu_list;
 mod graphs;
 mod host;
 mod idle;

@@ -68,7 +68,12 @@ impl Artefacts {
 
 /// One piece of a soak.
 pub(crate) fn soak_piece(workspace: &Workspace) -> PathBuf {
-    release(workspace).join("soak-piece")
+    program(workspace, "soak-piece")
+}
+
+/// A program of this name, built for release.
+pub(crate) fn program(workspace: &Workspace, name: &str) -> PathBuf {
+    release(workspace).join(name)
 }
 
 fn release(workspace: &Workspace) -> PathBuf {

@@ -9,6 +9,7 @@ mod build;
 mod child;
 mod demo;
 mod fuzz;
+mod gpu;
 mod hta;
 mod kept;
 mod kernels;
@@ -79,6 +80,8 @@ enum Task {
     Kernels(kernels::Args),
     /// Run everything for long, in pieces that add up: records by the million, entries by the thousand; writes docs/soak.md
     Soak(soak::Args),
+    /// Ask what only a machine with an NVIDIA GPU can answer: pack a bundle, ask, write docs/hardware.md
+    Gpu(gpu::Args),
 }
 
 fn main() -> ExitCode {
@@ -114,5 +117,6 @@ fn run(task: &Task) -> anyhow::Result<()> {
         Task::Sanitize => sanitize::run(&workspace),
         Task::Kernels(args) => kernels::run(&workspace, args),
         Task::Soak(args) => soak::run(&workspace, args),
+        Task::Gpu(args) => gpu::run(&workspace, args),
     }
 }

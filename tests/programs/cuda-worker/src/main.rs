@@ -5,6 +5,7 @@
 //! by `sites`; on the simulator a function's name gives its duration, on a GPU its argument does.
 
 mod allocate;
+mod burst;
 mod client;
 mod fork;
 mod graphs;
@@ -50,6 +51,10 @@ struct Options {
     /// Launch so many kernels or a few more, wait for them, say `launched`, and launch no more; 0: no bound.
     #[arg(long, default_value_t = 0)]
     kernels: u64,
+    /// Instead of a rate: the first thread launches so many bursts of 500 kernels, with waits between them, and
+    /// what they took is told at the end.
+    #[arg(long, default_value_t = 0)]
+    bursts: u32,
     /// Each thread waits for its streams after so many kernels, as a server does after a step: what is under way stays
     /// bounded; 0: never.
     #[arg(long, default_value_t = 0)]
@@ -161,6 +166,10 @@ fn launch_thread(
     let share = f64::from(options.threads.max(1));
     let mut thread = Thread::new(client, options.fail_every, options.scenario)?;
     let mut order = Order::new(options.seed.wrapping_add(u64::from(index)));
+    if options.bursts > 0 {
+        let burst = burst::measure(&mut thread, options.bursts)?;
+        return Ok(Done { burst: Some(burst), ..thread.finish()? });
+    }
     let cycle = f64::from(SITES.iter().map(|site| site.per_cycle).sum::<u32>());
     let mut cycles = Pace::new(options.rate / share / cycle);
     let mut replays = Pace::new(options.graphs / share);

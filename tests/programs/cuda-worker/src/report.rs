@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::Options;
 use crate::allocate::{Allocations, Family};
+use crate::burst::Burst;
 use crate::client::Client;
 use crate::fork::Child;
 use crate::graphs::{self, CaptureLabel};
@@ -46,6 +47,8 @@ pub(crate) struct Report {
     /// What the simulator's truth calls the places where graphs were captured.
     capture_labels: Vec<CaptureLabel>,
     copies: u64,
+    /// What the first thread's bursts took; `null` without them.
+    burst: Option<Burst>,
     allocations: Allocations,
     child: Option<Child>,
     /// No failure that was not asked for, and the failures that were.
@@ -110,6 +113,7 @@ impl Report {
             graph_kernels: total(&|thread| thread.replayed.iter().sum()),
             capture_labels: graphs::labels(),
             copies: total(&|thread| thread.copies),
+            burst: threads.first().and_then(|thread| thread.burst),
             sites,
             allocations,
             child,

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use cudarc::driver::{CudaStream, LaunchConfig, PushKernelArg as _};
 
 use crate::allocate::{self, Allocations};
+use crate::burst::Burst;
 use crate::client::Client;
 use crate::graphs::{self, Executable, Graph, Label, Pass, Scenario};
 
@@ -106,6 +107,8 @@ pub(crate) struct Done {
     /// Copies that succeeded.
     pub(crate) copies: u64,
     pub(crate) allocations: Allocations,
+    /// Where bursts were asked for.
+    pub(crate) burst: Option<Burst>,
 }
 
 /// One launching thread's streams, graph and counts.
@@ -255,6 +258,11 @@ impl<'c> Thread<'c> {
     #[inline(never)]
     pub(crate) fn exercise_allocators(&mut self) {
         allocate::round(self.client, &self.stream, &mut self.done.allocations);
+    }
+
+    /// The shortest kernel, alone.
+    pub(crate) fn launch_short(&mut self) {
+        self.sampler();
     }
 
     /// Kernels launched, those replayed included.
