@@ -106,6 +106,13 @@ pub fn mappings(pid: u32) -> Vec<Mapping> {
     process::mappings(pid, &format!("/memfd:{MEMFD_NAME}"))
 }
 
+/// Every process that maps a ring: workers with the shim, and the agents that read them.
+pub fn holders() -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|&pid| !mappings(pid).is_empty()).collect()
+}
+
 impl RingView {
     /// The header as it stands there.
     pub fn header(&self) -> Option<Header> {

@@ -102,6 +102,9 @@ const WARM_UP: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// Of those looks, one looks for other workers.
+const ALONE_EVERY: u32 = 10;
+
 /// Runs one piece.
 ///
 /// # Errors
@@ -236,7 +239,13 @@ impl Load {
         let mut piece = Piece { scenario: self.scenario.to_owned(), ..Piece::default() };
         let (mut of_agent, mut of_worker) = (Memory::default(), Memory::default());
         let begin = Instant::now();
-        while !self.worker.stdout().contains("\"launched\"") {
+        for look in 0_u32.. {
+            if self.worker.stdout().contains("\"launched\"") {
+                break;
+            }
+            if plan.reader == Reader::Daemon && look % ALONE_EVERY == 0 {
+                alone(&[pid, agent.pid()])?;
+            }
             if begin.elapsed() > limit(plan) || !self.worker.alive() {
                 bail!("the worker did not launch all: {}", self.worker.stderr());
             }
@@ -320,6 +329,15 @@ impl Piece {
 /// How long the launching may take: a machine that is busy with other work is slower.
 fn limit(plan: &Plan) -> Duration {
     Duration::from_secs(60 + 5 * plan.kernels / u64::from(plan.rate.max(1)))
+}
+
+/// Nobody but `ours` has a ring: a daemon counts every worker on its machine, and the truth is that of ours.
+fn alone(ours: &[u32]) -> Result<()> {
+    let other = ring::holders().into_iter().find(|holder| !ours.contains(holder));
+    other.map_or(Ok(()), |other| {
+        let line = process::command_line(other).unwrap_or_default();
+        bail!("process {other} ({line}) has the shim, too, and would be counted: end it, and run this again")
+    })
 }
 
 /// The daemon's figures once it has read all of a worker that has ended.
