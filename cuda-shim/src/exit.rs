@@ -1,7 +1,7 @@
 //! The process's exit: the control thread must not be inside CUPTI while exit handlers take the
 //! driver apart, and what was recorded must not be lost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::Duration;
@@ -17,8 +17,16 @@ use crate::thread_local;
 static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
 static EXITING: AtomicBool = AtomicBool::new(false);
 
-/// A turn takes milliseconds; a stuck one must not keep the process from ending.
+/// The process in which a thread is starting the shim; 0: none. A forked child has another number, and no such thread.
+static STARTING: AtomicU32 = AtomicU32::new(0);
+
+/// A turn takes milliseconds, and so does a start; a stuck one must not keep the process from ending.
 const PATIENCE: Duration = Duration::from_millis(300);
+const STEP: Duration = Duration::from_millis(5);
+
+fn tries() -> u128 {
+    PATIENCE.as_millis() / STEP.as_millis()
+}
 
 /// Gives the level machine to its thread and registers the exit handler.
 pub(crate) fn adopt(control: Control) {
@@ -28,6 +36,28 @@ pub(crate) fn adopt(control: Control) {
     // SAFETY: the handler is a plain function that catches its panics. Should registration fail,
     // the last records of the process stay with CUPTI.
     let _full = unsafe { libc::atexit(at_exit) };
+}
+
+/// A thread is about to start the shim: should the process exit meanwhile, it waits.
+pub(crate) fn begin_start() {
+    STARTING.store(std::process::id(), Ordering::Release);
+    // SAFETY: as in `adopt`; without it an exit does not wait.
+    let _full = unsafe { libc::atexit(wait_for_start) };
+}
+
+pub(crate) fn end_start() {
+    STARTING.store(0, Ordering::Release);
+}
+
+extern "C" fn wait_for_start() {
+    at_boundary((), || {
+        for _ in 0..tries() {
+            if STARTING.load(Ordering::Acquire) != std::process::id() {
+                return;
+            }
+            thread::sleep(STEP);
+        }
+    });
 }
 
 /// Body of the control thread.
@@ -61,8 +91,7 @@ extern "C" fn at_exit() {
         if thread_local::current().open.get() != 0 {
             return close();
         }
-        let tries = PATIENCE.as_millis() / 5;
-        for _ in 0..tries {
+        for _ in 0..tries() {
             match CONTROL.try_lock() {
                 Ok(mut slot) => {
                     if let Some(control) = slot.as_mut() {
@@ -71,7 +100,7 @@ extern "C" fn at_exit() {
                     *slot = None;
                     return;
                 }
-                Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
+                Err(TryLockError::WouldBlock) => thread::sleep(STEP),
                 // A turn panicked: its state is not to be trusted.
                 Err(TryLockError::Poisoned(_)) => break,
             }

@@ -38,6 +38,14 @@ mod slots;
 mod start;
 mod thread_local;
 
+/// Called by an agent that brought this library into a running process, on a thread of that process that it holds up
+/// meanwhile: the start, which takes tens of milliseconds, is done beside it. Answers 1 always.
+#[unsafe(no_mangle)]
+pub extern "C" fn warplens_enter() -> i32 {
+    boundary::at_boundary((), start::start_beside);
+    1
+}
+
 /// Called by the driver inside the first `cuInit`, before it looks for devices. Answers 1 always:
 /// a 0 would make the driver call again.
 #[unsafe(no_mangle)]

@@ -1,8 +1,9 @@
-//! Start-up, inside the first `cuInit`: everything that may allocate, block or fail happens here.
+//! Start-up, inside the first `cuInit` or, in a process that is entered later, on a thread of its own: everything that
+//! may allocate, block or fail happens here.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use wire::shim::{Level, OffReason, SIMULATOR_SYMBOL, Stats};
@@ -24,6 +25,9 @@ use crate::shim::{Shim, now_ns};
 /// Between two looks at the control page while the first `cuInit` waits for an agent.
 const WAIT_STEP: Duration = Duration::from_millis(10);
 
+/// Of a thread's stack, bytes.
+const STACK: usize = 256 << 10;
+
 static STARTED: AtomicBool = AtomicBool::new(false);
 
 /// Why no ring was made.
@@ -35,6 +39,19 @@ struct Refusal {
 impl From<io::Error> for Refusal {
     fn from(_cause: io::Error) -> Self {
         Self { reason: OffReason::System, cupti_error: 0 }
+    }
+}
+
+/// Starts on a thread of its own, or here if there is none to be had.
+pub(crate) fn start_beside() {
+    exit::begin_start();
+    let beside = || {
+        at_boundary((), start);
+        exit::end_start();
+    };
+    if thread_of_ours(beside).is_err() {
+        start();
+        exit::end_start();
     }
 }
 
@@ -148,19 +165,21 @@ fn wait_for_agent(control: &mut Control, wait: Duration) {
     }
 }
 
-/// Starts the control thread with every signal blocked: the host's handlers run on the host's threads.
+/// Starts the control thread.
 fn spawn(control: Control, shim: &'static Shim) {
     exit::adopt(control);
-    let previous = block_signals();
-    let started = thread::Builder::new()
-        .name("warplens".to_owned())
-        .stack_size(256 << 10)
-        .spawn(|| at_boundary((), exit::run));
-    restore_signals(&previous);
-    if started.is_err() {
+    if thread_of_ours(|| at_boundary((), exit::run)).is_err() {
         shim.gate.close();
         shim.region.stats().off_reason.store(OffReason::System as u32, Ordering::Release);
     }
+}
+
+/// A thread with every signal blocked: the host's handlers run on the host's threads.
+fn thread_of_ours(body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let previous = block_signals();
+    let started = thread::Builder::new().name("warplens".to_owned()).stack_size(STACK).spawn(body);
+    restore_signals(&previous);
+    started
 }
 
 fn block_signals() -> libc::sigset_t {

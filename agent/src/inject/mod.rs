@@ -34,8 +34,12 @@ pub use outcome::Outcome;
 use room::{First, Function, When};
 use visit::Visit;
 
-/// What the CUDA driver calls in a library it loads.
-const DOOR: &[u8] = b"InitializeInjection\0";
+/// What is called in the library that was brought in: it starts beside the thread that calls it, which is held up for
+/// as long as the call takes.
+const DOOR: &[u8] = b"warplens_enter\0";
+
+/// What the CUDA driver calls in a library it loads: the door of a shim that has no other.
+const DRIVERS_DOOR: &[u8] = b"InitializeInjection\0";
 
 /// Name of the file in memory, as `/proc/PID/maps` shows it.
 const FILE: &[u8] = b"libwarplens_cuda.so\0";
@@ -90,7 +94,7 @@ pub fn inject_through(
     let filled =
         fs::File::options().write(true).open(path).and_then(|mut copy| copy.write_all(shim));
     match filled {
-        Ok(()) => load(&mut visit, &library, pid, file)?,
+        Ok(()) => load(&mut visit, &library, pid, file, door(shim))?,
         Err(source) => {
             visit.run("close", Instant::now() + LOAD, |order| {
                 let file = First::Value(u64::from(file));
@@ -139,12 +143,19 @@ fn make_file(
     })
 }
 
+/// The door of this library.
+fn door(shim: &[u8]) -> &'static [u8] {
+    let has_ours = shim.windows(DOOR.len()).any(|bytes| bytes == DOOR);
+    if has_ours { DOOR } else { DRIVERS_DOOR }
+}
+
 /// Loads the file, closes it, and knocks at the library's door.
 fn load(
     visit: &mut Visit<impl Fn(u32) -> bool>,
     library: &Library,
     pid: u32,
     file: u32,
+    door: &[u8],
 ) -> Result<(), InjectError> {
     // The path is no other library's: the loader tells them apart by their paths, too.
     let path = format!("/proc/self/./fd/{file}\0");
@@ -154,7 +165,7 @@ fn load(
         let handle = order.call(When::Always, at(library.dlopen), text, RTLD);
         let why = order.call(When::Unless(handle), at(library.dlerror), First::Value(0), 0);
         order.call(When::Always, at(library.close), First::Value(u64::from(file)), 0);
-        let name = order.text(DOOR);
+        let name = order.text(door);
         let door = order.call(When::If(handle), at(library.dlsym), First::Of(handle), name);
         order.call(When::If(door), Function::Of(door), First::Value(0), 0);
         (handle, why, door)

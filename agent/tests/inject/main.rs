@@ -24,6 +24,13 @@ extern _Atomic int entered;
 int InitializeInjection(void) { entered++; return 1; }
 ";
 
+/// And one that tells who brings it from the driver.
+const WITH_BOTH_DOORS: &str = "
+extern _Atomic int entered;
+int InitializeInjection(void) { entered++; return 1; }
+int warplens_enter(void) { entered += 100; return 1; }
+";
+
 /// How often the program is entered through each of its threads.
 const TIMES: usize = 6;
 
@@ -86,15 +93,15 @@ fn with_driver(dir: &Path, name: &str, source: &str) -> PathBuf {
     compile(dir, name, source, &more)
 }
 
-fn library(dir: &Path) -> Vec<u8> {
-    fs::read(compile(dir, "library", LIBRARY, &["-shared", "-fPIC"])).unwrap()
+fn library(dir: &Path, source: &str) -> Vec<u8> {
+    fs::read(compile(dir, "library", source, &["-shared", "-fPIC"])).unwrap()
 }
 
 #[test]
 fn a_program_that_waits_in_every_way_notices_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let worker = with_driver(dir.path(), "worker", include_str!("worker.c"));
-    let library = library(dir.path());
+    let library = library(dir.path(), LIBRARY);
     let mut program = Program::start(&mut Command::new(worker));
     program.counts();
     let mut stopped: Vec<Duration> = Vec::new();
@@ -131,9 +138,21 @@ fn a_program_that_waits_in_every_way_notices_nothing() {
 }
 
 #[test]
+fn a_library_with_a_door_for_agents_is_entered_by_it_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let worker = with_driver(dir.path(), "worker", include_str!("worker.c"));
+    let library = library(dir.path(), WITH_BOTH_DOORS);
+    let mut program = Program::start(&mut Command::new(worker));
+    program.counts();
+    inject(program.pid(), &library).unwrap();
+    assert_eq!(program.counts().last(), Some(&100));
+    assert_eq!(program.end(), (Some(0), String::new()));
+}
+
+#[test]
 fn what_cannot_be_entered_says_so_and_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    let library = library(dir.path());
+    let library = library(dir.path(), LIBRARY);
     // Above the kernel's largest PID.
     assert!(matches!(inject(1 << 23, &library), Err(InjectError::Process { .. })));
     let cat = Program::start(&mut Command::new("cat"));
@@ -156,7 +175,7 @@ fn what_cannot_be_entered_says_so_and_goes_on() {
 #[test]
 fn a_program_without_a_safe_place_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    let library = library(dir.path());
+    let library = library(dir.path(), LIBRARY);
     let spins = "int main(void) { for (volatile long turn = 0;; turn++); }";
     let spins = Program::start(&mut Command::new(with_driver(dir.path(), "spins", spins)));
     std::thread::sleep(Duration::from_millis(100));

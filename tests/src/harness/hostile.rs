@@ -8,9 +8,10 @@ use crate::harness::artefacts;
 use crate::harness::child::{Child, ChildError};
 
 /// Programs that run to their end without help, in `tests/programs/hostile`.
-pub const PROGRAMS: [&str; 10] = [
+pub const PROGRAMS: [&str; 11] = [
     "abort",
     "dlclose",
+    "enter_late",
     "exec_self",
     "exit_in_thread",
     "fork_clone",
