@@ -69,7 +69,7 @@ impl Export {
     }
 
     /// Lets the entry lead to `exchange.to`, if it leads to `exchange.from`.
-    pub(crate) fn lead(&self, exchange: Exchange) {
+    fn lead(&self, exchange: Exchange) {
         let expected = exchange.from.wrapping_sub(self.base);
         if self.value().load(Ordering::Relaxed) != expected {
             return;
@@ -80,8 +80,27 @@ impl Export {
     }
 }
 
+/// Leads everybody from the functions to their stand-ins: the symbol tables first, then every slot.
+pub(crate) fn lead_there(exports: &[(Export, Exchange)]) {
+    lead(exports, |exchange| exchange);
+}
+
+/// Leads everybody back.
+pub(crate) fn lead_back(exports: &[(Export, Exchange)]) {
+    lead(exports, |Exchange { from, to }| Exchange { from: to, to: from });
+}
+
+fn lead(exports: &[(Export, Exchange)], direction: impl Fn(Exchange) -> Exchange) {
+    let exchanges: Vec<Exchange> =
+        exports.iter().map(|(_, exchange)| direction(*exchange)).collect();
+    for ((export, _), exchange) in exports.iter().zip(&exchanges) {
+        export.lead(*exchange);
+    }
+    exchange_slots(&exchanges);
+}
+
 /// Lets every slot of every library that leads to one of `from` lead to its `to`.
-pub(crate) fn exchange_slots(exchanges: &[Exchange]) {
+fn exchange_slots(exchanges: &[Exchange]) {
     let mut argument = exchanges;
     // SAFETY: `each_object` is called before this returns, with a pointer to `argument`.
     unsafe { libc::dl_iterate_phdr(Some(each_object), (&raw mut argument).cast()) };

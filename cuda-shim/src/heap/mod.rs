@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use countdown::Countdown;
 
 use crate::probe::warplens_probe_allocation;
-use crate::slots::{Exchange, Export, exchange_slots};
+use crate::slots::{Exchange, Export, lead_back, lead_there};
 use crate::thread_local;
 use hooks::HOOKS;
 use sampled::Sampled;
@@ -75,25 +75,16 @@ impl Heap {
         MEAN.store(mean.max(1), Ordering::Relaxed);
         if !ON.swap(true, Ordering::SeqCst) {
             // Whoever is bound or loaded meanwhile finds the stand-ins in the symbol table.
-            self.lead(|exchange| exchange);
+            lead_there(&self.exports);
         }
     }
 
     /// Leads everybody back. Blocks that live are forgotten.
     pub(crate) fn end(&self) {
         if ON.swap(false, Ordering::SeqCst) {
-            self.lead(|Exchange { from, to }| Exchange { from: to, to: from });
+            lead_back(&self.exports);
             SAMPLED.clear();
         }
-    }
-
-    fn lead(&self, direction: impl Fn(Exchange) -> Exchange) {
-        let exchanges: Vec<Exchange> =
-            self.exports.iter().map(|(_, exchange)| direction(*exchange)).collect();
-        for ((export, _), exchange) in self.exports.iter().zip(&exchanges) {
-            export.lead(*exchange);
-        }
-        exchange_slots(&exchanges);
     }
 }
 

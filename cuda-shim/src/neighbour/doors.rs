@@ -16,7 +16,7 @@ use crate::boundary::at_boundary;
 use crate::gate::ALIVE;
 use crate::loader::Library;
 use crate::shim::{Shim, now_ns};
-use crate::slots::{Exchange, Export, exchange_slots};
+use crate::slots::{Exchange, Export, lead_back, lead_there};
 
 /// So long does the other wait for the shim to leave, at most; a flush takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -235,7 +235,7 @@ impl Doors {
             return;
         }
         // The symbol table first: who is loaded meanwhile finds the stand-ins there.
-        self.lead(|exchange| exchange);
+        lead_there(&self.exports);
     }
 
     /// Lets everybody find CUPTI itself again. Who keeps a stand-in's address goes on calling that.
@@ -243,15 +243,6 @@ impl Doors {
         if !std::mem::take(&mut self.are_set) {
             return;
         }
-        self.lead(|Exchange { from, to }| Exchange { from: to, to: from });
-    }
-
-    fn lead(&self, direction: impl Fn(Exchange) -> Exchange) {
-        let exchanges: Vec<Exchange> =
-            self.exports.iter().map(|(_, exchange)| direction(*exchange)).collect();
-        for ((export, _), exchange) in self.exports.iter().zip(&exchanges) {
-            export.lead(*exchange);
-        }
-        exchange_slots(&exchanges);
+        lead_back(&self.exports);
     }
 }
