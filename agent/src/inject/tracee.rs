@@ -14,6 +14,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::proc;
+
 use super::arch::{self, Registers, Start, Waiting};
 use super::error::InjectError;
 use super::memory::Memory;
@@ -71,6 +73,10 @@ impl Tracee {
         match ptrace::seize(tid, Options::empty()) {
             Ok(()) => {}
             Err(Errno::ESRCH) => return Ok(None),
+            // So a kernel refuses a thread on its last steps, too.
+            Err(Errno::EPERM) if proc::thread_over(tid.as_raw().cast_unsigned()) => {
+                return Ok(None);
+            }
             Err(error) => return Err(failed(error.into())),
         }
         let stopped_at = Instant::now();

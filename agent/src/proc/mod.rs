@@ -32,5 +32,5 @@ pub(crate) use read::at_most as read_at_most;
 pub use title::{Ranks, Role, Title, parse_title};
 pub use tree::{
     age, alive, descendants, has_leader, inner_number, pids, process_of, runs_since, start_time,
-    thread_name, threads,
+    thread_name, thread_over, threads,
 };

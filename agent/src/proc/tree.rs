@@ -39,6 +39,11 @@ pub fn has_leader(pid: u32) -> bool {
     Stat::read(pid).is_some_and(|stat| !stat.over())
 }
 
+/// The thread ended, or is on its last steps, from which there is no way back.
+pub fn thread_over(tid: u32) -> bool {
+    Stat::read(tid).is_none_or(|stat| stat.over())
+}
+
 /// The process this is a thread of; its own number for a process, `None` when there is neither.
 pub fn process_of(task: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{task}/status")).ok()?;
