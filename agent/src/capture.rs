@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use analysis::ids::{ProcessKey, StackId, Thread};
+use analysis::memory::live::{Counts, Held, Of, Unseen};
+use analysis::memory::{Finding, Place};
 use analysis::report::Report;
 use analysis::wait::WaitReason;
 
@@ -89,6 +91,41 @@ pub struct ProcessCounters {
     pub reading: Reading,
 }
 
+/// Memory of one process: what its calls left allocated at the end, since they are told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProcessMemory {
+    pub process: ProcessKey,
+    /// What leaks first; then every place that memory was taken from.
+    pub findings: Vec<Finding>,
+    /// The most live bytes first.
+    pub sites: Vec<LiveSite>,
+    /// Of the virtual-memory API.
+    pub held: Held,
+    pub unseen: Unseen,
+    /// Calls that took memory and whose stack was not taken.
+    pub without_stack: u64,
+}
+
+/// What one piece of code took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSite {
+    pub place: Place,
+    pub of: Of,
+    pub live: Counts,
+    /// Since calls are told.
+    pub allocated: Counts,
+}
+
+impl LiveSite {
+    /// Of the code; `None`: not taken, or many pieces of code together.
+    pub fn stack(&self) -> Option<StackId> {
+        match self.of {
+            Of::Site(stack) => stack,
+            Of::Whole | Of::Others => None,
+        }
+    }
+}
+
 /// How outputs write names of functions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NameStyle {
@@ -126,6 +163,8 @@ pub struct Capture {
     pub waits: Vec<WaitStack>,
     pub gil: Vec<GilRow>,
     pub counters: Vec<ProcessCounters>,
+    /// Of processes whose calls were told.
+    pub memory: Vec<ProcessMemory>,
     pub names: NameStyle,
     /// Names of threads, where they are known.
     pub threads: HashMap<(ProcessKey, Thread), String>,

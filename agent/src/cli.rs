@@ -1,5 +1,7 @@
 //! The command line: exactly what can be typed. Commands that do not exist are not listed.
 
+mod leaks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bpf::probe::Probe;
 use crate::capture::NameStyle;
 use crate::commands::findings::Severity;
+pub use leaks::LeaksArgs;
 
 /// Profiles machines that serve LLMs with vLLM: where GPU time goes and which code is responsible.
 #[derive(Debug, Parser)]
@@ -33,6 +36,8 @@ pub enum Command {
     Servers(ServersArgs),
     /// Observe running processes for a while and write a report, profiles and the recording
     Record(RecordArgs),
+    /// Look for memory that is taken and not given back, and name the code that takes it
+    Leaks(LeaksArgs),
     /// Start a command with the shim loaded into it, and observe it until it ends
     Run(RunArgs),
     /// Bring the shim into running processes that were started without it
@@ -69,6 +74,24 @@ pub enum Command {
     warplens record --model meta-llama/Llama-3.3-70B-Instruct\n  \
     warplens record --all --duration 2m --json")]
 pub struct RecordArgs {
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// How long, such as 30s, 500ms or 2m
+    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+    pub duration: Duration,
+
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub observation: ObservationArgs,
+}
+
+/// Whom to observe.
+#[derive(Args, Clone, Debug)]
+pub struct TargetArgs {
     /// Observe these processes and their descendants
     #[arg(short, long, value_name = "PID", value_delimiter = ',', group = "target")]
     pub pid: Vec<u32>,
@@ -88,17 +111,6 @@ pub struct RecordArgs {
     /// Observe every vLLM server, and every process that has the shim loaded
     #[arg(long, group = "target")]
     pub all: bool,
-
-    /// How long, such as 30s, 500ms or 2m
-    #[arg(short, long, value_name = "TIME", default_value = "30s", value_parser = duration)]
-    pub duration: Duration,
-
-    /// Print the report as JSON
-    #[arg(long)]
-    pub json: bool,
-
-    #[command(flatten)]
-    pub observation: ObservationArgs,
 }
 
 #[derive(Args, Debug)]
@@ -197,6 +209,11 @@ pub struct ObservationArgs {
     /// Leave these kernel programs out: launch-stacks, cpu-samples, python, processes, thread-states, launch-count
     #[arg(long, value_name = "PROBE", value_delimiter = ',', hide_possible_values = true)]
     pub without: Vec<Probe>,
+
+    /// How often what is live of memory is written down: a verdict needs 24 of it, and a leak of a piece a cycle
+    /// some in each cycle
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub memory_step: Duration,
 
     /// Also count launches in the driver with uprobes, independently of the shim. Costs
     /// about 10 us a launch

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let ended = match &cli.command {
         Command::Servers(args) => commands::servers::run(args),
         Command::Record(args) => commands::record::run(args),
+        Command::Leaks(args) => commands::leaks::run(args),
         Command::Run(args) => commands::run::run(args),
         Command::Attach(args) => commands::attach::run(args),
         Command::Detach(args) => commands::detach::run(args),

@@ -6,6 +6,7 @@
 
 mod host;
 mod input;
+mod memory;
 mod merge;
 mod stacks;
 mod timeline;
@@ -24,6 +25,7 @@ use analysis::session::{Mode, Options, Session};
 
 use host::{Host, Taken};
 pub use input::{Input, Start, Symbol};
+use memory::Memory;
 pub use merge::merge;
 use stacks::StackTable;
 pub use stacks::Unresolved;
@@ -72,6 +74,7 @@ pub struct Pipeline {
     /// `Some`: the observation is cut into windows.
     cutter: Option<Cutter>,
     timeline: Timeline,
+    memory: Memory,
 }
 
 impl Pipeline {
@@ -102,6 +105,7 @@ impl Pipeline {
             cpu_without_stack: 0,
             cutter: None,
             timeline: Timeline::default(),
+            memory: Memory::default(),
         }
     }
 
@@ -120,7 +124,8 @@ impl Pipeline {
     /// Takes one input. Never fails: what is wrong becomes a defect of the report or a note.
     pub fn feed(&mut self, input: Input) {
         match input {
-            Input::Start(Start { command, source, started_unix, cpu_hz }) => {
+            Input::Start(Start { command, source, started_unix, cpu_hz, memory_step_ns }) => {
+                self.memory.step(memory_step_ns);
                 self.info.command = command;
                 self.info.source = source;
                 self.info.started_unix = started_unix;
@@ -177,11 +182,15 @@ impl Pipeline {
                 }
             }
             Input::ThreadName { process, thread, name } => self.host.name((process, thread), name),
+            Input::Clock(at) => self.memory.at(at),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
                 self.session.ingest(Event::Attached { process, at });
             }
-            Input::Ended { process, at } => self.session.ingest(Event::Ended { process, at }),
+            Input::Ended { process, at } => {
+                self.memory.ended(process, at);
+                self.session.ingest(Event::Ended { process, at });
+            }
             Input::Limit(end) => {
                 self.host.limit(end);
                 self.session.limit_end(end);
@@ -205,6 +214,11 @@ impl Pipeline {
 
     fn ingest(&mut self, event: Event) {
         self.timeline.watch(&event);
+        match &event {
+            Event::Memory(call) => self.memory.call(call),
+            Event::Mark(mark) => self.memory.at(mark.flush),
+            _ => {}
+        }
         self.session.ingest(event);
     }
 
@@ -277,6 +291,7 @@ impl Pipeline {
                 self.host.refused().stacks,
                 "stacks of sleeping threads found their table full: the others share their time",
             ),
+            (self.memory.refused(), "processes found no room: their memory is not counted"),
             (self.cpu_without_stack, "CPU samples came without a stack: they are left out"),
             (self.notes_refused, "further notes are not listed"),
         ];
@@ -304,6 +319,7 @@ impl Pipeline {
                 .iter()
                 .map(|(&process, reading)| ProcessCounters { process, reading: reading.clone() })
                 .collect(),
+            memory: self.memory.tell(),
             threads: self.host.names().clone(),
             processes: self.processes.clone(),
         }
@@ -357,6 +373,16 @@ impl Pipeline {
                 // Without a stack the node's kernels say that it was not taken.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
                     self.session.ingest(Event::CaptureStack { process, entry, stack });
+                }
+            }
+            KernelEvent::MemoryStack { tgid, tid, at, serial, addresses, .. } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                self.memory.at(at);
+                // Without a stack the memory is there all the same.
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    self.memory.stack(process, serial, (stack, Thread(tid)));
                 }
             }
             KernelEvent::CpuSample { tgid, tid, at, cpu, holds_gil, addresses } => {

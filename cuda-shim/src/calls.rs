@@ -17,8 +17,9 @@ use wire::shim::{
 
 use crate::boundary::at_boundary;
 use crate::cost::Timed;
-use crate::gate::{CALLS, RESOURCES, STACKS};
+use crate::gate::{CALLS, MEMORY, RESOURCES, STACKS};
 use crate::graphs;
+use crate::memory;
 use crate::probe::warplens_probe_launch;
 use crate::sampling::Candidate;
 use crate::shim::{Shim, now_ns, producer_of};
@@ -36,16 +37,17 @@ pub(crate) extern "C" fn on_callback(
         let Some(shim) = (unsafe { user_data.cast::<Shim>().as_ref() }) else {
             return;
         };
+        let open = shim.gate.bits();
         match domain {
             DOMAIN_DRIVER if DRIVER_GRAPH_UPDATES.contains(&id) => {
                 // SAFETY: in this domain CUPTI passes a CallbackData, valid during the callback.
                 if let Some(data) = unsafe { data.cast::<CallbackData>().as_ref() }
-                    && shim.gate.has(RESOURCES)
+                    && open & RESOURCES != 0
                 {
                     graphs::on_update(shim, data);
                 }
             }
-            DOMAIN_RUNTIME | DOMAIN_DRIVER if shim.gate.has(CALLS) => {
+            DOMAIN_RUNTIME | DOMAIN_DRIVER if open & (CALLS | MEMORY) != 0 => {
                 // SAFETY: in these domains CUPTI passes a CallbackData, valid during the callback.
                 let Some(data) = (unsafe { data.cast::<CallbackData>().as_ref() }) else {
                     return;
@@ -55,14 +57,18 @@ pub(crate) extern "C" fn on_callback(
                 } else {
                     (shim.driver_call(id), id | CALLBACK_DRIVER)
                 };
-                let Some(call) = call else { return };
-                if data.site == SITE_ENTER {
-                    enter(shim, call, callback, data);
-                } else {
-                    exit(shim, call, callback, data);
+                match call.filter(|_| open & CALLS != 0) {
+                    Some(call) if data.site == SITE_ENTER => enter(shim, call, callback, data),
+                    Some(call) => exit(shim, call, callback, data),
+                    None if domain == DOMAIN_DRIVER && open & MEMORY != 0 => {
+                        if let Some(call) = memory::call_of(id) {
+                            memory::on_call(shim, call, data);
+                        }
+                    }
+                    None => {}
                 }
             }
-            DOMAIN_RESOURCE if shim.gate.has(RESOURCES) => {
+            DOMAIN_RESOURCE if open & RESOURCES != 0 => {
                 // SAFETY: CUPTI's own data for this id.
                 unsafe { graphs::on_resource(shim, id, data) };
             }

@@ -12,15 +12,16 @@ use cupti_sys::record::{CONCURRENT_KERNEL, MEMCPY, MEMCPY_PEER, MEMSET};
 use cupti_sys::result::{
     CuptiResult, INVALID_PARAMETER, MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED, NOT_SUPPORTED,
 };
-use wire::shim::{Level, MARK_ARMED, MARK_LAST, MarkRecord, OffReason, feature, record_kind};
+use wire::shim::{Level, MARK_ARMED, MARK_LAST, MarkRecord, OffReason, feature, record_kind, tell};
 
 use crate::bell;
 use crate::completion::{on_completed, on_requested};
 use crate::config::Config;
 use crate::devices::{Driver, Published};
-use crate::gate::{BUFFERS, CALLS, RESOURCES, STACKS};
+use crate::gate::{BUFFERS, CALLS, MEMORY, RESOURCES, STACKS};
 use crate::graphs;
 use crate::holding::Holding;
+use crate::memory;
 use crate::neighbour::{Doors, PRESENCE};
 use crate::shim::{Shim, now_ns, producer_of};
 
@@ -62,6 +63,8 @@ pub(crate) struct Control {
     heartbeat_ns: Option<u64>,
     /// Callbacks on graphs are on.
     graphs: bool,
+    /// Callbacks on memory calls are on.
+    memory: bool,
     /// After a refusal: not before then. `u64::MAX` = never.
     retry_ns: u64,
 }
@@ -89,6 +92,7 @@ impl Control {
             heartbeat: shim.region.control().heartbeat.load(Ordering::Relaxed),
             heartbeat_ns: None,
             graphs: false,
+            memory: false,
             retry_ns: 0,
         }
     }
@@ -125,6 +129,7 @@ impl Control {
             self.doors.lift();
         }
         self.follow_graphs();
+        self.follow_memory();
         self.say_withheld(wanted < asked_level);
         bell::answer(asked);
         if self.level >= Level::Counting {
@@ -208,6 +213,29 @@ impl Control {
         for (domain, id) in graph_callbacks() {
             if wanted {
                 // An id this CUPTI does not know costs its feature only.
+                let _unknown = holding.enable(domain, id);
+            } else {
+                holding.disable(domain, id);
+            }
+        }
+    }
+
+    /// Likewise callbacks on memory calls.
+    fn follow_memory(&mut self) {
+        let Some(holding) = self.holding else { return };
+        let told = self.shim.region.control().tell.load(Ordering::Relaxed);
+        let wanted = told & tell::MEMORY != 0;
+        if std::mem::replace(&mut self.memory, wanted) == wanted {
+            return;
+        }
+        if wanted {
+            self.shim.gate.open(MEMORY);
+        } else {
+            self.shim.gate.shut(MEMORY);
+        }
+        for (domain, id) in memory_callbacks() {
+            if wanted {
+                // An id this CUPTI does not know is a call that cannot happen.
                 let _unknown = holding.enable(domain, id);
             } else {
                 holding.disable(domain, id);
@@ -335,9 +363,10 @@ impl Control {
     }
 
     fn unsubscribe(&mut self) {
-        self.shim.gate.shut(RESOURCES);
+        self.shim.gate.shut(RESOURCES | MEMORY);
+        self.memory = false;
         if let Some(holding) = self.holding.take() {
-            holding.leave(graph_callbacks());
+            holding.leave(graph_callbacks().chain(memory_callbacks()));
         }
     }
 
@@ -420,6 +449,11 @@ impl Control {
 fn graph_callbacks() -> impl Iterator<Item = (u32, u32)> {
     let resources = graphs::RESOURCES.iter().map(|&id| (DOMAIN_RESOURCE, id));
     resources.chain(DRIVER_GRAPH_UPDATES.iter().map(|&id| (DOMAIN_DRIVER, id)))
+}
+
+/// Of those that tell of memory.
+fn memory_callbacks() -> impl Iterator<Item = (u32, u32)> {
+    memory::ids().map(|id| (DOMAIN_DRIVER, id))
 }
 
 /// And of those that the counting level adds.

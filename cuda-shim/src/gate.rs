@@ -13,6 +13,8 @@ pub(crate) const CALLS: u32 = 2;
 pub(crate) const STACKS: u32 = 4;
 /// Activity buffers are handed out and read.
 pub(crate) const BUFFERS: u32 = 8;
+/// Memory calls are told.
+pub(crate) const MEMORY: u32 = 32;
 /// The shim is alive in this process. Never set again once cleared.
 pub(crate) const ALIVE: u32 = 16;
 

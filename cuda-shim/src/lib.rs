@@ -24,6 +24,7 @@ mod graphs;
 mod heap;
 mod holding;
 mod loader;
+mod memory;
 mod names;
 mod neighbour;
 mod probe;

@@ -69,7 +69,9 @@ pub(crate) struct ThreadLocal {
     reserved: [u32; 2],
     /// Its way to the next sample of the heap.
     pub(crate) heap: Countdown,
-    reserved_2: [u64; 6],
+    /// Entry of an open memory call, ns.
+    pub(crate) memory_enter: Long,
+    reserved_2: [u64; 5],
 }
 
 impl ThreadLocal {

@@ -3,7 +3,7 @@
 
 use aya_ebpf::macros::uprobe;
 use aya_ebpf::programs::ProbeContext;
-use wire::kernel::{WEIGHT_CAPTURE, counter, event_kind};
+use wire::kernel::{WEIGHT_CAPTURE, WEIGHT_MEMORY, counter, event_kind};
 
 use crate::emit;
 use crate::filter::Task;
@@ -23,7 +23,7 @@ pub fn launch_stack_plain(ctx: ProbeContext) -> u32 {
 }
 
 /// Arguments: correlation id, weight, the shim's thread number, function handle. Weight 0: a node of a
-/// graph was made, and the last argument is its position in the graph table.
+/// graph was made, and the last argument is its position in the graph table. The greatest weight: memory was taken.
 #[inline(always)]
 fn launch<const PYTHON: bool>(ctx: &ProbeContext) -> u32 {
     let task = Task::current();
@@ -31,9 +31,13 @@ fn launch<const PYTHON: bool>(ctx: &ProbeContext) -> u32 {
         return 0;
     }
     let weight: u32 = ctx.arg(1).unwrap_or(0);
-    let capture = weight == WEIGHT_CAPTURE;
+    let of = match weight {
+        WEIGHT_CAPTURE => event_kind::CAPTURE_STACK,
+        WEIGHT_MEMORY => event_kind::MEMORY_STACK,
+        _ => event_kind::LAUNCH_STACK,
+    };
     let subject = Subject {
-        of: if capture { event_kind::CAPTURE_STACK } else { event_kind::LAUNCH_STACK },
+        of,
         correlation: ctx.arg(0).unwrap_or(0),
         weight,
         thread: ctx.arg(2).unwrap_or(0),
@@ -43,7 +47,9 @@ fn launch<const PYTHON: bool>(ctx: &ProbeContext) -> u32 {
         taken: counter::LAUNCH_STACKS,
     };
     stack::take::<PYTHON>(ctx, task, &subject);
-    remember(task);
+    if of != event_kind::MEMORY_STACK {
+        remember(task);
+    }
     0
 }
 

@@ -16,6 +16,7 @@ mod graphs;
 mod host;
 mod idle;
 mod levels;
+mod memory;
 mod namespaces;
 mod neighbour;
 mod pace;

@@ -13,6 +13,7 @@ pub mod event_kind {
     pub const WAIT: u32 = 5;
     pub const CAPTURE_STACK: u32 = 8;
     pub const OFF_CPU_STACK: u32 = 9;
+    pub const MEMORY_STACK: u32 = 10;
     /// What a stack is unwound from. Never leaves the agent: it holds bytes of a user's stack.
     pub const STACK_COPY: u32 = 16;
 }
@@ -21,6 +22,10 @@ pub mod event_kind {
 /// of its entry in the graph table.
 pub const WEIGHT_CAPTURE: u32 = 0;
 
+/// Weight at the probe point that no launch has: memory was taken, the first argument is the serial number of its
+/// `MemoryRecord`, and `key` its address or handle.
+pub const WEIGHT_MEMORY: u32 = u32::MAX;
+
 /// What a stack is unwound from, as the kernel programs copy it. Behind this head come
 /// `python_frames` [`PythonFrame`]s, then `stack_bytes` bytes of the thread's stack.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -28,7 +33,7 @@ pub const WEIGHT_CAPTURE: u32 = 0;
 pub struct StackCopy {
     /// `event_kind::STACK_COPY`.
     pub kind: u32,
-    /// Kind of the stack: `LAUNCH_STACK`, `CPU_SAMPLE`, `CAPTURE_STACK` or `OFF_CPU_STACK`.
+    /// Kind of the stack: `LAUNCH_STACK`, `CPU_SAMPLE`, `CAPTURE_STACK`, `OFF_CPU_STACK` or `MEMORY_STACK`.
     pub of: u32,
     /// `CLOCK_MONOTONIC` ns.
     pub time_ns: u64,
@@ -143,12 +148,12 @@ pub struct StackEvent {
     pub time_ns: u64,
     pub tgid: u32,
     pub tid: u32,
-    /// Launch only: correlation id, weight, the shim's thread number.
+    /// Launch only: correlation id, weight, the shim's thread number. Memory: serial number for the first.
     pub correlation: u32,
     pub weight: u32,
     pub thread: u32,
     pub cpu: u32,
-    /// Launch: function handle. Capture: position in the graph table. Sleep: its signature.
+    /// Launch: function handle. Capture: position in the graph table. Sleep: its signature. Memory: address or handle.
     pub key: u64,
     /// Bits of [`stack_flag`].
     pub flags: u32,

@@ -104,3 +104,8 @@ pub const OFF_CPU_STACK_EVERY_NS: u64 = 1_000_000_000;
 /// Pairs of a thread and a place it sleeps at that are remembered, the latest ones. Forgetting one costs
 /// a stack too many. Threads that sleep have a handful each.
 pub const SLEEP_PLACES: u32 = 4 * SLEEPERS;
+
+/// Stacks of memory calls a process takes in a second at most; one costs some 10 us. Caching allocators ask the driver
+/// some hundred times while a server starts and hardly ever later. What allocates from a pool at every step is beyond it,
+/// and told without stacks for the rest of the second.
+pub const MEMORY_STACKS: u32 = 500;

@@ -116,7 +116,15 @@ pub struct Control {
     pub observer: AtomicU32,
     /// Bits of [`feature`]: what the shim is to leave off, also while no agent is there. From version 4 on.
     pub without: AtomicU32,
-    pub reserved: AtomicU32,
+    /// Bits of [`tell`]: what the shim is to tell beside its level, from `Watching` on. From version 5 on.
+    pub tell: AtomicU32,
+}
+
+/// What a shim tells when it is asked to (`Control::tell`).
+pub mod tell {
+    /// Every call that takes or gives back memory of a device, of the virtual-memory API or pinned memory, as
+    /// [`MemoryRecord`](super::MemoryRecord)s.
+    pub const MEMORY: u32 = 1;
 }
 
 /// What a shim can leave off (`Control::without`).
@@ -247,6 +255,8 @@ pub struct Stats {
     /// Time spent in launch and synchronisation callbacks, ns. Estimated: stacks that were taken are timed, and of the
     /// rest one callback in [`CALLBACKS_PER_TIMED`](crate::limits::CALLBACKS_PER_TIMED), which stands for that many.
     pub callback_ns: AtomicU64,
+    /// Memory records made, whether the ring had room or not. From version 5 on.
+    pub memory_calls: AtomicU64,
 }
 
 /// Reserve and commit positions. They only grow; slot = position % `RING_SLOTS`.
@@ -332,6 +342,8 @@ pub mod record_kind {
     pub const LAUNCH_FAILED: u16 = 5;
     pub const SYNC: u16 = 6;
     pub const MARK: u16 = 7;
+    /// From version 5 on.
+    pub const MEMORY: u16 = 8;
 }
 
 /// Payload of a slot before it is given a type.
@@ -491,7 +503,83 @@ pub struct MarkRecord {
     pub reserved: u64,
 }
 
+/// What a memory call did: `MemoryRecord::operation`.
+pub mod memory_operation {
+    /// A block begins at `address`.
+    pub const ALLOCATED: u8 = 1;
+    /// The block at `address` ends.
+    pub const FREED: u8 = 2;
+    /// Physical memory, held by `handle`.
+    pub const CREATED: u8 = 3;
+    /// Memory of another process or of a file descriptor, held by `handle`; `bytes` is not known.
+    pub const IMPORTED: u8 = 4;
+    /// A further reference by `handle` to what is mapped at `address`.
+    pub const RETAINED: u8 = 5;
+    /// A reference of `handle` less.
+    pub const RELEASED: u8 = 6;
+    /// Memory of `handle` has addresses.
+    pub const MAPPED: u8 = 7;
+    /// Addresses have no memory.
+    pub const UNMAPPED: u8 = 8;
+    /// Addresses are set aside, without memory.
+    pub const RESERVED: u8 = 9;
+    /// Addresses are given back.
+    pub const UNRESERVED: u8 = 10;
+}
+
+/// Where memory is taken from: `MemoryRecord::place`. A release names the family of its call.
+pub mod memory_place {
+    /// `cuMemAlloc`, `cuMemAllocPitch`, `cuMemFree`, which frees managed and pooled memory, too.
+    pub const DEVICE: u8 = 1;
+    /// `cuMemAllocAsync`, `cuMemAllocFromPoolAsync`, `cuMemFreeAsync`: out of a pool that keeps what is freed.
+    pub const POOL: u8 = 2;
+    /// `cuMemCreate` and what belongs to it.
+    pub const VIRTUAL: u8 = 3;
+    /// `cuMemAllocManaged`.
+    pub const MANAGED: u8 = 4;
+    /// `cuMemHostAlloc`, `cuMemAllocHost`, `cuMemFreeHost`.
+    pub const PINNED: u8 = 5;
+    /// `cuMemHostRegister`, `cuMemHostUnregister`.
+    pub const REGISTERED: u8 = 6;
+    /// `cuIpcOpenMemHandle`, `cuIpcCloseMemHandle`: another process's memory.
+    pub const IPC: u8 = 7;
+}
+
+/// `MemoryRecord::flags`: the call passed the probe point before this record was written, under `serial`.
+pub const MEMORY_STACK: u16 = 1;
+
+/// `MemoryRecord::device`: the call does not name one; its context has one.
+pub const NO_DEVICE: u32 = u32::MAX;
+
+/// A call that took or gave back memory and succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MemoryRecord {
+    pub kind: u16,
+    pub producer: u16,
+    /// One of [`memory_operation`].
+    pub operation: u8,
+    /// One of [`memory_place`].
+    pub place: u8,
+    pub flags: u16,
+    /// Of what gives memory back the call's entry, of what takes it its return, `CLOCK_MONOTONIC` ns: what is given back
+    /// may be given out again before this record is written.
+    pub time_ns: u64,
+    pub address: u64,
+    pub bytes: u64,
+    /// Of the virtual-memory API; else 0.
+    pub handle: u64,
+    /// Counts the records of this kind, from 1 on: a gap is lost records.
+    pub serial: u32,
+    /// As [`LaunchRecord::thread`].
+    pub thread: u32,
+    pub context: u32,
+    /// As the process numbers devices, or [`NO_DEVICE`].
+    pub device: u32,
+}
+
 const _: () = {
+    assert!(size_of::<MemoryRecord>() == size_of::<Payload>());
     assert!(size_of::<KernelRecord>() == size_of::<Payload>());
     assert!(size_of::<CopyRecord>() == size_of::<Payload>());
     assert!(size_of::<LaunchRecord>() == size_of::<Payload>());

@@ -2,6 +2,7 @@
 //! become these events; nothing downstream knows which it was.
 
 use crate::ids::{Correlation, DeviceKey, Ns, ProcessKey, StackId, Thread};
+use crate::memory::What;
 
 /// One thing that was observed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub enum Event {
         correlation: Correlation,
         stack: StackId,
     },
+    /// A call that took memory or gave it back.
+    Memory(MemoryCall),
     Mark(Mark),
     /// The process is gone; nothing more will come from it.
     Ended {
@@ -320,6 +323,24 @@ pub struct GraphEvent {
     pub entry: u32,
     pub at: Ns,
     pub change: GraphChange,
+}
+
+/// A call that took memory of a device, of the virtual-memory API or pinned memory, or gave it back, and succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryCall {
+    pub process: ProcessKey,
+    /// Numbers the calls of a process without gaps; what is missing was lost.
+    pub serial: u32,
+    /// Its stack was taken, under this number.
+    pub has_stack: bool,
+    /// The shim's thread number.
+    pub thread: u32,
+    pub context: u32,
+    /// As the process numbers devices; `None`: that of the context.
+    pub ordinal: Option<u32>,
+    /// Of what gives memory back the call's entry, of what takes it its return.
+    pub time: Ns,
+    pub what: What,
 }
 
 /// End of a flush of one process: everything CUPTI could deliver about the time before `flush`

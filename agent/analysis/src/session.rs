@@ -188,6 +188,8 @@ impl Session {
                     process.batch.stacks.push((correlation, stack));
                 });
             }
+            // What is live is nobody's time: `crate::memory`.
+            Event::Memory(_) => {}
             Event::Mark(mark) => {
                 let Some(index) = self.process(mark.process) else {
                     return;

@@ -9,12 +9,15 @@ use crate::pipeline::{Input, Start, Symbol};
 /// The same input with every text in it passed through `redactor`. `None`: it may not be told at all.
 pub fn redacted(input: Input, redactor: &mut Redactor) -> Option<Input> {
     let input = match input {
-        Input::Start(Start { command, source, started_unix, cpu_hz }) => Input::Start(Start {
-            command: redactor.text(&command),
-            source: redactor.host(&source),
-            started_unix,
-            cpu_hz,
-        }),
+        Input::Start(Start { command, source, started_unix, cpu_hz, memory_step_ns }) => {
+            Input::Start(Start {
+                command: redactor.text(&command),
+                source: redactor.host(&source),
+                started_unix,
+                cpu_hz,
+                memory_step_ns,
+            })
+        }
         Input::Process { process, info } => {
             let ProcessInfo { pid, title, role, rank, server, service } = info;
             let Service { model, engine, container, pod, namespace } = service;
@@ -61,7 +64,8 @@ pub fn redacted(input: Input, redactor: &mut Redactor) -> Option<Input> {
         | Input::KernelEvent(_)
         | Input::Counters { .. }
         | Input::Ended { .. }
-        | Input::Limit(_) => input,
+        | Input::Limit(_)
+        | Input::Clock(_) => input,
         Input::Foreign(_) => return None,
     };
     Some(input)
@@ -119,6 +123,7 @@ mod tests {
                 source: "gpu-node-7".to_owned(),
                 started_unix: Some(1),
                 cpu_hz: 0,
+                memory_step_ns: 0,
             }),
             Input::Device {
                 device: DeviceKey(0),

@@ -153,6 +153,8 @@ async fn serve(
         verify: false,
         scan_every: Duration::from_secs(config.scan_seconds),
         classifier: rules::classifier(&config.rule_texts()?)?,
+        stacks: config.enabled && config.levels.maximum() >= Level::Stacks,
+        memory: None,
         flight: config.flight.settings().map(|flight| flight.limits),
     };
     let (flight, desk) = match config.flight.settings() {

@@ -12,6 +12,7 @@ pub mod dump;
 mod exit;
 pub mod findings;
 pub mod gaps;
+pub mod leaks;
 mod load;
 pub mod record;
 pub mod run;
@@ -19,6 +20,7 @@ pub mod screen;
 pub mod servers;
 pub mod session;
 pub mod signals;
+mod target;
 pub mod view;
 
 pub use exit::Exit;
@@ -57,7 +59,7 @@ pub enum CommandError {
     Config(#[from] crate::daemon::ConfigError),
     #[error(transparent)]
     Rules(#[from] RulesError),
-    #[error("record: {0}")]
+    #[error("{0}")]
     Selector(#[from] crate::proc::SelectorError),
     #[error(transparent)]
     Observe(#[from] crate::observe::ObserveError),

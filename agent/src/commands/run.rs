@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal};
 use signal_hook::consts::SIGINT;
 
 use super::record::refusal;
-use super::session::{Session, Until, print};
+use super::session::{Session, Subject, Until, print};
 use super::signals::Signals;
 use super::{CommandError, Exit, one_line, screen};
 use crate::bpf::host::Host;
@@ -57,7 +57,8 @@ pub fn run(args: &RunArgs) -> Result<Exit, CommandError> {
         return ending(&status, program).unwrap_or(Ok(Exit::Ok));
     }
     let observed = Selection::Trees(vec![process::id()]);
-    let session = Session::open("run", observed, &args.observation, SCAN_EVERY)?;
+    let session =
+        Session::open("run", observed, &args.observation, SCAN_EVERY, Subject::Everything)?;
     let mut command = process::Command::new(program);
     command.args(arguments).env("CUDA_INJECTION64_PATH", &shim).env("WARPLENS_WAIT_MS", WAIT_MS);
     if !Host::read().missing_capabilities().is_empty() {

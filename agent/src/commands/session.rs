@@ -51,6 +51,14 @@ pub enum Outcome {
     SwitchedOff,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Everything,
+    /// What takes memory and gives it back, and nothing that runs.
+    Memory,
+}
+
 /// How long to go on.
 #[derive(Clone, Copy, Debug)]
 pub enum Until {
@@ -65,6 +73,7 @@ pub struct Session {
     names: NameStyle,
     signals: Signals,
     started: Instant,
+    subject: Subject,
 }
 
 impl Session {
@@ -75,6 +84,7 @@ impl Session {
         selection: Selection,
         args: &ObservationArgs,
         scan_every: Duration,
+        subject: Subject,
     ) -> Result<Self, CommandError> {
         switched_on(command)?;
         let classifier = rules::from_files(&args.rules.rules)?;
@@ -89,7 +99,12 @@ impl Session {
             Ok(bpf) => (Some(bpf), None),
             Err(error) => (None, Some(one_line(&error))),
         };
-        let level = if stacks && bpf.is_some() { Level::Stacks } else { Level::Counting };
+        let stacks = stacks && bpf.is_some();
+        let level = match subject {
+            Subject::Memory => Level::Watching,
+            Subject::Everything if stacks => Level::Stacks,
+            Subject::Everything => Level::Counting,
+        };
         let settings = Settings {
             selection,
             level,
@@ -98,6 +113,8 @@ impl Session {
             verify: args.verify,
             scan_every,
             classifier,
+            stacks,
+            memory: Some(args.memory_step),
             flight: None,
         };
         let start = Start {
@@ -108,6 +125,7 @@ impl Session {
                 .ok()
                 .map(|time| time.as_secs()),
             cpu_hz: if bpf.is_some() { cpu_hz } else { 0 },
+            memory_step_ns: u64::try_from(args.memory_step.as_nanos()).unwrap_or(u64::MAX),
         };
         let mut observer = Observer::new(settings, start, bpf, Some(writer))?;
         if let Some(problem) = problem {
@@ -115,7 +133,7 @@ impl Session {
             observer.note(format!("No stacks, CPU samples and thread states, so idle time is never called no_requests: {problem}."))?;
         }
         let names = args.names.style();
-        Ok(Self { observer, folder, names, signals, started: Instant::now() })
+        Ok(Self { observer, folder, names, signals, started: Instant::now(), subject })
     }
 
     /// Rounds until every ring is at its level, or has said why not.
@@ -174,7 +192,8 @@ impl Session {
         // What came since the last round, which may have been a long one.
         self.observer.turn()?;
         let deadline = Instant::now() + DRAIN_PATIENCE;
-        while self.observer.ring_count() > 0
+        while self.subject == Subject::Everything
+            && self.observer.ring_count() > 0
             && self.observer.watermark().is_none_or(|watermark| watermark < end)
             && Instant::now() < deadline
         {

@@ -226,6 +226,7 @@ fn start() -> Input {
         source: "node".to_owned(),
         started_unix: None,
         cpu_hz: 0,
+        memory_step_ns: 0,
     })
 }
 

@@ -78,6 +78,7 @@ pub fn read(
         source: path.display().to_string(),
         started_unix: meta.unix(first),
         cpu_hz: 0,
+        memory_step_ns: 0,
     }));
     sink(Input::Process { process: PROCESS, info: meta.process() });
     for &ordinal in &devices {

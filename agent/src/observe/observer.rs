@@ -77,6 +77,10 @@ pub struct Settings {
     pub scan_every: Duration,
     /// The rules for names of kernels.
     pub classifier: Classifier,
+    /// Stacks are taken where shims pass their probe point.
+    pub stacks: bool,
+    /// Calls that take memory are told, and how often what is live is written down; `None`: they are not.
+    pub memory: Option<Duration>,
     /// How much of the latest past is kept in memory; `None`: nothing.
     pub flight: Option<Limits>,
 }
@@ -101,6 +105,7 @@ pub struct Observer {
     devices: Devices,
     next_key: u32,
     last_beat: Option<Instant>,
+    clock_told: Option<Ns>,
     last_scan: Option<Instant>,
     last_count: Option<Instant>,
     /// What there is on this node.
@@ -151,6 +156,7 @@ impl Observer {
             devices: Devices::default(),
             next_key: 0,
             last_beat: None,
+            clock_told: None,
             last_scan: None,
             last_count: None,
             node: Discovery::new(),

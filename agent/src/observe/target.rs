@@ -58,6 +58,8 @@ pub(super) struct Asked {
     pub(super) level: Level,
     /// Stacks per second and thread.
     pub(super) rate: u32,
+    /// Bits of [`wire::shim::tell`].
+    pub(super) tell: u32,
 }
 
 /// A process under observation.
@@ -153,7 +155,8 @@ impl Target {
     /// Asks the shim for what was decided; where a guard has it rest, for that as far as it goes.
     pub(super) fn ask(&self) {
         if let Some(ring) = &self.ring {
-            let Asked { level, rate } = self.asked;
+            let Asked { level, rate, tell } = self.asked;
+            ring.ask_to_tell(tell);
             if self.guard.holds() {
                 ring.ask(level.min(Level::Watching), 0);
             } else {

@@ -63,6 +63,7 @@ pub(crate) fn capture() -> Capture {
         waits: Vec::new(),
         gil: Vec::new(),
         counters: Vec::new(),
+        memory: Vec::new(),
         names: NameStyle::Whole,
         threads: HashMap::new(),
         processes: (0..3).map(|number| (ProcessKey(number), process(number))).collect(),

@@ -1,5 +1,5 @@
-//! `cpu.folded`, `offcpu.folded`, `wall.folded`, `gpu.folded`: one line a stack, `root;...;leaf value`,
-//! complete and exact. Values are ns, those of `cpu.folded` samples.
+//! `cpu.folded`, `offcpu.folded`, `wall.folded`, `gpu.folded`, `memory.folded`: one line a stack, `root;...;leaf value`,
+//! complete and exact. Values are ns, those of `cpu.folded` samples, those of `memory.folded` bytes.
 
 use std::collections::BTreeMap;
 
@@ -31,6 +31,17 @@ pub fn offcpu(capture: &Capture) -> String {
 pub fn wall(capture: &Capture) -> String {
     let mut lines = Lines::default();
     rows::wall(capture, &Titles::of(capture), |row| lines.add(&row));
+    lines.render()
+}
+
+/// Live memory, bytes.
+pub fn memory(capture: &Capture) -> String {
+    let mut lines = Lines::default();
+    rows::memory(capture, &Titles::of(capture), |row, _site| {
+        if row.value > 0 {
+            lines.add(&row);
+        }
+    });
     lines.render()
 }
 

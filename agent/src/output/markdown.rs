@@ -2,6 +2,7 @@
 
 mod counters;
 mod host;
+mod memory;
 mod sections;
 
 use std::collections::BTreeMap;
@@ -57,6 +58,7 @@ fn write(text: &mut String, capture: &Capture) -> std::fmt::Result {
     sections::late(text, capture)?;
     host::write(text, capture)?;
     counters::write(text, capture)?;
+    memory::write(text, capture)?;
     writeln!(text, "## What was not seen\n")?;
     let grave = findings(capture);
     let mut lines: Vec<String> = grave

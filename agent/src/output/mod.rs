@@ -43,6 +43,9 @@ pub const GPU_SPEEDSCOPE: &str = "gpu.speedscope.json";
 pub const CPU_DIFF_SVG: &str = "cpu.diff.svg";
 pub const GPU_DIFF_SVG: &str = "gpu.diff.svg";
 pub const OFFCPU_DIFF_SVG: &str = "offcpu.diff.svg";
+pub const MEMORY_SVG: &str = "memory.svg";
+pub const MEMORY_FOLDED: &str = "memory.folded";
+pub const MEMORY_PPROF: &str = "memory.pb.gz";
 pub const TRACE: &str = "trace.pftrace";
 
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +88,11 @@ pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputE
     folder.write(OFFCPU_PPROF, &pprof::offcpu(capture).map_err(render(OFFCPU_PPROF))?)?;
     folder.write(WALL_PPROF, &pprof::wall(capture).map_err(render(WALL_PPROF))?)?;
     folder.write(GPU_SPEEDSCOPE, &speedscope::render(capture).map_err(OutputError::Json)?)?;
+    if !capture.memory.is_empty() {
+        folder.write(MEMORY_FOLDED, folded::memory(capture).as_bytes())?;
+        folder.write(MEMORY_SVG, &flame::memory(capture).map_err(render(MEMORY_SVG))?)?;
+        folder.write(MEMORY_PPROF, &pprof::memory(capture).map_err(render(MEMORY_PPROF))?)?;
+    }
     Ok(())
 }
 

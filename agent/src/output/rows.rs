@@ -3,6 +3,7 @@
 
 mod host;
 mod idle;
+mod memory;
 mod titles;
 
 use analysis::classify::{Class, Kind};
@@ -15,6 +16,7 @@ use super::words;
 use crate::capture::{Capture, Frame, Language, Stack};
 pub(crate) use host::{cpu, offcpu, wall};
 pub(crate) use idle::launches as late_launches;
+pub(crate) use memory::memory;
 pub(crate) use titles::Titles;
 
 /// Stands above the first frame of a stack whose root is missing, where no remark says why.

@@ -254,6 +254,12 @@ pub(crate) fn duration(ns: u64) -> String {
     }
 }
 
+/// `90 B`, `1.5 MiB`.
+#[expect(clippy::cast_precision_loss, reason = "shown with few digits")]
+pub(crate) fn bytes(bytes: u64) -> String {
+    analysis::memory::bytes_text(bytes as f64)
+}
+
 /// `1 GPU`, `2 GPUs`, `12 345 kernels`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };

@@ -22,6 +22,8 @@ pub struct Start {
     pub started_unix: Option<u64>,
     /// CPU samples per second and processor; 0 when the CPU is not sampled.
     pub cpu_hz: u32,
+    /// How often what is live of memory is written down, ns; 0: once a second.
+    pub memory_step_ns: u64,
 }
 
 /// The frames of one code address of one process.
@@ -94,6 +96,8 @@ pub enum Input {
         process: ProcessKey,
         reading: Reading,
     },
+    /// It is so late, whether anything happened or not. Time of memory goes by it.
+    Clock(Ns),
     /// A sentence for every output: what could not be seen and why.
     Note(String),
     /// What a thread calls itself.

@@ -4,6 +4,8 @@
 use std::collections::HashMap;
 
 use analysis::ids::{NameId, ProcessKey, StackId};
+use analysis::memory::finding::Culprit;
+use analysis::memory::live::Of;
 use analysis::report::{CaptureSite, Report};
 
 use crate::capture::{Capture, CaptureInfo};
@@ -42,6 +44,7 @@ impl Merged {
             waits,
             gil,
             counters,
+            memory,
             names: style,
             threads,
             processes,
@@ -142,6 +145,20 @@ impl Merged {
         for mut counted in counters {
             counted.process = process(counted.process);
             self.whole.counters.push(counted);
+        }
+        for mut of in memory {
+            of.process = process(of.process);
+            for site in &mut of.sites {
+                if let Of::Site(Some(id)) = &mut site.of {
+                    *id = stack(*id);
+                }
+            }
+            for finding in &mut of.findings {
+                if let Culprit::Site(Some(id)) = &mut finding.culprit {
+                    *id = stack(*id);
+                }
+            }
+            self.whole.memory.push(of);
         }
         for mut row in gil {
             row.process = process(row.process);

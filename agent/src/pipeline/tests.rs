@@ -133,6 +133,7 @@ fn head() -> Vec<Input> {
             source: "node".to_owned(),
             started_unix: Some(1),
             cpu_hz: 99,
+            memory_step_ns: 0,
         }),
         Input::Device {
             device: DeviceKey(0),

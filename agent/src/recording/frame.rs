@@ -30,6 +30,7 @@ const GRAPHS: u8 = 20;
 const CAPTURE_STACK: u8 = 21;
 const THREAD_NAME: u8 = 22;
 const UNOPENED: u8 = 23;
+const CLOCK: u8 = 24;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -160,6 +161,7 @@ pub(super) fn encode<E>(
         Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
         Input::Attached { process, at } => emit(ATTACHED, &process_time(*process, *at)),
         Input::Limit(at) => emit(LIMIT, at.0.as_bytes()),
+        Input::Clock(at) => emit(CLOCK, at.0.as_bytes()),
         Input::Foreign(_) => Ok(()),
     }
 }
@@ -278,6 +280,10 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             let [at] = words::<1, 8>("limit", body)?.map(u64::from_le_bytes);
             Input::Limit(Ns(at))
         }
+        CLOCK => {
+            let [at] = words::<1, 8>("clock", body)?.map(u64::from_le_bytes);
+            Input::Clock(Ns(at))
+        }
         END => {
             let [frames, records, kernel_events] =
                 words::<3, 8>("end", body)?.map(u64::from_le_bytes);
@@ -332,6 +338,11 @@ fn parse<T: DeserializeOwned>(kind: &'static str, body: &[u8]) -> Result<T, Body
     serde_json::from_slice(body).map_err(|source| BodyError::Json { kind, source })
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 /// Plain structs of strings and integers cannot fail to serialise; an empty body then fails to
 /// parse, which a reader reports, so nothing is silently lost.
 fn json(value: &impl Serialize) -> Vec<u8> {
@@ -344,19 +355,21 @@ struct StartBody {
     source: String,
     started_unix: Option<u64>,
     cpu_hz: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    memory_step_ns: u64,
 }
 
 impl From<&Start> for StartBody {
     fn from(start: &Start) -> Self {
-        let Start { command, source, started_unix, cpu_hz } = start.clone();
-        Self { command, source, started_unix, cpu_hz }
+        let Start { command, source, started_unix, cpu_hz, memory_step_ns } = start.clone();
+        Self { command, source, started_unix, cpu_hz, memory_step_ns }
     }
 }
 
 impl From<StartBody> for Start {
     fn from(body: StartBody) -> Self {
-        let StartBody { command, source, started_unix, cpu_hz } = body;
-        Self { command, source, started_unix, cpu_hz }
+        let StartBody { command, source, started_unix, cpu_hz, memory_step_ns } = body;
+        Self { command, source, started_unix, cpu_hz, memory_step_ns }
     }
 }
 

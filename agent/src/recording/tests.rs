@@ -31,6 +31,7 @@ fn inputs() -> Vec<Input> {
             source: "node".to_owned(),
             started_unix: Some(17),
             cpu_hz: 99,
+            memory_step_ns: 50_000_000,
         }),
         Input::Device {
             device: DeviceKey(1),
@@ -86,6 +87,7 @@ fn inputs() -> Vec<Input> {
         Input::ThreadName { process, thread: Thread(43), name: "ZMQbg/IO/0".to_owned() },
         Input::Note("a note".to_owned()),
         Input::Ended { process, at: Ns(77) },
+        Input::Clock(Ns(76)),
         Input::Limit(Ns(78)),
     ]
 }
@@ -185,7 +187,7 @@ fn other_files_are_told_apart() {
     );
     check(
         &changed(12, 99),
-        "byte 12: records of wire version 99, this warplens decodes 4: use the warplens that recorded it",
+        "byte 12: records of wire version 99, this warplens decodes 5: use the warplens that recorded it",
     );
     check(
         &longer,

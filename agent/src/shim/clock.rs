@@ -55,7 +55,7 @@ impl Shift {
             | record_kind::MEMSET
             | record_kind::SYNC
             | record_kind::MARK => &[1, 2],
-            record_kind::LAUNCH => &[1],
+            record_kind::LAUNCH | record_kind::MEMORY => &[1],
             _ => &[],
         };
         for &word in times {
@@ -68,7 +68,9 @@ impl Shift {
 mod tests {
     use std::mem::offset_of;
 
-    use wire::shim::{CopyRecord, KernelRecord, LaunchRecord, MarkRecord, SyncRecord};
+    use wire::shim::{
+        CopyRecord, KernelRecord, LaunchRecord, MarkRecord, MemoryRecord, SyncRecord,
+    };
 
     use super::*;
 
@@ -104,6 +106,7 @@ mod tests {
         offsets(record_kind::MEMCPY, &copy);
         offsets(record_kind::MEMSET, &copy);
         offsets(record_kind::LAUNCH, &[offset_of!(LaunchRecord, enter_ns)]);
+        offsets(record_kind::MEMORY, &[offset_of!(MemoryRecord, time_ns)]);
         offsets(record_kind::LAUNCH_FAILED, &[]);
         offsets(
             record_kind::SYNC,

@@ -167,6 +167,11 @@ impl WorkerRing {
         self.memory.control().without.store(features, Ordering::Relaxed);
     }
 
+    /// Asks the shim to tell these [`wire::shim::tell`]s beside its level, and no others.
+    pub fn ask_to_tell(&self, what: u32) {
+        self.memory.control().tell.store(what, Ordering::Relaxed);
+    }
+
     /// Says that the agent is there. At least once a second.
     pub fn beat(&self) {
         beat(&self.memory);

@@ -10,5 +10,6 @@
 pub mod callback;
 pub mod driver;
 pub mod function;
+pub mod memory;
 pub mod record;
 pub mod result;

@@ -83,6 +83,18 @@ pub fn build_neighbour(
     compile_file(&artefacts::program("neighbour").join(format!("{name}.c")), output, options)
 }
 
+/// Compiles a program of `tests/programs/memory`.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When the program does not compile.
+pub fn build_memory(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
+    let source = artefacts::program("memory").join(format!("{name}.c"));
+    compile_file(&source, folder.join(name), &["-ldl"])
+}
+
 /// Compiles any program.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use super::levels::{Cycles, Falls, Level, cycles, leasts, warm_up};
 use super::number::{count, squared};
 use super::trend::{self, Dot, LEAST_WINDOWS, Trend, chance_above};
+use crate::level::estimate::student;
 
 /// Points at least after the warm-up: three for each window of the fewest.
 pub(super) const LEAST_POINTS: usize = 3 * LEAST_WINDOWS;
@@ -123,13 +124,14 @@ pub(super) fn assess(levels: &[Level], sampled: f64) -> Result<Assessment, TooSh
     })
 }
 
-/// Likewise, of the cycles' own troughs.
+/// Likewise, of the cycles' own troughs: bytes a cycle, however long each was.
 fn by_cycle(cycles: &Cycles, sampled: f64) -> Option<(Course, f64)> {
-    let troughs = &cycles.troughs;
+    let uncertain = length_uncertainty(&cycles.troughs);
+    let troughs = &evenly(&cycles.troughs);
     if troughs.len() >= LEAST_POINTS {
         return by_window(troughs, sampled);
     }
-    let whole = trend::wandering(troughs, sampled)?;
+    let whole = trend::wandering(troughs, sampled)?.within(uncertain);
     let (first, middle) = (troughs.first()?, troughs.get(troughs.len() / 2)?);
     let half = |from: &Dot, to: &Dot| {
         let slope = (to.bytes - from.bytes) / (to.at - from.at).max(f64::MIN_POSITIVE);
@@ -137,6 +139,31 @@ fn by_cycle(cycles: &Cycles, sampled: f64) -> Option<(Course, f64)> {
     };
     let pace = pace(&half(first, middle), &half(middle, troughs.last()?), &whole);
     Some((rising(whole, pace), first.at))
+}
+
+/// With all cycles as long as they are on average. What stays of each is what its code leaves; how long it took is not
+/// what makes that uncertain.
+fn evenly(troughs: &[Dot]) -> Vec<Dot> {
+    let (Some(first), Some(last)) = (troughs.first(), troughs.last()) else {
+        return Vec::new();
+    };
+    let length = (last.at - first.at) / count(troughs.len().saturating_sub(1).max(1));
+    let placed = (0..).zip(troughs);
+    placed.map(|(at, dot)| Dot { at: first.at + length * f64::from(at), ..*dot }).collect()
+}
+
+/// By which factor the mean length of cycles may be off, at 95 %: Student's interval of the logarithms, as lengths are
+/// above 0.
+fn length_uncertainty(troughs: &[Dot]) -> f64 {
+    let logarithms = troughs.windows(2).map(|pair| (pair[1].at - pair[0].at).ln());
+    let logarithms: Vec<f64> = logarithms.filter(|logarithm| logarithm.is_finite()).collect();
+    let Some(degrees) = logarithms.len().checked_sub(1).filter(|degrees| *degrees > 0) else {
+        return 1.0;
+    };
+    let mean = logarithms.iter().sum::<f64>() / count(logarithms.len());
+    let squares: f64 = logarithms.iter().map(|logarithm| squared(logarithm - mean)).sum();
+    let error = (squares / count(degrees) / count(logarithms.len())).sqrt();
+    (student(degrees) * error).exp()
 }
 
 /// The course, and from when on it holds.

@@ -44,6 +44,8 @@ impl Place {
 /// A call that succeeded. Calls that failed change nothing and are not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// Of what gives memory back the call's entry, of what takes it its return: a block that is younger than the call
+    /// that frees its address is another one.
     pub time: Ns,
     pub thread: Thread,
     /// Of the call; `None` where it was not taken.

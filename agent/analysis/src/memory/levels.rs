@@ -132,12 +132,15 @@ pub(super) fn cycles(levels: &[Level]) -> Cycles {
     let mut trough = Dot { at: start.at, bytes: f64::INFINITY };
     // Points at the bottom, this time and at the shortest.
     let (mut low, mut shortest) = (0, usize::MAX);
+    let mut ended = start.greatest;
     for level in levels {
+        let mut ends = level.last;
         // A point may hold both sides of an edge; where it was high before, its last says on which it ended.
         let mut rises_to = level.greatest;
         if high {
             crest = crest.max(level.greatest);
-            if level.least < crest - height / 2.0 {
+            // A point that only rises has its least amount in front, where the one before ended.
+            if level.least < crest - height / 2.0 && level.least < ended {
                 high = false;
                 cycles.falls += 1;
                 (trough.bytes, low) = (f64::INFINITY, 0);
@@ -155,8 +158,11 @@ pub(super) fn cycles(levels: &[Level]) -> Cycles {
                     shortest = shortest.min(low);
                 }
                 (high, seen, crest) = (true, true, level.greatest);
+                // It may have fallen again by the end of the point; the next one shows it.
+                ends = level.greatest;
             }
         }
+        ended = ends;
     }
     // The one it is in, where that is half as long as any before: it may fall further, and is not waited for.
     if !high && seen && low >= shortest.div_ceil(2) {
@@ -260,6 +266,23 @@ mod tests {
         assert!(found.regular(100) && found.scatter() < 1e-9);
         assert!(!found.regular(20), "cycles of five points are noise");
         assert_eq!(cycles(&flat((0..50).map(f64::from))), Cycles::default());
+    }
+
+    #[test]
+    fn a_burst_within_a_point_is_one() {
+        let mut levels = flat(std::iter::repeat_n(50.0, 100));
+        levels[40].greatest = 90.0;
+        assert_eq!(cycles(&levels).falls, 1);
+    }
+
+    #[test]
+    fn a_point_that_holds_a_step_is_no_fall() {
+        // Every tenth point holds the step to the next stair.
+        let mut stairs = flat((0..100).map(|at| f64::from(at / 10)));
+        for at in (10..100).step_by(10) {
+            stairs[at].least = stairs[at - 1].last;
+        }
+        assert_eq!(cycles(&stairs).falls, 0);
     }
 
     #[test]

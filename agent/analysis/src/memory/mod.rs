@@ -21,6 +21,7 @@ pub mod verdict;
 pub use event::{Event, Place, What};
 pub use finding::{Finding, findings};
 pub use live::Live;
+pub use number::bytes as bytes_text;
 pub use series::Series;
 pub use survivors::Age;
 pub use verdict::{Interval, Kind, Missing, Question, Verdict, judge};

@@ -25,7 +25,7 @@ pub(super) fn normal_above(z: f64) -> f64 {
 }
 
 /// Bytes as people read them: `90 B`, `-1.5 MiB`.
-pub(super) fn bytes(bytes: f64) -> String {
+pub fn bytes(bytes: f64) -> String {
     let mut scaled = bytes;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if scaled.abs() < 1000.0 {

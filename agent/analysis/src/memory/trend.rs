@@ -69,6 +69,13 @@ impl Trend {
     pub(super) fn above(&self, slope: f64) -> f64 {
         chance_above(self.slope - slope, self.error, self.degrees)
     }
+
+    /// With time that may be off by this factor: whether it rises is as sure as before, how fast is not.
+    pub(super) fn within(self, factor: f64) -> Self {
+        let wider = |bound: f64, away: bool| if away { bound * factor } else { bound / factor };
+        let (low, high) = (wider(self.low, self.low < 0.0), wider(self.high, self.high > 0.0));
+        Self { low, high, ..self }
+    }
 }
 
 /// Chance that something estimated as `value` is above 0, with a standard error that is itself known with

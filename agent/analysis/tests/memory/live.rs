@@ -82,6 +82,42 @@ fn memory_is_there_while_a_handle_or_a_mapping_holds_it() {
     assert_eq!((live.unseen().unknown, held(&live)), (4, (0, 0, 0, 0)));
 }
 
+/// A thread that gives memory back may come to say so after another one was given it.
+#[test]
+fn a_release_that_was_overtaken_ends_what_it_was_about() {
+    let mut live = Live::new(SECOND);
+    live.apply(&event(10, 1, allocated(Place::Device, 8, 100)));
+    // Freed at 20, given out at 21, and told the other way round.
+    live.apply(&event(21, 2, allocated(Place::Device, 8, 30)));
+    live.apply(&event(20, 1, What::Freed { place: Place::Device, address: 8 }));
+    assert_eq!((bytes(&live, Place::Device), live.unseen()), (30, Unseen::default()));
+    live.apply(&event(30, 2, What::Freed { place: Place::Device, address: 8 }));
+    assert_eq!((bytes(&live, Place::Device), live.unseen()), (0, Unseen::default()));
+
+    live.apply(&event(40, 1, What::Created { handle: 5, bytes: 64 }));
+    live.apply(&event(41, 1, What::Mapped { address: 1000, bytes: 64, handle: 5 }));
+    // Released and unmapped at 50, as number and addresses are given out again at 51.
+    live.apply(&event(51, 2, What::Created { handle: 5, bytes: 7 }));
+    live.apply(&event(50, 1, What::Released { handle: 5 }));
+    live.apply(&event(52, 2, What::Mapped { address: 1000, bytes: 64, handle: 5 }));
+    live.apply(&event(50, 1, What::Unmapped { address: 1000, bytes: 64 }));
+    assert_eq!((bytes(&live, Place::Virtual), live.unseen()), (7, Unseen::default()));
+}
+
+#[test]
+fn what_comes_and_goes_between_two_ticks_is_written_down() {
+    let mut live = Live::new(SECOND);
+    live.apply(&event(1, 1, allocated(Place::Device, 8, 100)));
+    live.tick(Ns(SECOND));
+    live.apply(&event(SECOND + 1, 2, allocated(Place::Device, 9, 900)));
+    live.apply(&event(SECOND + 2, 2, What::Freed { place: Place::Device, address: 9 }));
+    live.tick(Ns(2 * SECOND));
+    let points = live.of(Place::Device).unwrap().series().points();
+    let amounts: Vec<_> = points.iter().map(|point| (point.least, point.greatest)).collect();
+    // What it began from is no trough.
+    assert_eq!(amounts, [(100, 100), (100, 1000)]);
+}
+
 #[test]
 fn what_was_not_seen_is_said() {
     let mut live = Live::new(SECOND);

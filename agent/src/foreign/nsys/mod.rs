@@ -83,6 +83,7 @@ pub fn read(
         source: path.display().to_string(),
         started_unix: None,
         cpu_hz: 0,
+        memory_step_ns: 0,
     }));
     let mut trace = Trace::new(path, &connection, &schema)?;
     let mut queries = Vec::new();

@@ -73,6 +73,7 @@ pub(super) fn time(event: &Event) -> Option<Ns> {
         | Event::CaptureStack { .. }
         | Event::SleepStack { .. }
         | Event::LaunchStack { .. }
+        | Event::Memory(_)
         | Event::Mark(_)
         | Event::Ended { .. } => None,
     }
@@ -218,6 +219,7 @@ impl Row {
             | Event::Label { .. }
             | Event::Thread { .. }
             | Event::SleepStack { .. }
+            | Event::Memory(_)
             | Event::Mark(_)
             | Event::Ended { .. } => return None,
         })

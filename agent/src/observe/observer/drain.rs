@@ -7,6 +7,8 @@
 //!    kernel programs tell a sleep before they forget it;
 //! 4. then 3 and 2 are fed, and the records last.
 
+use std::time::Duration;
+
 use wire::kernel::{WaitEvent, event_kind};
 use wire::shim::Payload;
 use zerocopy::IntoBytes;
@@ -19,7 +21,7 @@ use crate::pipeline::Input;
 use crate::shim::{GraphNews, WorkerRing};
 use crate::stack::{Place, Record, Remark};
 use analysis::decode::{self, KernelEvent};
-use analysis::ids::ProcessKey;
+use analysis::ids::{Ns, ProcessKey};
 
 /// Records taken from one ring in one turn: keeps a flood in one worker from starving the others.
 const DRAIN_LIMIT: usize = 1 << 16;
@@ -35,6 +37,7 @@ struct Taken {
 impl Observer {
     /// One round over everything that can be read.
     pub(super) fn drain(&mut self) -> Result<(), ObserveError> {
+        let begun = now();
         let mut taken = Vec::new();
         for index in 0..self.targets.len() {
             self.introduce_devices(index)?;
@@ -44,7 +47,19 @@ impl Observer {
                 }));
             }
         }
-        self.feed_after_kernel_events(taken)
+        self.feed_after_kernel_events(taken)?;
+        self.tell_clock(begun)
+    }
+
+    /// Time goes on for memory where nothing else tells it, as of a shim that only watches.
+    fn tell_clock(&mut self, now: Ns) -> Result<(), ObserveError> {
+        let Some(step) = self.settings.memory else { return Ok(()) };
+        let due = self.clock_told.is_none_or(|at| Duration::from_nanos(now.0 - at.0) >= step);
+        if !due || !self.targets.iter().any(|target| target.ring.is_some()) {
+            return Ok(());
+        }
+        self.clock_told = Some(now);
+        self.feed(Input::Clock(now))
     }
 
     /// Everything a process left behind that writes no more.

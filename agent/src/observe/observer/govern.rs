@@ -2,7 +2,7 @@
 
 use analysis::event::ProcessInfo;
 use analysis::level::breaker::{Death, OomCount, Verdict};
-use wire::shim::{Level, OffReason};
+use wire::shim::{Level, OffReason, tell};
 
 use super::flight::HowEnded;
 use super::{ObserveError, Observer};
@@ -58,14 +58,21 @@ impl Observer {
     pub(super) fn first_asked(&self) -> Asked {
         if self.governor.is_some() {
             // Nothing changes until it has been decided on, which is at once.
-            return Asked { level: Level::Watching.min(self.settings.level), rate: 0 };
+            let level = Level::Watching.min(self.settings.level);
+            return Asked { level, rate: 0, tell: self.tell() };
         }
-        Asked { level: self.settings.level, rate: self.settings.stack_rate }
+        let (level, rate) = (self.settings.level, self.settings.stack_rate);
+        Asked { level, rate, tell: self.tell() }
+    }
+
+    /// What shims are to tell beside their level.
+    fn tell(&self) -> u32 {
+        if self.settings.memory.is_some() { tell::MEMORY } else { 0 }
     }
 
     /// Has levels decided on, if it is time or `at_once`.
     pub(super) fn govern(&mut self, at_once: bool) -> Result<(), ObserveError> {
-        let now = now();
+        let (now, tell) = (now(), self.tell());
         let Some(governor) = &mut self.governor else { return Ok(()) };
         if !at_once && !governor.is_due(now) {
             return Ok(());
@@ -99,7 +106,7 @@ impl Observer {
             else {
                 continue;
             };
-            let asked = Asked { level: order.level, rate: order.stack_rate };
+            let asked = Asked { level: order.level, rate: order.stack_rate, tell };
             if asked != target.asked {
                 target.asked = asked;
                 target.ask();

@@ -100,7 +100,7 @@ impl Observer {
                 start_time,
                 Interest::Engine,
                 None,
-                Asked { level: Level::Dormant, rate: 0 },
+                Asked { level: Level::Dormant, rate: 0, tell: 0 },
                 Level::Dormant,
             ));
         }
@@ -217,7 +217,7 @@ impl Observer {
         if let Err(error) = watched {
             problems.push(format!("Process {pid} is not sampled: {}.", chain(&error)));
         }
-        if target.ring.is_some() && self.settings.level >= Level::Stacks {
+        if target.ring.is_some() && self.settings.stacks {
             let library = shim::library_with(pid, wire::shim::PROBE_SYMBOL, "warplens");
             match library {
                 Ok(Some(library)) => {

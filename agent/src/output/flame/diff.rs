@@ -18,7 +18,7 @@ use super::draw::{self, Look, NodeLook, Picture};
 use super::prune::{self, SEED, Source, Tree, extend};
 use super::{Which, title};
 use crate::capture::Capture;
-use crate::output::rows::{self, Row, Tint, Titles};
+use crate::output::rows::{Row, Tint, Titles};
 use crate::output::words;
 
 /// What the earlier observation alone has.
@@ -144,12 +144,7 @@ impl<'c> Side<'c> {
             }
             each(&names, row.value);
         };
-        match self.which {
-            Which::Gpu => rows::gpu(self.capture, self.titles, &mut row),
-            Which::Cpu => rows::cpu(self.capture, self.titles, &mut row),
-            Which::OffCpu => rows::offcpu(self.capture, self.titles, &mut row),
-            Which::Wall => rows::wall(self.capture, self.titles, &mut row),
-        }
+        self.which.rows(self.capture, self.titles, &mut row);
     }
 
     fn process(&self, process: Option<ProcessKey>) -> &str {

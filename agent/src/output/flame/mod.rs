@@ -1,4 +1,4 @@
-//! Flame graphs: `gpu.svg`, `cpu.svg`, `offcpu.svg`, `wall.svg`. Stacks are pruned to what can be seen before anything is
+//! Flame graphs: `gpu.svg`, `cpu.svg`, `offcpu.svg`, `wall.svg`, `memory.svg`. Stacks are pruned to what can be seen before anything is
 //! drawn, so that cost follows the picture and not the number of stacks.
 
 mod change;
@@ -113,6 +113,24 @@ pub fn wall(capture: &Capture) -> io::Result<Vec<u8>> {
     )
 }
 
+/// `memory.svg`: as wide as what is live.
+pub fn memory(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let source = Rows::new(capture, &titles, Which::Memory);
+    render(
+        &source,
+        &Picture {
+            title: title(capture, "live memory"),
+            subtitle:
+                "Width: bytes that CUDA calls took and did not give back, since they are told"
+                    .to_owned(),
+            unit: "bytes".to_owned(),
+            empty: "nothing was taken, or all was given back".to_owned(),
+            legend: source.legend(&[]),
+        },
+    )
+}
+
 /// What the legend of GPU time always shows.
 const GPU_LEGEND: [Tint; 7] = [
     Tint::Class(Class::Attention),
@@ -135,6 +153,23 @@ enum Which {
     Cpu,
     OffCpu,
     Wall,
+    Memory,
+}
+
+impl Which {
+    fn rows<'c>(self, capture: &'c Capture, titles: &'c Titles, mut each: impl FnMut(Row<'_, 'c>)) {
+        match self {
+            Which::Gpu => rows::gpu(capture, titles, each),
+            Which::Cpu => rows::cpu(capture, titles, each),
+            Which::OffCpu => rows::offcpu(capture, titles, each),
+            Which::Wall => rows::wall(capture, titles, each),
+            Which::Memory => rows::memory(capture, titles, |row, _site| {
+                if row.value > 0 {
+                    each(row);
+                }
+            }),
+        }
+    }
 }
 
 /// A capture's rows as a [`Source`].
@@ -152,12 +187,7 @@ impl<'c> Rows<'c> {
     }
 
     fn each(&self, each: impl FnMut(Row<'_, 'c>)) {
-        match self.which {
-            Which::Gpu => rows::gpu(self.capture, self.titles, each),
-            Which::Cpu => rows::cpu(self.capture, self.titles, each),
-            Which::OffCpu => rows::offcpu(self.capture, self.titles, each),
-            Which::Wall => rows::wall(self.capture, self.titles, each),
-        }
+        self.which.rows(self.capture, self.titles, each);
     }
 
     /// `always`, then the layers, languages and waits that occur.

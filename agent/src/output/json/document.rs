@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::host::Host;
+use super::memory::Memory;
 
 pub const SCHEMA: &str = "warplens.report/v1";
 
@@ -25,6 +26,7 @@ pub struct Document {
     pub workers: Vec<Worker>,
     pub steps: Vec<Steps>,
     pub host: Host,
+    pub memory: Memory,
     pub defects: Vec<Sentence>,
     pub notes: Vec<String>,
 }

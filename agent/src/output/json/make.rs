@@ -15,6 +15,7 @@ use super::document::{
     Worker,
 };
 use super::host::Host;
+use super::memory::Memory;
 use crate::capture::{Capture, Stack};
 use crate::output::{rows, words};
 
@@ -38,6 +39,7 @@ impl Document {
             workers: report.workers.iter().map(|of| worker(report, of)).collect(),
             steps: report.steps.iter().map(|of| steps(capture, of)).collect(),
             host: Host::of(capture),
+            memory: Memory::of(capture),
             defects: report
                 .defects
                 .iter()

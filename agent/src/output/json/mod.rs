@@ -4,6 +4,7 @@ mod counters;
 mod document;
 pub mod host;
 mod make;
+mod memory;
 mod read;
 
 pub use counters::Counters;
@@ -14,6 +15,7 @@ pub use document::{
 };
 pub use host::Host;
 pub(crate) use make::{gap, host_bound};
+pub use memory::{Memory, MemoryFinding, ProcessBytes, Site, Who};
 pub use read::{ReadReportError, looks_like_report, read};
 
 use crate::capture::Capture;

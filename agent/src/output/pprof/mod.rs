@@ -1,4 +1,4 @@
-//! `gpu.pb.gz`, `cpu.pb.gz`, `offcpu.pb.gz`, `wall.pb.gz`: the same rows as the flame graphs, as `go tool pprof` reads them.
+//! `gpu.pb.gz`, `cpu.pb.gz`, `offcpu.pb.gz`, `wall.pb.gz`, `memory.pb.gz`: the same rows as the flame graphs, as `go tool pprof` reads them.
 
 mod proto;
 
@@ -60,6 +60,23 @@ pub fn wall(capture: &Capture) -> io::Result<Vec<u8>> {
             _ => [row.value, 0],
         };
         builder.add(&row, &[on, off, row.value]);
+    });
+    builder.gzip()
+}
+
+/// Memory as heap profiles have it: taken since calls are told, and live.
+pub fn memory(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let types = [
+        ("alloc_objects", "count"),
+        ("alloc_space", "bytes"),
+        ("inuse_objects", "count"),
+        ("inuse_space", "bytes"),
+    ];
+    let mut builder = Builder::new(capture, &types);
+    rows::memory(capture, &titles, |row, site| {
+        let [taken, live] = [site.allocated, site.live];
+        builder.add(&row, &[taken.blocks, taken.bytes, live.blocks, live.bytes]);
     });
     builder.gzip()
 }

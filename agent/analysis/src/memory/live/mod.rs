@@ -1,6 +1,6 @@
 //! What one process has allocated and not freed, by address, by place and by the code that asked for it.
 //!
-//! Fed with its calls in the order they returned; [`Live::tick`] at a steady rate writes down how much is live. Every
+//! Fed with its calls in about the order they returned; [`Live::tick`] at a steady rate writes down how much is live. Every
 //! table is bounded, and what found no room, or was not seen, is counted: verdicts are to say so.
 
 mod sites;
@@ -146,8 +146,17 @@ impl Live {
                 }
             }
             What::Freed { place, address } => {
-                match self.blocks.remove(&(freed_as(place), address)) {
-                    Some(block) => self.freed(&block),
+                let key = (freed_as(place), address);
+                match self.blocks.get(&key).copied() {
+                    // The address was given out again before the thread that freed it came to say so: that block was
+                    // taken for freed already.
+                    Some(block) if block.born > event.time => {
+                        self.unseen.frees = self.unseen.frees.saturating_sub(1);
+                    }
+                    Some(block) => {
+                        self.blocks.remove(&key);
+                        self.freed(&block);
+                    }
                     None => self.unseen.unknown += 1,
                 }
             }
@@ -161,22 +170,48 @@ impl Live {
                 self.ended(&ended);
             }
             What::Retained { handle, address } => {
-                let ended = self.virtual_memory.retained(handle, address, &mut self.unseen);
+                let ended =
+                    self.virtual_memory.retained(handle, address, event.time, &mut self.unseen);
                 self.ended(&ended);
             }
             What::Released { handle } => {
-                let ended = self.virtual_memory.released(handle, &mut self.unseen);
+                let ended = self.virtual_memory.released(handle, event.time, &mut self.unseen);
                 self.ended(&ended);
             }
             What::Mapped { address, bytes, handle } => {
-                let ended = self.virtual_memory.mapped(address, bytes, handle, &mut self.unseen);
+                let ended = self.virtual_memory.mapped(
+                    address,
+                    bytes,
+                    handle,
+                    event.time,
+                    &mut self.unseen,
+                );
                 self.ended(&ended);
             }
             What::Unmapped { address, bytes } => {
-                let ended = self.virtual_memory.unmapped(address, bytes, &mut self.unseen);
+                let ended =
+                    self.virtual_memory.unmapped(address, bytes, event.time, &mut self.unseen);
                 self.ended(&ended);
             }
         }
+    }
+
+    /// What code with this stack has live; `None`: code whose stack was not taken. Those that have no site of their own
+    /// are [`Of::Others`] together. The most live bytes first.
+    pub fn sites(&self) -> Vec<(Place, Of, &Tally)> {
+        let sites = self.sites.iter();
+        let sites = sites.map(|(key, tally)| (key.place, Of::Site(key.stack), tally));
+        let others = Place::ALL.into_iter();
+        let others =
+            others.filter_map(|place| Some((place, Of::Others, self.sites.others(place)?)));
+        let mut all: Vec<_> = sites.chain(others).collect();
+        all.sort_by_key(|(place, of, tally)| (std::cmp::Reverse(tally.live.bytes), *place, *of));
+        all
+    }
+
+    /// Places that memory was taken from.
+    pub fn places(&self) -> impl Iterator<Item = (Place, &Tally)> {
+        Place::ALL.into_iter().filter_map(|place| Some((place, self.whole.get(&place)?)))
     }
 
     /// So many events never came.
@@ -245,13 +280,8 @@ impl Live {
     ///
     /// 35 us each (docs/memory.md), so some 10 ms at most.
     pub fn judge(&self, now: Ns, known: &Known<'_>) -> Vec<Judged> {
-        let whole = self.whole.iter().map(|(place, tally)| (*place, Of::Whole, tally));
-        let sites = self.sites.iter();
-        let sites = sites.map(|(key, tally)| (key.place, Of::Site(key.stack), tally));
-        let others = Place::ALL.into_iter();
-        let others =
-            others.filter_map(|place| Some((place, Of::Others, self.sites.others(place)?)));
-        let judged = whole.chain(sites).chain(others).map(|(place, of, tally)| Judged {
+        let whole = self.places().map(|(place, tally)| (place, Of::Whole, tally));
+        let judged = whole.chain(self.sites()).map(|(place, of, tally)| Judged {
             place,
             of,
             live: tally.live,

@@ -33,6 +33,9 @@ pub struct Tally {
     /// Bytes are at least those of every live block: overstated where a free was not seen.
     pub live: Counts,
     pub allocated: Counts,
+    /// Bytes since the last tick: the least and the greatest amount. `None` before the first: what it began from is no
+    /// trough.
+    extremes: Option<(u64, u64)>,
     series: Series,
     cohorts: Cohorts,
     /// Of the bytes that blocks stand for beyond their own size: sum of squares.
@@ -44,6 +47,7 @@ impl Tally {
         Self {
             live: Counts::default(),
             allocated: Counts::default(),
+            extremes: None,
             series: Series::new(step_ns),
             cohorts: Cohorts::new(step_ns),
             sampled_squares: 0.0,
@@ -52,6 +56,7 @@ impl Tally {
 
     pub(super) fn allocated(&mut self, block: &Block) {
         self.live.add(block.counts());
+        self.touch();
         self.allocated.add(block.counts());
         self.cohorts.allocated(block.born, block.stands_for);
         if block.stands_for != block.bytes {
@@ -61,20 +66,35 @@ impl Tally {
 
     pub(super) fn freed(&mut self, block: &Block) {
         self.live.take(block.counts());
+        self.touch();
         self.cohorts.freed(block.born, block.stands_for);
     }
 
     /// Takes over what another counted. How its live bytes went is lost: from here on they are part of these.
     pub(super) fn absorb(&mut self, other: &Self) {
         self.live.add(other.live);
+        self.touch();
         self.allocated.add(other.allocated);
         self.cohorts.absorb(&other.cohorts);
         self.sampled_squares += other.sampled_squares;
     }
 
-    /// Writes down what is live now.
+    /// The amount changed.
+    fn touch(&mut self) {
+        if let Some((least, greatest)) = &mut self.extremes {
+            *least = (*least).min(self.live.bytes);
+            *greatest = (*greatest).max(self.live.bytes);
+        }
+    }
+
+    /// Writes down what is live now, and what was live at the least and at the most since the last time.
     pub(super) fn tick(&mut self, now: Ns) {
+        if let Some((least, greatest)) = self.extremes {
+            self.series.add(now, least);
+            self.series.add(now, greatest);
+        }
         self.series.add(now, self.live.bytes);
+        self.extremes = Some((self.live.bytes, self.live.bytes));
     }
 
     /// How live bytes went.

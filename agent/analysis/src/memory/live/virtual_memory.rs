@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::{Block, Unseen};
+use crate::ids::Ns;
 
 /// Pieces of memory at most, and mappings, and handles by address: PyTorch's expandable segments are made of pieces of 2 and 20 MiB, and 65 536 of
 /// 2 MiB are 128 GiB.
@@ -25,12 +26,14 @@ struct Piece {
 struct Handle {
     piece: u64,
     references: u32,
+    since: Ns,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Mapping {
     bytes: u64,
     piece: u64,
+    since: Ns,
 }
 
 /// Bytes by what holds them.
@@ -58,7 +61,8 @@ impl VirtualMemory {
         if self.pieces.len() < PIECES {
             let number = self.next;
             self.next += 1;
-            self.handles.insert(handle, Handle { piece: number, references: 1 });
+            let since = block.born;
+            self.handles.insert(handle, Handle { piece: number, references: 1, since });
             self.pieces.insert(number, Piece { block, handles: 1, mappings: 0 });
         } else {
             unseen.no_room += 1;
@@ -86,6 +90,7 @@ impl VirtualMemory {
         &mut self,
         handle: u64,
         address: u64,
+        since: Ns,
         unseen: &mut Unseen,
     ) -> Vec<Block> {
         let below = self.mappings.range(..=address).next_back();
@@ -106,7 +111,7 @@ impl VirtualMemory {
             }
             _ => {
                 let before = self.forget(handle, unseen);
-                self.handles.insert(handle, Handle { piece, references: 1 });
+                self.handles.insert(handle, Handle { piece, references: 1, since });
                 if let Some(piece) = self.pieces.get_mut(&piece) {
                     piece.handles = piece.handles.saturating_add(1);
                 }
@@ -115,13 +120,18 @@ impl VirtualMemory {
         }
     }
 
-    pub(super) fn released(&mut self, handle: u64, unseen: &mut Unseen) -> Vec<Block> {
+    pub(super) fn released(&mut self, handle: u64, time: Ns, unseen: &mut Unseen) -> Vec<Block> {
         let Some(held) = self.handles.get_mut(&handle) else {
             unseen.unknown += 1;
             return Vec::new();
         };
+        if held.since > time {
+            // Given out again before the thread that released it came to say so.
+            unseen.frees = unseen.frees.saturating_sub(1);
+            return Vec::new();
+        }
         held.references = held.references.saturating_sub(1);
-        let Handle { piece, references } = *held;
+        let Handle { piece, references, .. } = *held;
         if references > 0 {
             return Vec::new();
         }
@@ -134,10 +144,11 @@ impl VirtualMemory {
         address: u64,
         bytes: u64,
         handle: u64,
+        since: Ns,
         unseen: &mut Unseen,
     ) -> Vec<Block> {
         // What was mapped there until now is not any more.
-        let (before, unmapped) = self.unmap(address, bytes);
+        let (before, unmapped) = self.unmap(address, bytes, since);
         unseen.frees += unmapped;
         let piece = self.handles.get(&handle).map(|handle| handle.piece);
         match piece.and_then(|number| Some((number, self.pieces.get_mut(&number)?))) {
@@ -145,22 +156,41 @@ impl VirtualMemory {
             Some(_) if self.mappings.len() >= PIECES => unseen.no_room += 1,
             Some((number, piece)) => {
                 piece.mappings += 1;
-                self.mappings.insert(address, Mapping { bytes, piece: number });
+                self.mappings.insert(address, Mapping { bytes, piece: number, since });
             }
         }
         before
     }
 
-    pub(super) fn unmapped(&mut self, address: u64, bytes: u64, unseen: &mut Unseen) -> Vec<Block> {
-        let (ended, unmapped) = self.unmap(address, bytes);
-        unseen.unknown += u64::from(unmapped == 0);
+    pub(super) fn unmapped(
+        &mut self,
+        address: u64,
+        bytes: u64,
+        time: Ns,
+        unseen: &mut Unseen,
+    ) -> Vec<Block> {
+        let later = self.within(address, bytes).filter(|(_, mapping)| mapping.since > time).count();
+        let (ended, unmapped) = self.unmap(address, bytes, time);
+        if later > 0 {
+            // Mapped again before the thread that unmapped it came to say so.
+            unseen.frees = unseen.frees.saturating_sub(later as u64);
+        } else {
+            unseen.unknown += u64::from(unmapped == 0);
+        }
         ended
     }
 
-    /// Memory that ended, and how many mappings did: those that begin within, as a mapping is unmapped whole.
-    fn unmap(&mut self, address: u64, bytes: u64) -> (Vec<Block>, u64) {
+    /// Mappings that begin there.
+    fn within(&self, address: u64, bytes: u64) -> impl Iterator<Item = (u64, &Mapping)> {
         let within = self.mappings.range(address..address.saturating_add(bytes));
-        let starts: Vec<u64> = within.map(|(start, _)| *start).collect();
+        within.map(|(start, mapping)| (*start, mapping))
+    }
+
+    /// Memory that ended, and how many mappings did: those that begin within, as a mapping is unmapped whole, and that
+    /// are not younger than the call, which is of `time`.
+    fn unmap(&mut self, address: u64, bytes: u64, time: Ns) -> (Vec<Block>, u64) {
+        let within = self.within(address, bytes).filter(|(_, mapping)| mapping.since <= time);
+        let starts: Vec<u64> = within.map(|(start, _)| start).collect();
         let (mut ended, mut unmapped) = (Vec::new(), 0);
         for start in starts {
             let Some(mapping) = self.mappings.remove(&start) else { continue };

@@ -234,15 +234,23 @@ fn cycles(dice: &mut Dice, rise: f64, count: f64) -> Run {
     let mut noise = in_flight(dice.scale(10.0 * MIB, 500.0 * MIB), 0.5);
     let still = dice.scale(0.1 * MIB, 2.0 * MIB);
     let period = awake + asleep;
+    // Each is as long as what is asked for meanwhile takes: a quarter shorter or longer.
+    let stretch = |dice: &mut Dice| dice.between(0.75, 1.25);
+    let (mut begun, mut cycle, mut scale) = (0.0, 0.0, stretch(dice));
     let live = move |at: f64, dice: &mut Dice| {
-        let (cycle, phase) = ((at / period).floor(), at % period);
+        while at - begun >= period * scale {
+            begun += period * scale;
+            cycle += 1.0;
+            scale = stretch(dice);
+        }
+        let phase = (at - begun) / scale;
         let low = base + rise * (cycle + if phase > awake { 1.0 } else { 0.0 });
         let moving = noise(dice);
         if phase < awake { low + height + moving } else { low + still * dice.uniform() }
     };
     let steps = super::whole(period * count);
     // Three cycles, and the wake after them, which shows that the third is over; looks are a twentieth apart.
-    let due = super::whole(period * 3.0 * 1.05) + 5;
+    let due = super::whole(period * 3.0 * 1.25 * 1.05) + 5;
     Run { rate: rise / period, ..Run::new(1, steps, live) }.due(due)
 }
 
