@@ -39,7 +39,7 @@ fn help_and_version_are_answers() {
     }
     assert!(text(&warplens(&["--version"]).stdout).starts_with("warplens "));
     let help = text(&warplens(&["--help"]).stdout);
-    assert!(!help.contains("probe-cuda") && !help.contains("leaks"), "{help}");
+    assert!(!help.contains("probe-cuda") && help.contains("leaks"), "{help}");
 }
 
 #[test]
@@ -53,6 +53,8 @@ fn a_senseless_command_line_is_usage() {
         &["record", "--pid", "1", "--all"],
         &["record", "--all", "-d", "0s"],
         &["run"],
+        &["leaks"],
+        &["leaks", "--pid", "1", "--fail-on", "2"],
     ] {
         let output = warplens(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", text(&output.stderr));

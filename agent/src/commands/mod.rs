@@ -59,8 +59,8 @@ pub enum CommandError {
     Config(#[from] crate::daemon::ConfigError),
     #[error(transparent)]
     Rules(#[from] RulesError),
-    #[error("{0}")]
-    Selector(#[from] crate::proc::SelectorError),
+    #[error("{command}: {source}")]
+    Selector { command: String, source: crate::proc::SelectorError },
     #[error(transparent)]
     Observe(#[from] crate::observe::ObserveError),
     #[error(transparent)]
@@ -104,7 +104,7 @@ impl CommandError {
             | Self::Trace(_)
             | Self::Config(_)
             | Self::Rules(_)
-            | Self::Selector(_)
+            | Self::Selector { .. }
             | Self::Observe(_)
             | Self::Folder(_)
             | Self::Inputs(_)

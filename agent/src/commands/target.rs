@@ -18,7 +18,8 @@ pub(super) fn selection(command: &str, args: &TargetArgs) -> Result<Selection, C
         let mut node = Discovery::new();
         node.look(Instant::now());
         // A mistyped name is an error now, not an empty report in 30 s.
-        drop(selector.choose(&node)?);
+        let unknown = |source| CommandError::Selector { command: command.to_owned(), source };
+        drop(selector.choose(&node).map_err(unknown)?);
         return Ok(Selection::Servers(selector));
     }
     if args.pid.is_empty() {
@@ -85,7 +86,7 @@ pub(super) fn check(
         let message = if observer.has_programs() {
             "no vLLM server and no process with the shim is here: start"
         } else {
-            "{command}: no process has the shim loaded, and without kernel programs nothing else can be seen: start"
+            "no process has the shim loaded, and without kernel programs nothing else can be seen: start"
         };
         return Err(CommandError::Failed {
             message: format!(

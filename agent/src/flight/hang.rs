@@ -3,6 +3,7 @@
 use analysis::hang::{Confidence, Hang, Kind};
 use serde::{Deserialize, Serialize};
 
+use super::stacks::Reader;
 use super::threads::ProcessThreads;
 use crate::observe::Hanging;
 
@@ -45,13 +46,15 @@ impl HangEvidence {
             since_ns: stuck.since.0,
             oldest_open_launch_ns: stuck.oldest_open.map(|at| at.0),
         });
-        let read = |(pid, title): &(u32, String)| ProcessThreads::read(*pid, title.clone());
+        let mut reader = Reader::new();
+        let mut read =
+            |(pid, title): &(u32, String)| ProcessThreads::read(*pid, title.clone(), &mut reader);
         Self {
             server: *server,
             confidence: *confidence,
             running_requests: *running,
             workers: told.collect(),
-            processes: processes.iter().map(read).collect(),
+            processes: processes.iter().map(&mut read).collect(),
         }
     }
 }

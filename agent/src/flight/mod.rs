@@ -15,6 +15,7 @@ mod policy;
 mod recorder;
 mod ring;
 mod snapshot;
+mod stacks;
 mod standing;
 mod store;
 #[cfg(test)]

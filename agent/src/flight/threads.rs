@@ -1,9 +1,10 @@
-//! What each thread of a process does at an instant, as far as `/proc` tells without stopping it.
+//! What each thread of a process does at an instant, as far as it can be told without stopping it.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
+use super::stacks::Reader;
 use crate::proc;
 
 /// Threads told of one process. vLLM's have some hundred.
@@ -29,15 +30,23 @@ pub struct ThreadState {
     pub waits_in: Option<String>,
     /// Number of the system call it is in, by the table of this architecture.
     pub system_call: Option<u32>,
+    /// Of a thread that sleeps, root first; empty where it runs, or where its memory may not be looked at.
+    #[serde(default)]
+    pub stack: Vec<String>,
 }
 
 impl ProcessThreads {
     /// Of a process that may be gone by then.
-    pub(super) fn read(pid: u32, title: String) -> Self {
+    pub(super) fn read(pid: u32, title: String, reader: &mut Reader) -> Self {
         let mut tids = proc::threads(pid);
         tids.sort_unstable();
         tids.truncate(THREADS_MAX);
-        let threads = tids.into_iter().filter_map(|tid| ThreadState::read(pid, tid)).collect();
+        let states = tids.iter().filter_map(|&tid| ThreadState::read(pid, tid));
+        let mut threads: Vec<ThreadState> = states.collect();
+        let mut stacks = reader.read(pid, &tids);
+        for thread in &mut threads {
+            thread.stack = stacks.remove(&thread.tid).unwrap_or_default();
+        }
         Self { pid, title, threads }
     }
 }
@@ -49,7 +58,7 @@ impl ThreadState {
         let waits_in = text("wchan").filter(|name| !matches!(name.as_str(), "" | "0"));
         let system_call = text("syscall").and_then(|text| system_call(&text));
         let name = text("comm").unwrap_or_default().trim_end().to_owned();
-        Some(Self { tid, name, state, waits_in, system_call })
+        Some(Self { tid, name, state, waits_in, system_call, stack: Vec::new() })
     }
 }
 
@@ -83,16 +92,19 @@ mod tests {
             .spawn(move || wait.recv().is_err())
             .unwrap();
         let told = || {
-            let all = ProcessThreads::read(std::process::id(), "x".to_owned());
+            let all = ProcessThreads::read(std::process::id(), "x".to_owned(), &mut Reader::new());
             all.threads.into_iter().find(|thread| thread.name == "told" && thread.state == "S")
         };
         let found = (0..200).find_map(|_| {
             std::thread::sleep(std::time::Duration::from_millis(10));
             told()
         });
-        assert!(found.is_some_and(|thread| thread.tid > 0));
+        // Its innermost frames; farther out they hang on registers that nobody tells.
+        let stack = found.unwrap().stack;
+        assert!(stack.iter().any(|frame| frame.contains("park")), "{stack:?}");
         drop(done);
         assert!(sleeper.join().unwrap());
-        assert_eq!(ProcessThreads::read(u32::MAX, String::new()).threads, []);
+        let gone = ProcessThreads::read(u32::MAX, String::new(), &mut Reader::new());
+        assert_eq!(gone.threads, []);
     }
 }

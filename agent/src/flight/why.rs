@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::hang::{self, HangEvidence};
+use super::threads::ThreadState;
 use crate::kernel_log::Xid;
 use crate::logs::LastLines;
 use crate::observe::{Ending, Hanging, HowEnded};
@@ -236,7 +237,10 @@ impl Why {
             texts.extend(workers.iter_mut().map(|stuck| &mut stuck.title));
             for process in processes {
                 texts.push(&mut process.title);
-                texts.extend(process.threads.iter_mut().map(|thread| &mut thread.name));
+                for ThreadState { name, stack, .. } in &mut process.threads {
+                    texts.push(name);
+                    code.extend(stack);
+                }
             }
         }
         for LastLines { from, lines, problem } in logs.iter_mut().flat_map(|log| &mut log.logs) {

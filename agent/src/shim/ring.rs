@@ -154,9 +154,13 @@ impl WorkerRing {
         self.abandoned
     }
 
-    /// Asks the shim for a level and a stack rate (per second and thread).
+    /// Asks the shim for a level and a stack rate (per second and thread). One that sleeps tells nothing besides, whoever
+    /// wakes it.
     pub fn ask(&self, level: Level, stack_rate: u32) {
         let control = self.memory.control();
+        if level == Level::Dormant {
+            control.tell.store(0, Ordering::Relaxed);
+        }
         control.stack_rate.store(stack_rate, Ordering::Relaxed);
         control.level.store(level as u32, Ordering::Relaxed);
         self.beat();

@@ -198,6 +198,11 @@ fn a_kernel_that_never_ends_is_a_hang_and_told_once() {
     let processes = hang["processes"].as_array().unwrap();
     let worker = processes.iter().find(|process| process["pid"] == pid).unwrap();
     assert!(processes.len() >= 3 && !worker["threads"].as_array().unwrap().is_empty(), "{why:#}");
+    // In which function the worker waits for its device.
+    let threads = worker["threads"].as_array().unwrap().iter();
+    let mut frames = threads.flat_map(|thread| thread["stack"].as_array().unwrap());
+    let waits = "model_runner.GPUModelRunner.execute_model (model_runner.py:";
+    assert!(frames.any(|frame| frame.as_str().unwrap().starts_with(waits)), "{worker:#}");
     std::thread::sleep(Duration::from_secs(HANG));
     assert_eq!(daemon.written("hang").len(), 1);
     end(server);

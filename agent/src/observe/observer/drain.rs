@@ -54,7 +54,9 @@ impl Observer {
     /// Time goes on for memory where nothing else tells it, as of a shim that only watches.
     fn tell_clock(&mut self, now: Ns) -> Result<(), ObserveError> {
         let Some(step) = self.settings.memory else { return Ok(()) };
-        let due = self.clock_told.is_none_or(|at| Duration::from_nanos(now.0 - at.0) >= step);
+        let due = self
+            .clock_told
+            .is_none_or(|at| Duration::from_nanos(now.0.saturating_sub(at.0)) >= step);
         if !due || !self.targets.iter().any(|target| target.ring.is_some()) {
             return Ok(());
         }
