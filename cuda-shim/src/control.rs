@@ -210,14 +210,7 @@ impl Control {
         if std::mem::replace(&mut self.graphs, wanted) == wanted {
             return;
         }
-        for (domain, id) in graph_callbacks() {
-            if wanted {
-                // An id this CUPTI does not know costs its feature only.
-                let _unknown = holding.enable(domain, id);
-            } else {
-                holding.disable(domain, id);
-            }
-        }
+        switch(holding, graph_callbacks(), wanted);
     }
 
     /// Likewise callbacks on memory calls.
@@ -233,14 +226,7 @@ impl Control {
         } else {
             self.shim.gate.shut(MEMORY);
         }
-        for (domain, id) in memory_callbacks() {
-            if wanted {
-                // An id this CUPTI does not know is a call that cannot happen.
-                let _unknown = holding.enable(domain, id);
-            } else {
-                holding.disable(domain, id);
-            }
-        }
+        switch(holding, memory_callbacks(), wanted);
     }
 
     fn change(&mut self, wanted: Level, now: u64) {
@@ -442,6 +428,17 @@ impl Control {
             reserved: 0,
         };
         self.shim.push(producer, &[zerocopy::transmute!(record)]);
+    }
+}
+
+/// Turns callbacks on or off. An id this CUPTI does not know costs its feature only, or is a call that cannot happen.
+fn switch(holding: Holding, callbacks: impl Iterator<Item = (u32, u32)>, on: bool) {
+    for (domain, id) in callbacks {
+        if on {
+            let _unknown = holding.enable(domain, id);
+        } else {
+            holding.disable(domain, id);
+        }
     }
 }
 

@@ -521,10 +521,6 @@ pub mod memory_operation {
     pub const MAPPED: u8 = 7;
     /// Addresses have no memory.
     pub const UNMAPPED: u8 = 8;
-    /// Addresses are set aside, without memory.
-    pub const RESERVED: u8 = 9;
-    /// Addresses are given back.
-    pub const UNRESERVED: u8 = 10;
 }
 
 /// Where memory is taken from: `MemoryRecord::place`. A release names the family of its call.
@@ -541,8 +537,6 @@ pub mod memory_place {
     pub const PINNED: u8 = 5;
     /// `cuMemHostRegister`, `cuMemHostUnregister`.
     pub const REGISTERED: u8 = 6;
-    /// `cuIpcOpenMemHandle`, `cuIpcCloseMemHandle`: another process's memory.
-    pub const IPC: u8 = 7;
 }
 
 /// `MemoryRecord::flags`: the call passed the probe point before this record was written, under `serial`.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::record::{SCAN_EVERY, refusal};
+use super::record::SCAN_EVERY;
 use super::session::{Outcome, Session, Subject, Until};
 use super::{CommandError, Exit, screen, target};
 use crate::capture::Capture;
@@ -64,7 +64,7 @@ pub fn run(args: &LeaksArgs) -> Result<Exit, CommandError> {
     }
     // With `--all` nobody asked for that process in particular.
     if let Some(refused) = refused.filter(|_| !args.target.all) {
-        return Err(refusal("leaks", &refused));
+        return Err(target::refusal("leaks", &refused));
     }
     let leaks = |found: &MemoryFinding| {
         found.verdict == "leak" && args.fail_on.is_some_and(|least| found.confidence >= least)

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::session::{Outcome, Session, Subject, Until, print};
 use super::{CommandError, Exit, screen, target};
 use crate::cli::RecordArgs;
-use crate::observe::Refused;
 
 /// Between looks for new processes below the ones that were named.
 pub(super) const SCAN_EVERY: Duration = Duration::from_secs(1);
@@ -56,24 +55,11 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
     }
     // With `--all` nobody asked for that process in particular.
     if let Some(refused) = refused.filter(|_| !args.target.all) {
-        return Err(refusal("record", &refused));
+        return Err(target::refusal("record", &refused));
     }
     if args.observation.verify && disagree {
         screen::say("warplens: verification failed: eBPF and the shim count different launches");
         return Ok(Exit::Failed);
     }
     Ok(Exit::Ok)
-}
-
-/// The error for a ring that `command` could not observe.
-pub(super) fn refusal(command: &str, refused: &Refused) -> CommandError {
-    if refused.privilege {
-        CommandError::Privilege {
-            what: format!("{command} process {}", refused.pid),
-            privilege: "CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE or CAP_DAC_OVERRIDE".to_owned(),
-            advice: refused.reason.clone(),
-        }
-    } else {
-        CommandError::Failed { message: format!("{command}: {}", refused.reason), source: None }
-    }
 }

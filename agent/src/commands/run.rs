@@ -10,9 +10,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::SIGINT;
 
-use super::record::refusal;
 use super::session::{Session, Subject, Until, print};
 use super::signals::Signals;
+use super::target::refusal;
 use super::{CommandError, Exit, one_line, screen};
 use crate::bpf::host::Host;
 use crate::cli::RunArgs;

@@ -2,11 +2,10 @@
 
 use std::time::Instant;
 
-use super::record::refusal;
 use super::session::Session;
 use super::{CommandError, screen};
 use crate::cli::TargetArgs;
-use crate::observe::Selection;
+use crate::observe::{Refused, Selection};
 use crate::proc::{self, Discovery, Selector};
 
 /// Whom `command` observes; a mistyped name is an error.
@@ -99,4 +98,17 @@ pub(super) fn check(
         "warplens: no GPU work will be seen: none of these processes has the shim loaded (start the server with `warplens run`)",
     );
     Ok(())
+}
+
+/// The error for a ring that `command` could not observe.
+pub(super) fn refusal(command: &str, refused: &Refused) -> CommandError {
+    if refused.privilege {
+        CommandError::Privilege {
+            what: format!("{command} process {}", refused.pid),
+            privilege: "CAP_SYS_PTRACE, CAP_CHECKPOINT_RESTORE or CAP_DAC_OVERRIDE".to_owned(),
+            advice: refused.reason.clone(),
+        }
+    } else {
+        CommandError::Failed { message: format!("{command}: {}", refused.reason), source: None }
+    }
 }
