@@ -216,7 +216,7 @@ impl Pipeline {
         self.timeline.watch(&event);
         match &event {
             Event::Memory(call) => self.memory.call(call),
-            Event::Mark(mark) => self.memory.at(mark.flush),
+            Event::Mark(mark) => self.memory.process_at(mark.process, mark.flush),
             _ => {}
         }
         self.session.ingest(event);

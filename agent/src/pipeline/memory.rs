@@ -18,6 +18,10 @@ const STEPS_MAX: u64 = 512;
 /// Stacks that wait for the record of their call. It follows in microseconds, unless it was lost.
 const STACKS_MAX: usize = 4096;
 
+/// How far before the agent's clock a process may be: the clock is told once a step, and what was told is older. Whoever
+/// says that it is later has a clock that is wrong, or writes into its ring.
+const AHEAD_NS: u64 = 60_000_000_000;
+
 /// Processes whose memory is kept, ended ones too. A process may have 20 MiB of tables.
 const PROCESSES_MAX: usize = 64;
 
@@ -25,8 +29,8 @@ const PROCESSES_MAX: usize = 64;
 pub(super) struct Memory {
     step_ns: u64,
     of: BTreeMap<ProcessKey, Process>,
-    /// The latest instant that anything told.
-    now: Ns,
+    /// The latest instant that the agent's clock or the kernel told.
+    clock: Option<Ns>,
     refused: u64,
 }
 
@@ -40,13 +44,15 @@ struct Process {
     missing: u64,
     told: u64,
     ticked: Ns,
+    /// The latest instant known of it.
+    now: Ns,
     without_stack: u64,
     ended: bool,
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self { step_ns: STEP_NS, of: BTreeMap::new(), now: Ns(0), refused: 0 }
+        Self { step_ns: STEP_NS, of: BTreeMap::new(), clock: None, refused: 0 }
     }
 }
 
@@ -59,6 +65,7 @@ impl Process {
             missing: 0,
             told: 0,
             ticked: now,
+            now,
             without_stack: 0,
             ended: false,
         }
@@ -66,10 +73,14 @@ impl Process {
 
     /// Ticks up to `now`: nothing changed since the last call that was told.
     fn until(&mut self, now: Ns, step_ns: u64) {
+        if self.ended || now <= self.now {
+            return;
+        }
+        self.now = now;
         let made_up = STEPS_MAX.saturating_mul(step_ns);
         self.ticked = self.ticked.max(Ns(now.0.saturating_sub(made_up)));
-        while self.ticked.0.saturating_add(step_ns) <= now.0 {
-            self.tick(Ns(self.ticked.0 + step_ns));
+        while let Some(next) = self.ticked.0.checked_add(step_ns).filter(|&next| next <= now.0) {
+            self.tick(Ns(next));
         }
     }
 
@@ -93,7 +104,7 @@ impl Memory {
 
     /// The stack of a call, which comes before its record.
     pub(super) fn stack(&mut self, process: ProcessKey, serial: u32, stack: (StackId, Thread)) {
-        let Some(known) = self.process(process) else { return };
+        let Some(known) = self.process(process, Ns(0)) else { return };
         if known.stacks.len() >= STACKS_MAX {
             let latest = known.serials.latest;
             known.stacks.retain(|&serial, _| is_after(serial, latest));
@@ -104,31 +115,44 @@ impl Memory {
     }
 
     pub(super) fn call(&mut self, call: &MemoryCall) {
-        self.at(call.time);
-        let Some(known) = self.process(call.process) else { return };
+        let time = self.credible(call.time);
+        self.process_at(call.process, time);
+        let Some(known) = self.process(call.process, time) else { return };
         known.serials.came(call.serial);
         let taken = known.stacks.remove(&call.serial).filter(|_| call.has_stack);
         known.without_stack += u64::from(taken.is_none() && takes(call));
         let (stack, thread) = taken.unzip();
         let thread = thread.unwrap_or(Thread(0));
-        known.live.apply(&Event { time: call.time, thread, stack, what: call.what });
+        known.live.apply(&Event { time, thread, stack, what: call.what });
     }
 
-    /// It is at least so late.
+    /// The agent's clock says that it is so late, or the kernel's.
     pub(super) fn at(&mut self, now: Ns) {
-        if now <= self.now {
+        if self.clock.is_some_and(|clock| now <= clock) {
             return;
         }
-        self.now = now;
-        for known in self.of.values_mut().filter(|known| !known.ended) {
+        self.clock = Some(now);
+        for known in self.of.values_mut() {
             known.until(now, self.step_ns);
         }
     }
 
-    pub(super) fn ended(&mut self, process: ProcessKey, at: Ns) {
-        self.at(at);
+    /// A process says that it is so late: nobody else goes by it.
+    pub(super) fn process_at(&mut self, process: ProcessKey, now: Ns) {
+        let now = self.credible(now);
         if let Some(known) = self.of.get_mut(&process) {
-            known.tick(self.now);
+            known.until(now, self.step_ns);
+        }
+    }
+
+    fn credible(&self, told: Ns) -> Ns {
+        self.clock.map_or(told, |clock| told.min(Ns(clock.0.saturating_add(AHEAD_NS))))
+    }
+
+    pub(super) fn ended(&mut self, process: ProcessKey, at: Ns) {
+        self.process_at(process, at);
+        if let Some(known) = self.of.get_mut(&process) {
+            known.tick(known.now);
             known.ended = true;
             known.stacks = HashMap::new();
         }
@@ -141,16 +165,17 @@ impl Memory {
 
     /// What is there, and what is wrong with it.
     pub(super) fn tell(&self) -> Vec<ProcessMemory> {
-        self.of.iter().map(|(&process, known)| known.tell(process, self.now)).collect()
+        self.of.iter().map(|(&process, known)| known.tell(process)).collect()
     }
 
-    fn process(&mut self, process: ProcessKey) -> Option<&mut Process> {
+    fn process(&mut self, process: ProcessKey, at: Ns) -> Option<&mut Process> {
         if !self.of.contains_key(&process) {
             if self.of.len() >= PROCESSES_MAX && !self.forget_one() {
                 self.refused += 1;
                 return None;
             }
-            self.of.insert(process, Process::new(self.step_ns, self.now));
+            let now = self.clock.map_or(at, |clock| at.max(clock));
+            self.of.insert(process, Process::new(self.step_ns, now));
         }
         self.of.get_mut(&process)
     }
@@ -163,7 +188,7 @@ impl Memory {
 }
 
 impl Process {
-    fn tell(&self, process: ProcessKey, now: Ns) -> ProcessMemory {
+    fn tell(&self, process: ProcessKey) -> ProcessMemory {
         let sites = self.live.sites().into_iter();
         let sites = sites.map(|(place, of, tally)| LiveSite {
             place,
@@ -173,7 +198,7 @@ impl Process {
         });
         ProcessMemory {
             process,
-            findings: findings(&self.live, now, &Known::default()),
+            findings: findings(&self.live, self.now, &Known::default()),
             sites: sites.filter(|site| site.allocated.blocks > 0).collect(),
             held: self.live.held(),
             unseen: self.live.unseen(),
@@ -273,6 +298,34 @@ mod tests {
         memory.at(Ns(2 * SECOND));
         memory.at(Ns(3 * SECOND));
         assert_eq!(memory.tell()[0].unseen.lost, 1);
+    }
+
+    #[test]
+    fn a_process_that_lies_about_the_time_is_not_believed_and_alone() {
+        const OTHER: ProcessKey = ProcessKey(2);
+        let mut memory = Memory::default();
+        memory.at(Ns(SECOND));
+        for process in [PROCESS, OTHER] {
+            memory.call(&MemoryCall { process, ..call(1, SECOND, allocated(0x10)) });
+        }
+        memory.call(&call(2, u64::MAX, allocated(0x20)));
+        memory.process_at(PROCESS, Ns(u64::MAX));
+        let now = |memory: &Memory, process| memory.of[&process].now;
+        assert_eq!(now(&memory, PROCESS), Ns(SECOND + AHEAD_NS));
+        assert_eq!(now(&memory, OTHER), Ns(SECOND));
+        memory.at(Ns(2 * AHEAD_NS));
+        assert_eq!(now(&memory, PROCESS), now(&memory, OTHER));
+    }
+
+    /// Also where there is no clock yet.
+    #[test]
+    fn the_end_of_time_comes_at_once() {
+        let mut memory = Memory::default();
+        memory.call(&call(1, 1, allocated(0x10)));
+        memory.call(&call(2, u64::MAX, allocated(0x20)));
+        assert_eq!(memory.tell()[0].sites.len(), 1);
+        memory.at(Ns(u64::MAX));
+        assert_eq!(memory.of[&PROCESS].now, Ns(u64::MAX));
     }
 
     #[test]
