@@ -1,7 +1,7 @@
 //! Work that has been launched and whose record is not out yet, per stream and in launch order; and
 //! what shall become of each record.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,7 +54,9 @@ struct Stream {
 }
 
 struct Shard {
-    streams: HashMap<(u32, u32), Stream>,
+    /// Not hashed: a thread's first hash asks the system for random numbers, where it may be cancelled, and libcuda holds
+    /// the stream's lock.
+    streams: BTreeMap<(u32, u32), Stream>,
     random: Option<Random>,
 }
 
@@ -63,7 +65,7 @@ static WAITING: AtomicU64 = AtomicU64::new(0);
 /// Graph nodes launched since the device's room for timestamps was made.
 static NODES: AtomicU64 = AtomicU64::new(0);
 /// Calls with a record that may lose its timestamps, and when they returned.
-static EXITS: Mutex<Option<HashMap<u64, Option<u64>>>> = Mutex::new(None);
+static EXITS: Mutex<Option<BTreeMap<u64, Option<u64>>>> = Mutex::new(None);
 
 /// Records that are waiting.
 pub(crate) fn waiting() -> u64 {
@@ -77,7 +79,7 @@ pub(crate) fn push(works: &[Work], whole_graph: bool) -> bool {
         let index = (work.context.wrapping_mul(31) + work.stream) as usize % SHARDS;
         let mut shard = lock(&QUEUES[index]);
         let shard = shard.get_or_insert_with(|| Shard {
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             random: Some(Random::new(config::get().seed ^ mix(index as u64 + 1))),
         });
         let Shard { streams, random } = shard;

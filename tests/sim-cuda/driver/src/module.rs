@@ -3,7 +3,7 @@
 //! The name's ending `__simNNNN` makes it run NNNN ns and is left out of records; otherwise
 //! `WARPLENS_SIM_KERNELS` may give a mean; otherwise a hash of the name picks 2 to 200 us.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::c_char;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -53,7 +53,7 @@ enum Timing {
 static MODULES: Pool<Module> = Pool::new(Tag::Module);
 static FUNCTIONS: Pool<Function> = Pool::new(Tag::Function);
 /// Modules by number, for as long as records may name them.
-static NUMBERED: Mutex<Option<HashMap<usize, Arc<Module>>>> = Mutex::new(None);
+static NUMBERED: Mutex<BTreeMap<usize, Arc<Module>>> = Mutex::new(BTreeMap::new());
 static NUMBERS: AtomicUsize = AtomicUsize::new(0);
 
 /// Loads an image.
@@ -100,7 +100,7 @@ fn create(names: &[String], implicit: bool) -> Arc<Module> {
         pending: AtomicU64::new(0),
         unloaded: AtomicBool::new(false),
     });
-    lock(&NUMBERED).get_or_insert_default().insert(number, Arc::clone(&module));
+    lock(&NUMBERED).insert(number, Arc::clone(&module));
     module
 }
 
@@ -124,7 +124,7 @@ pub(crate) fn unload(handle: usize) -> Result<(), CuError> {
 
 /// `count` records that named a module's kernels are gone.
 pub(crate) fn release(number: usize, count: u64) {
-    let module = lock(&NUMBERED).as_ref().and_then(|modules| modules.get(&number).cloned());
+    let module = lock(&NUMBERED).get(&number).cloned();
     let Some(module) = module else { return };
     let left = module.pending.fetch_sub(count, Ordering::SeqCst) - count;
     if left == 0 && module.unloaded.load(Ordering::SeqCst) {
@@ -133,9 +133,7 @@ pub(crate) fn release(number: usize, count: u64) {
 }
 
 fn forget(number: usize) {
-    if let Some(modules) = lock(&NUMBERED).as_mut() {
-        modules.remove(&number);
-    }
+    lock(&NUMBERED).remove(&number);
 }
 
 pub(crate) fn function(handle: usize) -> Result<Arc<Function>, CuError> {
