@@ -185,6 +185,7 @@ impl Pipeline {
             Input::Clock(at) => self.memory.at(at),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
+                self.memory.attached(process, at);
                 self.session.ingest(Event::Attached { process, at });
             }
             Input::Ended { process, at } => {

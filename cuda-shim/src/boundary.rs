@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use wire::shim::OffReason;
 
 use crate::gate::ALIVE;
-use crate::shim::Shim;
+use crate::teller::Teller;
 
 /// Runs `body`; on a panic returns `fallback`, counts it and closes the gate.
 pub(crate) fn at_boundary<T>(fallback: T, body: impl FnOnce() -> T) -> T {
@@ -17,9 +17,9 @@ pub(crate) fn at_boundary<T>(fallback: T, body: impl FnOnce() -> T) -> T {
             // Dropping an arbitrary payload may panic again; leaking a few bytes may not.
             let _leaked = ManuallyDrop::new(payload);
             // In a forked child the gate is shut already and there is no stats page.
-            if let Some(shim) = Shim::get().filter(|shim| shim.gate.has(ALIVE)) {
-                shim.gate.close();
-                let stats = shim.region.stats();
+            if let Some(teller) = Teller::get().filter(|teller| teller.gate.has(ALIVE)) {
+                teller.gate.close();
+                let stats = teller.region.stats();
                 stats.panics.fetch_add(1, Ordering::Relaxed);
                 stats.off_reason.store(OffReason::Panicked as u32, Ordering::Relaxed);
             }

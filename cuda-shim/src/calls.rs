@@ -22,7 +22,8 @@ use crate::graphs;
 use crate::memory;
 use crate::probe::warplens_probe_launch;
 use crate::sampling::Candidate;
-use crate::shim::{Shim, now_ns, producer_of};
+use crate::shim::Shim;
+use crate::teller::{now_ns, producer_of};
 use crate::thread_local::ThreadLocal;
 
 /// CUPTI's subscriber callback; `user_data` is the shim.

@@ -10,7 +10,8 @@ use crate::buffers::{BUFFER_BYTES, Origin};
 use crate::gate::{ALIVE, BUFFERS};
 use crate::neighbour;
 use crate::records::{self, SHORTEST_RECORD, Step};
-use crate::shim::{Shim, now_ns, producer_of};
+use crate::shim::Shim;
+use crate::teller::{now_ns, producer_of};
 
 /// CUPTI wants an empty buffer.
 pub(crate) extern "C" fn on_requested(

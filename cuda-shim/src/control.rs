@@ -12,21 +12,23 @@ use cupti_sys::record::{CONCURRENT_KERNEL, MEMCPY, MEMCPY_PEER, MEMSET};
 use cupti_sys::result::{
     CuptiResult, INVALID_PARAMETER, MULTIPLE_SUBSCRIBERS_NOT_SUPPORTED, NOT_SUPPORTED,
 };
-use wire::shim::{Level, MARK_ARMED, MARK_LAST, MarkRecord, OffReason, feature, record_kind, tell};
+use wire::shim::{Level, MARK_ARMED, MARK_LAST, MarkRecord, OffReason, feature, record_kind};
 
+use crate::attendance::Attendance;
 use crate::bell;
 use crate::completion::{on_completed, on_requested};
 use crate::config::Config;
 use crate::devices::{Driver, Published};
+use crate::exit::Machine;
 use crate::gate::{BUFFERS, CALLS, MEMORY, RESOURCES, STACKS};
 use crate::graphs;
+use crate::heap::Sampling;
 use crate::holding::Holding;
 use crate::memory;
 use crate::neighbour::{Doors, PRESENCE};
-use crate::shim::{Shim, now_ns, producer_of};
+use crate::shim::Shim;
+use crate::teller::{now_ns, producer_of};
 
-/// No heartbeat for this long: the agent is gone.
-const HEARTBEAT_LIMIT: Duration = Duration::from_secs(3);
 /// Between two turns while armed: how late a record may be, and how many of them one flush brings.
 pub(crate) const TURN_ARMED: Duration = Duration::from_millis(100);
 /// Between two turns otherwise: how long an agent waits for an answer. Four wake-ups a second cost nothing measurable.
@@ -59,8 +61,8 @@ pub(crate) struct Control {
     registered: bool,
     devices: Published,
     devices_due_ns: u64,
-    heartbeat: u64,
-    heartbeat_ns: Option<u64>,
+    attendance: Attendance,
+    heap: Sampling,
     /// Callbacks on graphs are on.
     graphs: bool,
     /// Callbacks on memory calls are on.
@@ -89,8 +91,8 @@ impl Control {
             registered: false,
             devices: Published::NotYet,
             devices_due_ns: 0,
-            heartbeat: shim.region.control().heartbeat.load(Ordering::Relaxed),
-            heartbeat_ns: None,
+            attendance: Attendance::new(shim.region.control()),
+            heap: Sampling::default(),
             graphs: false,
             memory: false,
             retry_ns: 0,
@@ -101,63 +103,6 @@ impl Control {
         self.level
     }
 
-    /// An agent is there: its heartbeat moved within the limit.
-    pub(crate) fn attended(&self, now: u64) -> bool {
-        self.heartbeat_ns.is_some_and(|at| now.saturating_sub(at) < nanos(HEARTBEAT_LIMIT))
-    }
-
-    /// One turn: read the control page, change the level if asked, flush and mark if armed.
-    /// Returns how long to sleep.
-    pub(crate) fn turn(&mut self) -> Duration {
-        let asked = bell::asked();
-        let now = now_ns();
-        self.shim.region.stats().turns.fetch_add(1, Ordering::Relaxed);
-        self.listen(now);
-        let asked_level = self.wanted(now);
-        let wanted = self.withheld(asked_level);
-        let holds = PRESENCE.holds(now, self.quiet);
-        if !holds && (wanted > Level::Dormant || self.attended(now)) {
-            // Also of a worker that is left alone: its device is not idle for that.
-            self.tell_devices(now);
-        }
-        if holds {
-            self.make_way(wanted);
-        } else if wanted != self.level {
-            self.change(wanted, now);
-        } else if wanted == Level::Dormant && !PRESENCE.stays() {
-            // Nothing is left to follow.
-            self.doors.lift();
-        }
-        self.follow_graphs();
-        self.follow_memory();
-        self.say_withheld(wanted < asked_level);
-        bell::answer(asked);
-        if self.level >= Level::Counting {
-            self.flush_and_mark(now_ns(), 0, false);
-            TURN_ARMED
-        } else {
-            TURN_IDLE
-        }
-    }
-
-    /// The last turn, at the process's exit: what CUPTI still holds is flushed, finished or not.
-    pub(crate) fn finish(&mut self) {
-        if self.level >= Level::Counting {
-            let flush_ns = now_ns();
-            self.shim.gate.shut(CALLS | STACKS);
-            self.flush_and_mark(flush_ns, MARK_LAST, true);
-        }
-        self.shim.gate.close();
-    }
-
-    fn listen(&mut self, now: u64) {
-        let heartbeat = self.shim.region.control().heartbeat.load(Ordering::Acquire);
-        if heartbeat != self.heartbeat {
-            self.heartbeat = heartbeat;
-            self.heartbeat_ns = Some(now);
-        }
-    }
-
     fn tell_devices(&mut self, now: u64) {
         if self.devices != Published::All && now >= self.devices_due_ns {
             self.devices = self.driver.publish(self.shim.region.stats());
@@ -166,26 +111,25 @@ impl Control {
     }
 
     fn wanted(&self, now: u64) -> Level {
-        if self.attended(now) {
-            let word = self.shim.region.control().level.load(Ordering::Relaxed);
-            return Level::from_word(word).unwrap_or(Level::Dormant);
+        if self.attendance.is_there(now) {
+            return self.attendance.level();
         }
-        if self.heartbeat_ns.is_none() && now < self.unattended_until_ns {
+        if !self.attendance.ever() && now < self.unattended_until_ns {
             return self.initial;
         }
         Level::Dormant
     }
 
-    /// The agent wants this left off. What it said last holds while it is away, too.
-    fn without(&self, feature: u32) -> bool {
-        self.shim.region.control().without.load(Ordering::Relaxed) & feature != 0
+    /// An agent is there.
+    pub(crate) fn is_attended(&self) -> bool {
+        self.attendance.is_there(now_ns())
     }
 
     /// As far as what was left off allows it: armed once, and not again.
     fn withheld(&self, wanted: Level) -> Level {
         let arms = wanted >= Level::Counting && self.level < Level::Counting;
         let armed_before = self.shim.region.stats().armings.load(Ordering::Relaxed) > 0;
-        if arms && armed_before && self.without(feature::REARMING) {
+        if arms && armed_before && self.attendance.without(feature::REARMING) {
             return Level::Watching;
         }
         wanted
@@ -206,7 +150,7 @@ impl Control {
     /// Callbacks on graphs come and go with the agent's wish, at any level that has them.
     fn follow_graphs(&mut self) {
         let Some(holding) = self.holding else { return };
-        let wanted = !self.without(feature::GRAPHS);
+        let wanted = !self.attendance.without(feature::GRAPHS);
         if std::mem::replace(&mut self.graphs, wanted) == wanted {
             return;
         }
@@ -216,8 +160,7 @@ impl Control {
     /// Likewise callbacks on memory calls.
     fn follow_memory(&mut self) {
         let Some(holding) = self.holding else { return };
-        let told = self.shim.region.control().tell.load(Ordering::Relaxed);
-        let wanted = told & tell::MEMORY != 0;
+        let wanted = self.attendance.wants_memory();
         if std::mem::replace(&mut self.memory, wanted) == wanted {
             return;
         }
@@ -287,7 +230,7 @@ impl Control {
     }
 
     fn watch(&mut self) -> Result<(), CuptiResult> {
-        let neighbours = !self.without(feature::NEIGHBOURS);
+        let neighbours = !self.attendance.without(feature::NEIGHBOURS);
         self.holding = Some(Holding::take(self.shim, neighbours.then_some(&mut self.doors))?);
         self.shim.gate.open(RESOURCES);
         self.graphs = false;
@@ -300,7 +243,7 @@ impl Control {
     fn arm(&mut self) -> Result<(), CuptiResult> {
         let cupti = &self.shim.cupti;
         if !self.registered {
-            if !self.without(feature::ZEROED_BUFFERS) {
+            if !self.attendance.without(feature::ZEROED_BUFFERS) {
                 cupti.promise_zeroed_buffers();
             }
             cupti.register_clock(now_ns)?;
@@ -428,6 +371,54 @@ impl Control {
             reserved: 0,
         };
         self.shim.push(producer, &[zerocopy::transmute!(record)]);
+    }
+}
+
+impl Machine for Control {
+    /// One turn: read the control page, change the level if asked, flush and mark if armed.
+    /// Returns how long to sleep.
+    fn turn(&mut self) -> Duration {
+        let asked = bell::asked();
+        let now = now_ns();
+        self.shim.region.stats().turns.fetch_add(1, Ordering::Relaxed);
+        self.attendance.listen(now);
+        let asked_level = self.wanted(now);
+        let wanted = self.withheld(asked_level);
+        let holds = PRESENCE.holds(now, self.quiet);
+        if !holds && (wanted > Level::Dormant || self.attendance.is_there(now)) {
+            // Also of a worker that is left alone: its device is not idle for that.
+            self.tell_devices(now);
+        }
+        if holds {
+            self.make_way(wanted);
+        } else if wanted != self.level {
+            self.change(wanted, now);
+        } else if wanted == Level::Dormant && !PRESENCE.stays() {
+            // Nothing is left to follow.
+            self.doors.lift();
+        }
+        self.follow_graphs();
+        self.follow_memory();
+        let heap = self.attendance.is_there(now) && asked_level >= Level::Watching;
+        self.heap.follow(self.shim.teller, heap && self.attendance.wants_heap(), now);
+        self.say_withheld(wanted < asked_level);
+        bell::answer(asked);
+        if self.level >= Level::Counting {
+            self.flush_and_mark(now_ns(), 0, false);
+            TURN_ARMED
+        } else {
+            TURN_IDLE
+        }
+    }
+
+    /// The last turn, at the process's exit: what CUPTI still holds is flushed, finished or not.
+    fn finish(&mut self) {
+        if self.level >= Level::Counting {
+            let flush_ns = now_ns();
+            self.shim.gate.shut(CALLS | STACKS);
+            self.flush_and_mark(flush_ns, MARK_LAST, true);
+        }
+        self.shim.gate.close();
     }
 }
 

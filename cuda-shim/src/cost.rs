@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use wire::limits::CALLBACKS_PER_TIMED;
 use wire::shim::Stats;
 
-use crate::shim::now_ns;
+use crate::teller::now_ns;
 
 /// A callback that is timed.
 #[derive(Clone, Copy, Debug)]

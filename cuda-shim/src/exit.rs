@@ -8,13 +8,21 @@ use std::time::Duration;
 
 use crate::bell;
 use crate::boundary::at_boundary;
-use crate::control::Control;
 use crate::gate::ALIVE;
-use crate::shim::Shim;
+use crate::teller::Teller;
 use crate::thread_local;
 
-/// The level machine; whoever holds the lock may call CUPTI.
-static CONTROL: Mutex<Option<Control>> = Mutex::new(None);
+/// What the shim's own thread does.
+pub(crate) trait Machine: Send {
+    /// One turn: reads the control page and does what it asks for. Returns how long to sleep.
+    fn turn(&mut self) -> Duration;
+
+    /// The last turn, at the process's exit.
+    fn finish(&mut self);
+}
+
+/// The machine; whoever holds the lock may call CUPTI.
+static MACHINE: Mutex<Option<Box<dyn Machine>>> = Mutex::new(None);
 static EXITING: AtomicBool = AtomicBool::new(false);
 
 /// The process in which a thread is starting the shim; 0: none. A forked child has another number, and no such thread.
@@ -28,10 +36,10 @@ fn tries() -> u128 {
     PATIENCE.as_millis() / STEP.as_millis()
 }
 
-/// Gives the level machine to its thread and registers the exit handler.
-pub(crate) fn adopt(control: Control) {
-    if let Ok(mut slot) = CONTROL.lock() {
-        *slot = Some(control);
+/// Gives the machine to its thread and registers the exit handler.
+pub(crate) fn adopt(machine: Box<dyn Machine>) {
+    if let Ok(mut slot) = MACHINE.lock() {
+        *slot = Some(machine);
     }
     // SAFETY: the handler is a plain function that catches its panics. Should registration fail,
     // the last records of the process stay with CUPTI.
@@ -66,9 +74,9 @@ pub(crate) fn run() {
         if EXITING.load(Ordering::Acquire) {
             return;
         }
-        let sleep = match CONTROL.lock() {
+        let sleep = match MACHINE.lock() {
             Ok(mut slot) => match slot.as_mut() {
-                Some(control) if !EXITING.load(Ordering::Acquire) => control.turn(),
+                Some(machine) if !EXITING.load(Ordering::Acquire) => machine.turn(),
                 _ => return,
             },
             // A turn panicked: the gate is closed and stays so.
@@ -81,7 +89,7 @@ pub(crate) fn run() {
 extern "C" fn at_exit() {
     at_boundary((), || {
         // In a forked child the gate's page was wiped: the lock may be held for ever there.
-        if !Shim::get().is_some_and(|shim| shim.gate.has(ALIVE)) {
+        if !Teller::get().is_some_and(|teller| teller.gate.has(ALIVE)) {
             return;
         }
         EXITING.store(true, Ordering::Release);
@@ -92,10 +100,10 @@ extern "C" fn at_exit() {
             return close();
         }
         for _ in 0..tries() {
-            match CONTROL.try_lock() {
+            match MACHINE.try_lock() {
                 Ok(mut slot) => {
-                    if let Some(control) = slot.as_mut() {
-                        control.finish();
+                    if let Some(machine) = slot.as_mut() {
+                        machine.finish();
                     }
                     *slot = None;
                     return;
@@ -110,7 +118,7 @@ extern "C" fn at_exit() {
 }
 
 fn close() {
-    if let Some(shim) = Shim::get() {
-        shim.gate.close();
+    if let Some(teller) = Teller::get() {
+        teller.gate.close();
     }
 }

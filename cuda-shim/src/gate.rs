@@ -15,6 +15,8 @@ pub(crate) const STACKS: u32 = 4;
 pub(crate) const BUFFERS: u32 = 8;
 /// Memory calls are told.
 pub(crate) const MEMORY: u32 = 32;
+/// Samples of the host's heap are told.
+pub(crate) const HEAP: u32 = 64;
 /// The shim is alive in this process. Never set again once cleared.
 pub(crate) const ALIVE: u32 = 16;
 

@@ -17,7 +17,8 @@ use wire::shim::graph_kind;
 
 use crate::probe::warplens_probe_launch;
 use crate::region::reserve;
-use crate::shim::{Shim, now_ns};
+use crate::shim::Shim;
+use crate::teller::now_ns;
 use crate::thread_local::{self, ThreadLocal};
 
 /// Resource ids the shim subscribes to. Not the end of single nodes: it would take up as much of the

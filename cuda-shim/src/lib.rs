@@ -8,6 +8,7 @@
 //! This file holds the door the driver knocks on, and the names of the parts.
 
 mod activity;
+mod attendance;
 mod bell;
 mod boundary;
 mod buffers;
@@ -27,6 +28,7 @@ mod loader;
 mod memory;
 mod names;
 mod neighbour;
+mod plain;
 mod probe;
 mod records;
 mod region;
@@ -37,6 +39,7 @@ mod sampling;
 mod shim;
 mod slots;
 mod start;
+mod teller;
 mod thread_local;
 
 /// Called by an agent that brought this library into a running process, on a thread of that process that it holds up

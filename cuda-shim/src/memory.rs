@@ -4,29 +4,22 @@
 //! Only the driver's calls: the runtime's make these.
 
 mod budget;
+mod told;
 
 use std::ffi::c_void;
-use std::sync::atomic::Ordering;
 
 use cupti_sys::callback::{CallbackData, SITE_ENTER};
 use cupti_sys::memory::{
     DRIVER_MEMORY_CALLS, Family, LOCATION_DEVICE, MemoryCall, PROPERTIES_LOCATION,
     PROPERTIES_LOCATION_TYPE,
 };
-use wire::kernel::WEIGHT_MEMORY;
-use wire::shim::{
-    MEMORY_STACK, MemoryRecord, NO_DEVICE, memory_operation as operation, memory_place as place,
-    record_kind,
-};
+use wire::shim::{NO_DEVICE, memory_operation as operation, memory_place as place};
+
+pub(crate) use told::{Done, tell};
 
 use crate::cost::Timed;
-use crate::probe::warplens_probe_launch;
-use crate::shim::{Shim, now_ns, producer_of};
-use crate::thread_local::ThreadLocal;
-use budget::Budget;
-
-/// Stacks of this process.
-static STACKS: Budget = Budget::new();
+use crate::shim::Shim;
+use crate::teller::now_ns;
 
 /// What the call with this id of the driver's domain does with memory.
 pub(crate) fn call_of(id: u32) -> Option<MemoryCall> {
@@ -36,17 +29,6 @@ pub(crate) fn call_of(id: u32) -> Option<MemoryCall> {
 /// Ids of all these calls.
 pub(crate) fn ids() -> impl Iterator<Item = u32> {
     DRIVER_MEMORY_CALLS.iter().map(|(id, _)| *id)
-}
-
-/// What a call did.
-#[derive(Clone, Copy, Debug)]
-struct Done {
-    operation: u8,
-    place: u8,
-    address: u64,
-    bytes: u64,
-    handle: u64,
-    device: u32,
 }
 
 /// Entry or exit of a memory call.
@@ -72,45 +54,10 @@ pub(crate) fn on_call(shim: &Shim, call: MemoryCall, data: &CallbackData) {
     let now = now_ns();
     // What is given back may be given out again to another thread before we come here.
     let time_ns = if call.gives_back() && entered != 0 { entered } else { now };
-    tell(shim, thread, done, time_ns, data.context_uid);
+    tell(shim.teller, thread, &done, time_ns, data.context_uid);
     if let Some(timed) = timed {
         timed.end(shim.region.stats());
     }
-}
-
-fn tell(shim: &Shim, thread: &ThreadLocal, done: Done, time_ns: u64, context: u32) {
-    let serial = shim.region.stats().memory_calls.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-    // Wraps after four thousand million calls, as a counter of records may.
-    #[expect(clippy::cast_possible_truncation, reason = "wraps")]
-    let serial = serial as u32;
-    let takes = matches!(
-        done.operation,
-        operation::ALLOCATED | operation::CREATED | operation::IMPORTED | operation::RETAINED
-    );
-    let stack = takes && STACKS.take(time_ns);
-    if stack {
-        // Before the record: whoever reads it has the stack already.
-        let key = if done.handle == 0 { done.address } else { done.handle };
-        let number = thread.number.get();
-        warplens_probe_launch(serial.into(), WEIGHT_MEMORY.into(), number.into(), key);
-    }
-    let producer = producer_of(thread);
-    let record = MemoryRecord {
-        kind: record_kind::MEMORY,
-        producer,
-        operation: done.operation,
-        place: done.place,
-        flags: if stack { MEMORY_STACK } else { 0 },
-        time_ns,
-        address: done.address,
-        bytes: done.bytes,
-        handle: done.handle,
-        serial,
-        thread: thread.number.get(),
-        context,
-        device: done.device,
-    };
-    shim.push(producer, &[zerocopy::transmute!(record)]);
 }
 
 /// What a call that succeeded did, by its arguments. `None`: nothing, as a free of no address does.
@@ -123,35 +70,33 @@ unsafe fn done(call: MemoryCall, arguments: *const c_void) -> Option<Done> {
     let word = |index: usize| unsafe { arguments.wrapping_add(index).read_unaligned() };
     // SAFETY: a call that succeeded has written there; the pointer is the caller's own and may be unaligned.
     let pointed = |index: usize| unsafe { behind(word(index)) };
-    let nothing =
-        Done { operation: 0, place: 0, address: 0, bytes: 0, handle: 0, device: NO_DEVICE };
     let done = match call {
         MemoryCall::Allocate(family) => Done {
             operation: operation::ALLOCATED,
             place: place_of(family),
             address: pointed(0),
             bytes: word(1),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::AllocatePitched => Done {
             operation: operation::ALLOCATED,
             place: place::DEVICE,
             address: pointed(0),
             bytes: pointed(1).saturating_mul(word(3)),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Register => Done {
             operation: operation::ALLOCATED,
             place: place::REGISTERED,
             address: word(0),
             bytes: word(1),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Free(family) => Done {
             operation: operation::FREED,
             place: place_of(family),
             address: word(0),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Create => Done {
             operation: operation::CREATED,
@@ -160,26 +105,26 @@ unsafe fn done(call: MemoryCall, arguments: *const c_void) -> Option<Done> {
             bytes: word(1),
             // SAFETY: the call read its properties there.
             device: unsafe { device_of(word(2)) },
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Import => Done {
             operation: operation::IMPORTED,
             place: place::VIRTUAL,
             handle: pointed(0),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Retain => Done {
             operation: operation::RETAINED,
             place: place::VIRTUAL,
             handle: pointed(0),
             address: word(1),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Release => Done {
             operation: operation::RELEASED,
             place: place::VIRTUAL,
             handle: word(0),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Map => Done {
             operation: operation::MAPPED,
@@ -187,14 +132,14 @@ unsafe fn done(call: MemoryCall, arguments: *const c_void) -> Option<Done> {
             address: word(0),
             bytes: word(1),
             handle: word(3),
-            ..nothing
+            ..Done::NOTHING
         },
         MemoryCall::Unmap => Done {
             operation: operation::UNMAPPED,
             place: place::VIRTUAL,
             address: word(0),
             bytes: word(1),
-            ..nothing
+            ..Done::NOTHING
         },
     };
     (done.address != 0 || done.handle != 0).then_some(done)

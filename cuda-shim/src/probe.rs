@@ -31,8 +31,3 @@ probe_point! {
     /// Arguments are the probe's payload: correlation id, weight, the shim's thread number, function key.
     warplens_probe_launch, (correlation, weight, thread, key)
 }
-
-probe_point! {
-    /// A sampled block of the heap: address, bytes, mean bytes between samples, the shim's thread number.
-    warplens_probe_allocation, (address, size, mean, thread)
-}

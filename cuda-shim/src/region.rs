@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wire::limits::{GRAPH_ENTRIES, NAMES_BYTES, RING_SLOTS};
 use wire::ring::Producer;
 use wire::shim::{
-    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursor, Cursors, FLAG_SIMULATED, FLAG_STATS_ONLY,
-    GRAPHS_OFFSET, GraphSlot, Header, MAGIC, MEMFD_NAME, NAMES_OFFSET, RING_OFFSET, SMALL_BYTES,
-    STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
+    CONTROL_OFFSET, CURSORS_OFFSET, Control, Cursor, Cursors, FLAG_NO_DRIVER, FLAG_SIMULATED,
+    FLAG_STATS_ONLY, GRAPHS_OFFSET, GraphSlot, Header, MAGIC, MEMFD_NAME, NAMES_OFFSET,
+    RING_OFFSET, SMALL_BYTES, STATS_OFFSET, Slot, Stats, TOTAL_BYTES,
 };
 use zerocopy::IntoBytes;
 
@@ -41,6 +41,8 @@ unsafe impl Sync for Region {}
 pub(crate) struct Description {
     pub(crate) loaded_ns: u64,
     pub(crate) simulated: bool,
+    /// The process has a CUDA driver.
+    pub(crate) driver: bool,
     /// Keep the descriptor open for agents that may not use `/proc/PID/map_files`.
     pub(crate) keep_descriptor: bool,
 }
@@ -174,6 +176,9 @@ fn header(extent: Extent, description: Description, size: usize) -> Header {
     }
     if extent == Extent::StatsOnly {
         flags |= FLAG_STATS_ONLY;
+    }
+    if !description.driver {
+        flags |= FLAG_NO_DRIVER;
     }
     Header {
         magic: MAGIC,

@@ -14,13 +14,15 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::cupti::Cupti;
 use crate::devices::Driver;
-use crate::exit;
+use crate::exit::{self, Machine};
 use crate::gate::Gate;
 use crate::loader::{self, Library};
 use crate::neighbour::Doors;
+use crate::plain::Plain;
 use crate::region::{Description, Extent, Region};
 use crate::room;
-use crate::shim::{Shim, now_ns};
+use crate::shim::Shim;
+use crate::teller::{Teller, now_ns};
 
 /// Between two looks at the control page while the first `cuInit` waits for an agent.
 const WAIT_STEP: Duration = Duration::from_millis(10);
@@ -42,10 +44,13 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// Starts on a thread of its own, or here if there is none to be had.
+/// Starts on a thread of its own, or here if there is none to be had: an agent brought us.
 pub(crate) fn start_beside() {
     exit::begin_start();
-    let beside = || {
+    let start = || {
+        if Library::already_loaded(c"libcuda.so.1").is_some() { start() } else { start_plain() }
+    };
+    let beside = move || {
         at_boundary((), start);
         exit::end_start();
     };
@@ -53,6 +58,49 @@ pub(crate) fn start_beside() {
         start();
         exit::end_start();
     }
+}
+
+/// Starts in a process without CUDA. Should it load CUDA later, that is not seen: a process has one start.
+fn start_plain() {
+    if STARTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    silence_panics();
+    let config = Config::parse(|key| std::env::var(key).ok());
+    let description = Description {
+        loaded_ns: now_ns(),
+        simulated: false,
+        driver: false,
+        keep_descriptor: config.keep_descriptor,
+    };
+    if config.level.is_none() {
+        return say(OffReason::Configured, description);
+    }
+    match build_teller(description) {
+        Ok(teller) => {
+            let mut machine = Plain::new(teller);
+            machine.turn();
+            spawn(Box::new(machine));
+        }
+        Err(refusal) => say(refusal.reason, description),
+    }
+}
+
+/// Leaves a stats page with the reason and nothing else.
+fn say(reason: OffReason, description: Description) {
+    // Without even a small mapping there is nowhere to say anything.
+    if let Ok(region) = Region::create(Extent::StatsOnly, description) {
+        region.stats().off_reason.store(reason as u32, Ordering::Release);
+    }
+}
+
+/// What the process tells its agent through.
+fn build_teller(description: Description) -> Result<Teller, Refusal> {
+    if !room::is_there_for(wire::shim::TOTAL_BYTES as u64) {
+        return Err(Refusal { reason: OffReason::System, cupti_error: 0 });
+    }
+    let gate = Gate::new()?;
+    Ok(Teller::new(gate, Region::create(Extent::Full, description)?)?)
 }
 
 /// Builds the shim, applies the initial level, waits for an agent if asked to, starts the thread.
@@ -73,6 +121,7 @@ pub(crate) fn start() {
     let description = Description {
         loaded_ns: now_ns(),
         simulated: is_simulated(libcuda),
+        driver: true,
         keep_descriptor: config.keep_descriptor,
     };
     let publish = |stats: &Stats, cupti_version: u32| {
@@ -87,7 +136,7 @@ pub(crate) fn start() {
             let mut control = Control::new(shim, driver, doors, initial, &config);
             control.turn();
             wait_for_agent(&mut control, config.wait);
-            spawn(control, shim);
+            spawn(Box::new(control));
         }
         Err(refusal) => {
             // Without even a small mapping there is nowhere to say anything.
@@ -115,13 +164,9 @@ fn build(
     let library = loader::find_cupti(config.cupti.as_deref(), driver_version)
         .ok_or_else(|| refuse(OffReason::CuptiMissing))?;
     let (cupti, version) = try_cupti(library)?;
-    if !room::is_there_for(wire::shim::TOTAL_BYTES as u64) {
-        return Err(refuse(OffReason::System));
-    }
     let doors = Doors::find(library, config.yields.is_some());
-    let gate = Gate::new()?;
-    let region = Region::create(Extent::Full, description)?;
-    let shim = Shim::new(gate, region, cupti, Fields::of_version(version))?.publish();
+    let teller = build_teller(description)?;
+    let shim = Shim::new(teller, cupti, Fields::of_version(version))?.publish();
     Ok((shim, doors, version))
 }
 
@@ -157,7 +202,7 @@ extern "C" fn ignore_callback(
 fn wait_for_agent(control: &mut Control, wait: Duration) {
     let deadline = now_ns().saturating_add(u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
     while now_ns() < deadline {
-        if control.attended(now_ns()) && control.level() >= Level::Counting {
+        if control.is_attended() && control.level() >= Level::Counting {
             return;
         }
         thread::sleep(WAIT_STEP);
@@ -165,12 +210,14 @@ fn wait_for_agent(control: &mut Control, wait: Duration) {
     }
 }
 
-/// Starts the control thread.
-fn spawn(control: Control, shim: &'static Shim) {
-    exit::adopt(control);
-    if thread_of_ours(|| at_boundary((), exit::run)).is_err() {
-        shim.gate.close();
-        shim.region.stats().off_reason.store(OffReason::System as u32, Ordering::Release);
+/// Starts the shim's own thread.
+fn spawn(machine: Box<dyn Machine>) {
+    exit::adopt(machine);
+    if thread_of_ours(|| at_boundary((), exit::run)).is_err()
+        && let Some(teller) = Teller::get()
+    {
+        teller.gate.close();
+        teller.region.stats().off_reason.store(OffReason::System as u32, Ordering::Release);
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) struct ThreadLocal {
     pub(crate) heap: Countdown,
     /// Entry of an open memory call, ns.
     pub(crate) memory_enter: Long,
-    reserved_2: [u64; 5],
+    reserved_2: [u64; 4],
 }
 
 impl ThreadLocal {

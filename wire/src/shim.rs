@@ -57,6 +57,8 @@ pub const TOTAL_BYTES: usize = CAPTURE_STACKS_OFFSET + CAPTURE_WORDS * size_of::
 pub const FLAG_SIMULATED: u32 = 1;
 /// `Header::flags`: no ring, names or graphs follow the stats page.
 pub const FLAG_STATS_ONLY: u32 = 2;
+/// `Header::flags`: the process had no CUDA driver, and so has no device. From version 5 on.
+pub const FLAG_NO_DRIVER: u32 = 4;
 
 /// Start of the mapping. All offsets are the constants of this module: a reader compares
 /// `wire_version` and `total_bytes` and trusts no other number.
@@ -125,6 +127,8 @@ pub mod tell {
     /// Every call that takes or gives back memory of a device, of the virtual-memory API or pinned memory, as
     /// [`MemoryRecord`](super::MemoryRecord)s.
     pub const MEMORY: u32 = 1;
+    /// Blocks of the host's heap, sampled by bytes, as [`MemoryRecord`](super::MemoryRecord)s.
+    pub const HEAP: u32 = 2;
 }
 
 /// What a shim can leave off (`Control::without`).
@@ -158,6 +162,8 @@ pub enum OffReason {
     Panicked = 7,
     /// The agent has it left off (`Control::without`). From version 4 on.
     Withheld = 8,
+    /// The process has no CUDA driver: nothing but its heap can be told. From version 5 on.
+    NoDriver = 9,
 }
 
 impl OffReason {
@@ -172,6 +178,7 @@ impl OffReason {
             Self::System,
             Self::Panicked,
             Self::Withheld,
+            Self::NoDriver,
         ]
         .into_iter()
         .find(|&reason| reason as u32 == word)
@@ -255,9 +262,16 @@ pub struct Stats {
     /// Time spent in launch and synchronisation callbacks, ns. Estimated: stacks that were taken are timed, and of the
     /// rest one callback in [`CALLBACKS_PER_TIMED`](crate::limits::CALLBACKS_PER_TIMED), which stands for that many.
     pub callback_ns: AtomicU64,
-    /// Memory records made, whether the ring had room or not. From version 5 on.
+    /// Memory records made, whether the ring had room or not. From version 5 on, as all that follows.
     pub memory_calls: AtomicU64,
+    /// Bytes between two samples of the heap, on average; 0: it is not sampled, [`HEAP_CLOSED`]: it cannot be.
+    pub heap_mean: AtomicU64,
+    /// Samples of the heap that found no room and are not told.
+    pub heap_refused: AtomicU64,
 }
+
+/// `Stats::heap_mean`: the allocator's functions are not where they could be stood in for.
+pub const HEAP_CLOSED: u64 = u64::MAX;
 
 /// Reserve and commit positions. They only grow; slot = position % `RING_SLOTS`.
 #[derive(Debug)]
@@ -537,6 +551,8 @@ pub mod memory_place {
     pub const PINNED: u8 = 5;
     /// `cuMemHostRegister`, `cuMemHostUnregister`.
     pub const REGISTERED: u8 = 6;
+    /// The C library's allocator. Sampled by bytes.
+    pub const HEAP: u8 = 7;
 }
 
 /// `MemoryRecord::flags`: the call passed the probe point before this record was written, under `serial`.
@@ -561,7 +577,8 @@ pub struct MemoryRecord {
     pub time_ns: u64,
     pub address: u64,
     pub bytes: u64,
-    /// Of the virtual-memory API; else 0.
+    /// Of the virtual-memory API. Of a block of the heap: bytes between two samples, on average; a block of `bytes` was
+    /// chosen with the chance `1 - exp(-bytes / handle)`. Else 0.
     pub handle: u64,
     /// Counts the records of this kind, from 1 on: a gap is lost records.
     pub serial: u32,

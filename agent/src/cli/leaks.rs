@@ -12,8 +12,9 @@ use super::{NamesArgs, TargetArgs, duration};
     warplens leaks --pid 4242\n  \
     warplens leaks --model meta-llama/Llama-3.3-70B-Instruct -d 10m\n  \
     warplens leaks --all -d 1h --fail-on 0.8 --json\n\n\
-    What is seen: calls of CUDA that take and give back memory, in processes that have the shim. What a caching\n\
-    allocator keeps for itself is live. Of memory that was there before, nothing is known.\n\
+    What is seen: calls of CUDA that take and give back memory, each; and the heap of the C library (malloc, new),\n\
+    sampled by bytes. Processes without the shim get it (`warplens attach` says how), those of `--all` excepted; it\n\
+    stays, asleep. What a caching allocator keeps for itself is live. Of memory that was there before, nothing is known.\n\
     A verdict needs 24 steps; a leak of a piece a cycle needs three cycles. Act on a confidence of 0.8.")]
 pub struct LeaksArgs {
     #[command(flatten)]
@@ -34,6 +35,10 @@ pub struct LeaksArgs {
     /// Exit with 3 when something leaks with this confidence or more, from 0 to 1
     #[arg(long, value_name = "CONFIDENCE", value_parser = confidence)]
     pub fail_on: Option<f64>,
+
+    /// Leave the host's heap alone: no process gets the shim, and only calls of CUDA are seen
+    #[arg(long)]
+    pub no_heap: bool,
 
     /// Print the findings as JSON
     #[arg(long)]

@@ -11,7 +11,7 @@ use wire::shim::OffReason;
 use super::run::{SHIM_FILE, shim_path};
 use super::{CommandError, Exit, one_line, screen, switched_on};
 use crate::cli::AttachArgs;
-use crate::inject::{InjectError, Injected, Outcome, inject, rehearse};
+use crate::inject::{InjectError, Injected, Outcome, inject, inject_any, rehearse};
 use crate::observe::{Priority, reason_text};
 use crate::output::{OutputError, words};
 use crate::shim::Memory;
@@ -92,6 +92,27 @@ pub fn run(args: &AttachArgs) -> Result<Exit, CommandError> {
         screen::say(&format!("Next: `warplens record --pid {} -d 30s`", pids.join(",")));
     }
     Ok(if all { Exit::Ok } else { Exit::Failed })
+}
+
+/// Brings the shim into processes whose heap is to be sampled, whether they use CUDA or not; why not, of those that it
+/// could not be brought into.
+///
+/// # Errors
+/// When there is no shim to bring.
+pub(super) fn bring(pids: &[u32]) -> Result<Vec<(u32, InjectError)>, CommandError> {
+    let shim = read_shim()?;
+    let priority = Priority::start();
+    priority.raise();
+    let mut refused = Vec::new();
+    for &pid in pids {
+        match inject_any(pid, &shim) {
+            // What it says of itself is for who takes its ring.
+            Ok(_) => drop(why_off(pid)),
+            Err(InjectError::Present { .. }) => {}
+            Err(error) => refused.push((pid, error)),
+        }
+    }
+    Ok(refused)
 }
 
 /// Where the shim is.

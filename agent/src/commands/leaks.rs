@@ -1,5 +1,7 @@
 //! The `leaks` command: who takes memory and does not give it back.
 
+mod newcomers;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -12,6 +14,7 @@ use crate::cli::{LeaksArgs, ObservationArgs, RulesArgs};
 use crate::output::json::{Memory, MemoryFinding};
 use crate::output::summary::SIMULATED_BANNER;
 use crate::output::{self, OutputError, words};
+use newcomers::Newcomers;
 
 /// Of `--json`.
 const SCHEMA: u32 = 1;
@@ -36,10 +39,19 @@ pub fn run(args: &LeaksArgs) -> Result<Exit, CommandError> {
         names: args.names,
         rules: RulesArgs::default(),
     };
-    let mut session = Session::open("leaks", selection, &observation, SCAN_EVERY, Subject::Memory)?;
+    let subject = Subject::Memory { heap: !args.no_heap };
+    let mut session = Session::open("leaks", selection, &observation, SCAN_EVERY, subject)?;
     session.arm()?;
+    // With `--all` nobody asked for processes that have nothing of ours.
+    let mut newcomers = if args.no_heap || args.target.all {
+        None
+    } else {
+        Some(Newcomers::enter_all(&mut session, &args.target.pid)?)
+    };
     target::check("leaks", &session, &args.target)?;
-    let outcome = session.observe(Until::After(args.duration), || true)?;
+    let outcome = session.observe(Until::After(args.duration), |observer| {
+        newcomers.as_mut().map_or(Ok(()), |newcomers| newcomers.look(observer)).map(|()| true)
+    })?;
     let refused = session.observer.refused().first().cloned();
     let capture = session.close()?;
     let memory = Memory::of(&capture);
@@ -78,7 +90,7 @@ fn screenful(capture: &Capture, memory: &Memory) -> String {
         let _infallible = writeln!(text, "{SIMULATED_BANNER}\n");
     }
     if memory.findings.is_empty() {
-        text.push_str("No call of CUDA that takes memory was seen.\n");
+        text.push_str("Nothing was seen that takes memory.\n");
     }
     for found in &memory.findings {
         text.push_str(&told(found));

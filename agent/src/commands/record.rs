@@ -22,7 +22,7 @@ pub fn run(args: &RecordArgs) -> Result<Exit, CommandError> {
         });
     }
     target::check("record", &session, &args.target)?;
-    let outcome = session.observe(Until::After(args.duration), || true)?;
+    let outcome = session.observe(Until::After(args.duration), |_observer| Ok(true))?;
     let observed = session.elapsed();
     let ended = session.observer.ended().to_vec();
     let disagree = session.observer.verifications().iter().any(|counts| !counts.agrees());

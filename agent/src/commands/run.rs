@@ -118,7 +118,7 @@ fn observe(
     command: &mut Command,
     args: &RunArgs,
 ) -> Result<Observed, CommandError> {
-    session.observe(Until::TargetsEnd, || command.runs())?;
+    session.observe(Until::TargetsEnd, |_observer| Ok(command.runs()))?;
     command.pass_on();
     let left = session.observer.targets_left();
     if left > 0 && !command.told {

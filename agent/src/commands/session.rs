@@ -16,7 +16,7 @@ use crate::bpf::Bpf;
 use crate::bpf::probe::{Off, Probe};
 use crate::capture::{Capture, NameStyle};
 use crate::cli::ObservationArgs;
-use crate::observe::{Observer, Selection, Settings, now};
+use crate::observe::{Observer, Selection, Settings, Watched, now};
 use crate::output::{self, OutputFolder, perfetto, summary};
 use crate::pipeline::Start;
 use crate::recording::{self, Writer};
@@ -55,8 +55,10 @@ pub enum Outcome {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
     Everything,
-    /// What takes memory and gives it back, and nothing that runs.
-    Memory,
+    /// What takes memory and gives it back, and nothing that runs; the host's heap, too.
+    Memory {
+        heap: bool,
+    },
 }
 
 /// How long to go on.
@@ -101,7 +103,7 @@ impl Session {
         };
         let stacks = stacks && bpf.is_some();
         let level = match subject {
-            Subject::Memory => Level::Watching,
+            Subject::Memory { .. } => Level::Watching,
             Subject::Everything if stacks => Level::Stacks,
             Subject::Everything => Level::Counting,
         };
@@ -114,7 +116,10 @@ impl Session {
             scan_every,
             classifier,
             stacks,
-            memory: Some(args.memory_step),
+            memory: Some(Watched {
+                step: args.memory_step,
+                heap: subject == Subject::Memory { heap: true },
+            }),
             flight: None,
         };
         let start = Start {
@@ -148,11 +153,11 @@ impl Session {
         }
     }
 
-    /// Observes. `keep_going` is asked each round.
+    /// Observes. `keep_going` is asked each round, and may do something of its own.
     pub fn observe(
         &mut self,
         until: Until,
-        mut keep_going: impl FnMut() -> bool,
+        mut keep_going: impl FnMut(&mut Observer) -> Result<bool, CommandError>,
     ) -> Result<Outcome, CommandError> {
         let progress = progress(until);
         let begin = Instant::now();
@@ -173,7 +178,7 @@ impl Session {
             if over {
                 break Outcome::Complete;
             }
-            if !keep_going()
+            if !keep_going(&mut self.observer)?
                 || self.observer.targets_left() == 0 && !self.observer.ended().is_empty()
             {
                 break Outcome::TargetsEnded;

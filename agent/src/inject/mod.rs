@@ -24,7 +24,7 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::proc;
+use crate::proc::{self, Mapping};
 use crate::shim::library_with;
 use wire::shim::PROBE_SYMBOL;
 
@@ -65,7 +65,7 @@ pub struct Injected {
     pub stopped: Duration,
 }
 
-/// Brings `shim`, the bytes of a library, into a running process.
+/// Brings `shim`, the bytes of a library, into a running process that uses CUDA.
 ///
 /// # Errors
 /// Where the process is not there or not ours, has the shim, has no CUDA driver, cannot be entered, or refuses; it goes
@@ -74,20 +74,44 @@ pub fn inject(pid: u32, shim: &[u8]) -> Result<Injected, InjectError> {
     inject_through(pid, shim, |_tid| true)
 }
 
+/// As [`inject`], into any process: of one without CUDA the heap can be sampled.
+///
+/// # Errors
+/// As [`inject`], but that it has no CUDA driver.
+pub fn inject_any(pid: u32, shim: &[u8]) -> Result<Injected, InjectError> {
+    let mappings = maps(pid)?;
+    bring(pid, shim, &mappings, |_tid| true)
+}
+
 /// As [`inject`], through these threads.
 pub fn inject_through(
     pid: u32,
     shim: &[u8],
     of: impl Fn(u32) -> bool,
 ) -> Result<Injected, InjectError> {
+    let mappings = maps(pid)?;
+    if !mappings.iter().any(|map| map.executable && map.file_name().starts_with("libcuda.so")) {
+        return Err(InjectError::NoDriver { pid });
+    }
+    bring(pid, shim, &mappings, of)
+}
+
+/// Mappings of a process that does not have the shim.
+fn maps(pid: u32) -> Result<Vec<Mapping>, InjectError> {
     let mappings = proc::maps(pid).map_err(|source| InjectError::Process { pid, source })?;
     if let Ok(Some(library)) = library_with(pid, PROBE_SYMBOL, "libwarplens") {
         return Err(InjectError::Present { pid, library: library.display().to_string() });
     }
-    if !mappings.iter().any(|map| map.executable && map.file_name().starts_with("libcuda.so")) {
-        return Err(InjectError::NoDriver { pid });
-    }
-    let library = Library::of(pid, &mappings)?;
+    Ok(mappings)
+}
+
+fn bring(
+    pid: u32,
+    shim: &[u8],
+    mappings: &[Mapping],
+    of: impl Fn(u32) -> bool,
+) -> Result<Injected, InjectError> {
+    let library = Library::of(pid, mappings)?;
     let mut visit = Visit::begin(pid, of)?;
     let file = make_file(&mut visit, &library, pid)?;
     let path = format!("/proc/{pid}/fd/{file}");

@@ -17,7 +17,7 @@ pub use clock::now;
 pub(crate) use devices::uuid_text;
 pub use observer::{
     Drops, Ending, Evidence, Guarded, Hanging, HowEnded, ObserveError, Observer, Refused, Settings,
-    Shimless, WorkerLogs, reason_text,
+    Shimless, Watched, WorkerLogs, reason_text,
 };
 pub use priority::{Priority, ordinary_because};
 pub use select::Selection;

@@ -79,10 +79,19 @@ pub struct Settings {
     pub classifier: Classifier,
     /// Stacks are taken where shims pass their probe point.
     pub stacks: bool,
-    /// Calls that take memory are told, and how often what is live is written down; `None`: they are not.
-    pub memory: Option<Duration>,
+    /// What of memory is told; `None`: nothing.
+    pub memory: Option<Watched>,
     /// How much of the latest past is kept in memory; `None`: nothing.
     pub flight: Option<Limits>,
+}
+
+/// Memory that is watched: of CUDA every call that takes some or gives some back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// How often what is live is written down.
+    pub step: Duration,
+    /// The host's heap is sampled, too.
+    pub heap: bool,
 }
 
 /// What ends an observation.
@@ -322,6 +331,17 @@ impl Observer {
         self.targets.iter().filter(|target| target.interest == Interest::Selected).count()
     }
 
+    /// Living processes of the selection that have no ring, and no shim that says why.
+    pub fn ringless(&self) -> Vec<u32> {
+        let of = |target: &&Target| target.interest == Interest::Selected && target.ring.is_none();
+        self.targets.iter().filter(of).map(|target| target.pid).collect()
+    }
+
+    /// Looks for processes and rings at the next turn, whenever it was done last.
+    pub fn look_at_once(&mut self) {
+        self.last_scan = None;
+    }
+
     /// Rings held by this observation.
     pub fn ring_count(&self) -> usize {
         self.rings().count()
@@ -397,6 +417,11 @@ impl Observer {
     /// Somebody asked for stacks, of the CPU or of launches.
     fn wants_stacks(&self) -> bool {
         self.settings.cpu_hz > 0 || self.settings.level >= Level::Stacks
+    }
+
+    /// Stacks are taken that may go through Python: those, and of calls that take memory.
+    fn wants_python(&self) -> bool {
+        self.wants_stacks() || (self.settings.memory.is_some() && self.settings.stacks)
     }
 
     fn rings(&self) -> impl Iterator<Item = &WorkerRing> {

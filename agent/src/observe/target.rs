@@ -191,7 +191,9 @@ impl Target {
 
     /// Records may be fed: their devices are known, or will not be.
     pub(super) fn ready(&self) -> bool {
-        self.ends || !self.ordinals.is_empty() || self.is_nameless()
+        // Without a driver there are no devices to wait for.
+        let no_driver = self.ring.as_ref().is_some_and(|ring| !ring.has_driver());
+        self.ends || no_driver || !self.ordinals.is_empty() || self.is_nameless()
     }
 
     /// Records wait for the names of devices, and the driver does not tell them.

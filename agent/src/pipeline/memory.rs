@@ -44,6 +44,8 @@ struct Process {
     missing: u64,
     told: u64,
     ticked: Ns,
+    /// Calls before this were made while nobody was told, or somebody else.
+    from: Ns,
     /// The latest instant known of it.
     now: Ns,
     without_stack: u64,
@@ -65,6 +67,7 @@ impl Process {
             missing: 0,
             told: 0,
             ticked: now,
+            from: Ns(0),
             now,
             without_stack: 0,
             ended: false,
@@ -102,6 +105,13 @@ impl Memory {
         self.step_ns = if ns == 0 { STEP_NS } else { ns };
     }
 
+    /// Who observes has the process's ring from here on. What was left in it is not told.
+    pub(super) fn attached(&mut self, process: ProcessKey, at: Ns) {
+        if let Some(known) = self.process(process, at) {
+            known.from = at;
+        }
+    }
+
     /// The stack of a call, which comes before its record.
     pub(super) fn stack(&mut self, process: ProcessKey, serial: u32, stack: (StackId, Thread)) {
         let Some(known) = self.process(process, Ns(0)) else { return };
@@ -117,7 +127,10 @@ impl Memory {
     pub(super) fn call(&mut self, call: &MemoryCall) {
         let time = self.credible(call.time);
         self.process_at(call.process, time);
-        let Some(known) = self.process(call.process, time) else { return };
+        let Some(known) = self.process(call.process, time).filter(|known| known.from <= time)
+        else {
+            return;
+        };
         known.serials.came(call.serial);
         let taken = known.stacks.remove(&call.serial).filter(|_| call.has_stack);
         known.without_stack += u64::from(taken.is_none() && takes(call));
@@ -155,6 +168,9 @@ impl Memory {
             known.tick(known.now);
             known.ended = true;
             known.stacks = HashMap::new();
+            if known.serials.came == 0 {
+                self.of.remove(&process);
+            }
         }
     }
 
@@ -163,9 +179,10 @@ impl Memory {
         self.refused
     }
 
-    /// What is there, and what is wrong with it.
+    /// What is there, and what is wrong with it, of processes that had calls.
     pub(super) fn tell(&self) -> Vec<ProcessMemory> {
-        self.of.iter().map(|(&process, known)| known.tell(process)).collect()
+        let known = self.of.iter().filter(|(_, known)| known.serials.came > 0);
+        known.map(|(&process, known)| known.tell(process)).collect()
     }
 
     fn process(&mut self, process: ProcessKey, at: Ns) -> Option<&mut Process> {
@@ -284,6 +301,16 @@ mod tests {
         stacks.sort();
         assert_eq!(stacks, [(None, 100), (Some(StackId(6)), 100), (Some(StackId(7)), 100)]);
         assert_eq!(told.without_stack, 1);
+    }
+
+    #[test]
+    fn what_was_left_in_a_ring_is_not_told() {
+        let mut memory = Memory::default();
+        memory.attached(PROCESS, Ns(10));
+        memory.call(&call(1, 9, allocated(0x10)));
+        assert!(memory.tell().is_empty());
+        memory.call(&call(2, 10, allocated(0x20)));
+        assert_eq!(memory.tell()[0].sites.len(), 1);
     }
 
     #[test]

@@ -12,6 +12,22 @@ use crate::python::passes_calls;
 use crate::stack::Place;
 use wire::shim::PROBE_SYMBOL;
 
+/// Functions that a sampled block is asked for with, as the shim's stand-ins for them are called, too.
+const ALLOCATING: [&str; 9] = [
+    "malloc",
+    "calloc",
+    "realloc",
+    "reallocarray",
+    "memalign",
+    "aligned_alloc",
+    "valloc",
+    "pvalloc",
+    "posix_memalign",
+];
+
+/// What the kernel calls a file in memory, as the shim is where it was brought in.
+const IN_MEMORY: &str = "memfd:";
+
 /// Modules below a launch call: what they do on the way to the probe point is not the user's code.
 const BELOW_A_LAUNCH: [&str; 4] = ["libwarplens", "libcupti", "libcuda.so", "libcudart.so"];
 
@@ -190,22 +206,23 @@ fn drop_passing_calls(frames: &mut Vec<Arc<Frame>>) {
     *frames = kept;
 }
 
-/// A launch stack (leaf first) ends at the CUDA function that was called: the frames between it
-/// and the probe point are dropped.
+/// The stack of a launch or of an allocation (leaf first) ends at the function of CUDA or of the allocator that was
+/// called: the frames between it and the probe point are dropped.
 fn trim_launch(frames: &mut Vec<Arc<Frame>>) {
     if frames.first().is_none_or(|leaf| leaf.function != PROBE_SYMBOL) {
         return;
     }
     let below = |frame: &Frame| {
         let module = frame.module.as_deref().unwrap_or("");
+        let module = module.strip_prefix(IN_MEMORY).unwrap_or(module);
         BELOW_A_LAUNCH.iter().any(|name| module.starts_with(name))
     };
     let inside = frames.iter().take_while(|frame| below(frame)).count();
-    // The outermost of them that has a CUDA function's name stays, to say what was called.
-    let called = frames[..inside]
-        .iter()
-        .rposition(|frame| frame.function.starts_with("cu"))
-        .unwrap_or(inside);
+    // The outermost of them that has the name of a function that is called stays, to say what was.
+    let known = |frame: &Frame| {
+        frame.function.starts_with("cu") || ALLOCATING.contains(&frame.function.as_str())
+    };
+    let called = frames[..inside].iter().rposition(|frame| known(frame)).unwrap_or(inside);
     frames.drain(..called);
 }
 
@@ -253,4 +270,41 @@ fn starts_a_thread(function: &str) -> bool {
     ];
     let bare = function.split_once('@').map_or(function, |(bare, _)| bare);
     FIRST.contains(&bare) || bare.starts_with("__libc_start_main_") || bare.starts_with("__clone3")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trimmed(leaf_first: &[(&str, &str)]) -> Vec<String> {
+        let frame = |&(function, module): &(&str, &str)| {
+            let (function, module) = (function.to_owned(), Some(module.to_owned()));
+            Arc::new(Frame { function, module, ..Frame::default() })
+        };
+        let mut frames: Vec<Arc<Frame>> = leaf_first.iter().map(frame).collect();
+        trim_launch(&mut frames);
+        frames.iter().map(|frame| frame.function.clone()).collect()
+    }
+
+    /// Loaded from a file, or brought in as a file in memory.
+    #[test]
+    fn a_stack_ends_at_what_was_called() {
+        for shim in ["libwarplens_cuda.so", "memfd:libwarplens_cuda.so"] {
+            let launch = trimmed(&[
+                (PROBE_SYMBOL, shim),
+                ("on_launch", shim),
+                ("libcupti.so.12+0x12", "libcupti.so.12"),
+                ("cuLaunchKernel", "libcuda.so.1"),
+                ("cudaLaunchKernel", "libcudart.so.12"),
+                ("launch_gemm", "vllm"),
+            ]);
+            assert_eq!(launch, ["cudaLaunchKernel", "launch_gemm"]);
+            let block = [(PROBE_SYMBOL, shim), ("tell", shim), ("malloc", shim), ("parse", "app")];
+            assert_eq!(trimmed(&block), ["malloc", "parse"]);
+            let nameless = [(PROBE_SYMBOL, shim), ("tell", shim), ("parse", "app")];
+            assert_eq!(trimmed(&nameless), ["parse"]);
+        }
+        let other = [("malloc", "libc.so.6"), ("parse", "app")];
+        assert_eq!(trimmed(&other), ["malloc", "parse"]);
+    }
 }

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use wire::limits::{DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 use wire::ring::{Consumer, Next};
 use wire::shim::{
-    Cursor, DEVICE_KNOWN, DEVICE_UNOPENED, FLAG_SIMULATED, Level, OffReason, Payload, record_kind,
+    Cursor, DEVICE_KNOWN, DEVICE_UNOPENED, FLAG_NO_DRIVER, FLAG_SIMULATED, Level, OffReason,
+    Payload, record_kind,
 };
 
 use super::captures::{Captures, GraphNews};
@@ -87,6 +88,10 @@ pub struct Status {
     pub yields: u64,
     /// Time spent in launch and synchronisation callbacks, ns, estimated. 0 from a shim of wire version 3.
     pub callback_ns: u64,
+    /// Bytes between two samples of the heap, on average; 0: it is not sampled, [`wire::shim::HEAP_CLOSED`]: it cannot be.
+    pub heap_mean: u64,
+    /// Samples of the heap that found no room.
+    pub heap_refused: u64,
 }
 
 impl WorkerRing {
@@ -306,6 +311,11 @@ impl WorkerRing {
         devices(&self.memory)
     }
 
+    /// Its process had a CUDA driver when the shim was brought in.
+    pub fn has_driver(&self) -> bool {
+        self.memory.header().flags & FLAG_NO_DRIVER == 0
+    }
+
     /// What the stats page says.
     pub fn status(&self) -> Status {
         status(&self.memory)
@@ -363,6 +373,8 @@ pub fn status(memory: &Memory) -> Status {
         panics: load(&stats.panics),
         yields: load(&stats.yields),
         callback_ns: load(&stats.callback_ns),
+        heap_mean: load(&stats.heap_mean),
+        heap_refused: load(&stats.heap_refused),
     }
 }
 

@@ -13,8 +13,10 @@ use crate::thread_local::Long;
 pub(crate) struct Countdown {
     /// Bytes left; the allocation that leaves less than none is looked at.
     left: Long,
-    /// State of its random numbers; 0: none was drawn yet.
+    /// State of its random numbers.
     random: Long,
+    /// Mean of the distance it is on; 0: none was drawn yet.
+    mean: Long,
 }
 
 impl Countdown {
@@ -26,16 +28,17 @@ impl Countdown {
         passed
     }
 
-    /// After [`passes`](Self::passes) said so: whether the allocation is a sample. Draws the next distance, `mean`
-    /// bytes on average.
-    pub(crate) fn sample(&self, mean: u64, seed: u64) -> bool {
-        let first = self.random.get() == 0;
-        if first {
+    /// After [`passes`](Self::passes) said so: the mean of the distance that is over, if the allocation is a sample. Draws
+    /// the next distance, `mean` bytes on average.
+    pub(crate) fn sample(&self, mean: u64, seed: u64) -> Option<u64> {
+        let over = self.mean.get();
+        if over == 0 {
             self.random.set(seed | 1);
         }
         self.left.set(self.draw(mean));
+        self.mean.set(mean);
         // Nothing led to a thread's first look: it only starts the count.
-        !first
+        (over != 0).then_some(over)
     }
 
     /// A distance of at least one byte.
@@ -69,7 +72,7 @@ mod tests {
     /// Samples of `count` allocations of `size` bytes.
     fn samples(size: usize, count: u64, mean: u64, seed: u64) -> u64 {
         let countdown = Countdown::default();
-        let look = |_: &u64| countdown.passes(size) && countdown.sample(mean, seed);
+        let look = |_: &u64| countdown.passes(size) && countdown.sample(mean, seed).is_some();
         (0..count).filter(look).count() as u64
     }
 
@@ -87,12 +90,15 @@ mod tests {
         }
     }
 
+    /// The rest of a distance is as long as a fresh one: what it was drawn with counts, also when that changed meanwhile.
     #[test]
-    fn the_first_look_of_a_thread_is_no_sample() {
+    fn a_sample_is_of_the_mean_it_was_drawn_with() {
         let countdown = Countdown::default();
         assert!(countdown.passes(1));
-        assert!(!countdown.sample(1, 3));
+        assert_eq!(countdown.sample(7, 3), None, "a thread's first look");
         assert!(countdown.passes(usize::MAX / 2));
-        assert!(countdown.sample(1, 3));
+        assert_eq!(countdown.sample(9, 3), Some(7));
+        assert!(countdown.passes(usize::MAX / 2));
+        assert_eq!(countdown.sample(9, 3), Some(9));
     }
 }

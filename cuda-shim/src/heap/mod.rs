@@ -1,9 +1,10 @@
 //! The host's heap, sampled by bytes: who allocates, and what of it lives. docs/memory.md says how.
 //!
-//! While it is on, slots that lead to the allocator's functions lead to [`hooks`]; a sampled block passes the probe
-//! point for its stack, and its address is kept in [`sampled`] until it is freed.
+//! While it is on, slots that lead to the allocator's functions lead to [`hooks`]; a sampled block is told as a call that
+//! took memory, with its stack, and its address is kept in [`sampled`] until it is freed, which is told too.
 
 mod countdown;
+mod follow;
 mod hooks;
 mod sampled;
 
@@ -11,9 +12,14 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 pub(crate) use countdown::Countdown;
+pub(crate) use follow::Sampling;
 
-use crate::probe::warplens_probe_allocation;
+use wire::shim::{memory_operation as operation, memory_place as place};
+
+use crate::gate::HEAP;
+use crate::memory::{Done, tell};
 use crate::slots::{Exchange, Export, lead_back, lead_there};
+use crate::teller::{Teller, now_ns};
 use crate::thread_local;
 use hooks::HOOKS;
 use sampled::Sampled;
@@ -96,21 +102,23 @@ fn on_new(address: usize, size: usize, passed: bool) {
         return;
     }
     if SAMPLED.remove(address) {
+        // Whoever is told of the new block knows that the old one is gone; of one that is no sample nobody is told.
         COUNTS.frees_unseen.fetch_add(1, Ordering::Relaxed);
+        told(operation::FREED, address, 0, 0);
     }
-    let thread = thread_local::current();
     let mean = MEAN.load(Ordering::Relaxed);
     // The address of a thread's own state is as good a seed as any.
-    let seed = std::ptr::from_ref(thread).addr() as u64 ^ crate::shim::now_ns();
-    if !passed || !thread.heap.sample(mean, seed) {
+    let thread = thread_local::current();
+    let seed = std::ptr::from_ref(thread).addr() as u64 ^ now_ns();
+    let Some(mean) = passed.then(|| thread.heap.sample(mean, seed)).flatten() else {
         return;
-    }
+    };
     if !SAMPLED.insert(address) {
         COUNTS.refused.fetch_add(1, Ordering::Relaxed);
         return;
     }
     COUNTS.samples.fetch_add(1, Ordering::Relaxed);
-    warplens_probe_allocation(address as u64, size as u64, mean, thread.number.get().into());
+    told(operation::ALLOCATED, address, size, mean);
 }
 
 /// A block whose address is among the samples perhaps is about to be freed. Whether it was a sample.
@@ -119,8 +127,18 @@ fn on_free(address: usize) -> bool {
     let was = SAMPLED.remove(address);
     if was {
         COUNTS.frees.fetch_add(1, Ordering::Relaxed);
+        told(operation::FREED, address, 0, 0);
     }
     was
+}
+
+/// Tells the agent, if one wants to know. Never in a forked child, where its gate is shut.
+fn told(operation: u8, address: usize, size: usize, mean: u64) {
+    let Some(teller) = Teller::get().filter(|teller| teller.gate.has(HEAP)) else { return };
+    let (address, bytes) = (address as u64, size as u64);
+    let done =
+        Done { operation, place: place::HEAP, address, bytes, handle: mean, ..Done::NOTHING };
+    tell(teller, teller.thread(), &done, now_ns(), 0);
 }
 
 /// A sample was told as freed, and lives.

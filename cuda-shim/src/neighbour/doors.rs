@@ -15,8 +15,9 @@ use crate::bell;
 use crate::boundary::at_boundary;
 use crate::gate::ALIVE;
 use crate::loader::Library;
-use crate::shim::{Shim, now_ns};
+use crate::shim::Shim;
 use crate::slots::{Exchange, Export, lead_back, lead_there};
+use crate::teller::now_ns;
 
 /// So long does the other wait for the shim to leave, at most; a flush takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,15 +1,5 @@
-/* The CUDA driver as these programs use it: found at run time, declared here. Every program takes
- *   --seed N  --second MS  --seconds N  [--honest]
- * where a second of the program takes MS milliseconds, and ends after N of its seconds. */
-#include <dlfcn.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <time.h>
-
-#define CODE __attribute__((noinline, noclone))
-#define MIB (1ul << 20)
+/* The CUDA driver as these programs use it: found at run time, declared here. */
+#include "program.h"
 
 typedef uint64_t address_t;
 typedef uint64_t handle_t;
@@ -30,10 +20,6 @@ static int (*release)(handle_t);
 static int (*map)(address_t, size_t, size_t, handle_t, uint64_t);
 static int (*unmap)(address_t, size_t);
 
-static long seconds = 60, second_ms = 1000;
-static int honest;
-static uint64_t state = 1;
-
 /* Ends the program where a call fails: what it is to show is not shown then. */
 static void sure(int result, const char *what) {
     if (result) {
@@ -51,34 +37,8 @@ static void *function(void *library, const char *name) {
     return found;
 }
 
-/* From 0 to `below` - 1. */
-static uint64_t draw(uint64_t below) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    return (state >> 33) % below;
-}
-
-/* Sleeps for a part of a program's second, in thousandths. */
-static void pass(long thousandths) {
-    long ns = second_ms * thousandths * 1000;
-    struct timespec rest = {ns / 1000000000, ns % 1000000000};
-    nanosleep(&rest, NULL);
-}
-
 static void begin(int count, char **arguments) {
-    for (int at = 1; at < count; at++) {
-        if (!strcmp(arguments[at], "--honest"))
-            honest = 1;
-        else if (at + 1 < count && !strcmp(arguments[at], "--seed"))
-            state = strtoull(arguments[++at], NULL, 10);
-        else if (at + 1 < count && !strcmp(arguments[at], "--second"))
-            second_ms = atol(arguments[++at]);
-        else if (at + 1 < count && !strcmp(arguments[at], "--seconds"))
-            seconds = atol(arguments[++at]);
-        else {
-            fprintf(stderr, "%s?\n", arguments[at]);
-            exit(2);
-        }
-    }
+    take_arguments(count, arguments);
     void *library = dlopen("libcuda.so.1", RTLD_NOW);
     if (!library) {
         fprintf(stderr, "%s\n", dlerror());
@@ -99,5 +59,4 @@ static void begin(int count, char **arguments) {
     sure(init(0), "cuInit");
     sure(retain(&context, 0), "cuDevicePrimaryCtxRetain");
     sure(current(context), "cuCtxSetCurrent");
-    draw(2);
 }

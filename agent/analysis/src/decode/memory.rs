@@ -15,7 +15,8 @@ pub(super) fn call(process: ProcessKey, record: &MemoryRecord) -> Result<MemoryC
     let what = match record.operation {
         operation::ALLOCATED => {
             let place = place_of(record.place).ok_or(malformed("place"))?;
-            What::Allocated { place, address, bytes, stands_for: bytes }
+            let stands_for = if place == Place::HostHeap { sampled(bytes, handle) } else { bytes };
+            What::Allocated { place, address, bytes, stands_for }
         }
         operation::FREED => {
             let place = place_of(record.place).ok_or(malformed("place"))?;
@@ -48,8 +49,26 @@ fn place_of(number: u8) -> Option<Place> {
         place::MANAGED => Some(Place::Managed),
         place::PINNED => Some(Place::Pinned),
         place::REGISTERED => Some(Place::Registered),
+        place::HEAP => Some(Place::HostHeap),
         _ => None,
     }
+}
+
+/// What a block of `bytes` stands for that was chosen as each byte was with the same chance, one in `mean`: its bytes
+/// divided by its chance, `1 - exp(-bytes / mean)` (Horvitz and Thompson).
+fn sampled(bytes: u64, mean: u64) -> u64 {
+    if bytes == 0 || mean == 0 {
+        return bytes;
+    }
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    let (bytes_f, mean_f) = (bytes as f64, mean as f64);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative; a cast saturates"
+    )]
+    let stands_for = (bytes_f / -(-bytes_f / mean_f).exp_m1()).round() as u64;
+    stands_for.max(bytes)
 }
 
 #[cfg(test)]
@@ -91,6 +110,23 @@ mod tests {
             what,
         };
         assert_eq!(call(ProcessKey(1), &record()), Ok(expected));
+    }
+
+    /// Small blocks stand for the distance between two samples, large ones for themselves.
+    #[test]
+    fn a_sampled_block_stands_for_what_was_not_chosen() {
+        let of = |bytes, mean| {
+            let heap = MemoryRecord { place: place::HEAP, bytes, handle: mean, ..record() };
+            match call(ProcessKey(1), &heap).map(|call| call.what) {
+                Ok(What::Allocated { place: Place::HostHeap, stands_for, .. }) => stands_for,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(of(64, 65_536), 65_568);
+        assert_eq!(of(65_536, 65_536), 103_676);
+        assert_eq!(of(1 << 30, 65_536), 1 << 30);
+        assert_eq!((of(0, 65_536), of(64, 0), of(u64::MAX, 1)), (0, 64, u64::MAX));
+        assert_eq!(of(1, u64::MAX), u64::MAX);
     }
 
     #[test]

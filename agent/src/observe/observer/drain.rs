@@ -14,7 +14,7 @@ use wire::shim::Payload;
 use zerocopy::IntoBytes;
 
 use super::guards::tally;
-use super::{ObserveError, Observer, chain};
+use super::{ObserveError, Observer, Watched, chain};
 use crate::observe::clock::now;
 use crate::observe::target::{Python, Target};
 use crate::pipeline::Input;
@@ -53,7 +53,7 @@ impl Observer {
 
     /// Time goes on for memory where nothing else tells it, as of a shim that only watches.
     fn tell_clock(&mut self, now: Ns) -> Result<(), ObserveError> {
-        let Some(step) = self.settings.memory else { return Ok(()) };
+        let Some(Watched { step, .. }) = self.settings.memory else { return Ok(()) };
         let due = self
             .clock_told
             .is_none_or(|at| Duration::from_nanos(now.0.saturating_sub(at.0)) >= step);

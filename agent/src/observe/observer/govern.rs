@@ -5,7 +5,7 @@ use analysis::level::breaker::{Death, OomCount, Verdict};
 use wire::shim::{Level, OffReason, tell};
 
 use super::flight::HowEnded;
-use super::{ObserveError, Observer};
+use super::{ObserveError, Observer, Watched};
 use crate::commands::screen;
 use crate::govern::{
     Described, Governed, Governor, Look, OomWatch, Reading, Saying, Standing, cost,
@@ -67,7 +67,11 @@ impl Observer {
 
     /// What shims are to tell beside their level.
     fn tell(&self) -> u32 {
-        if self.settings.memory.is_some() { tell::MEMORY } else { 0 }
+        match self.settings.memory {
+            Some(Watched { heap: true, .. }) => tell::MEMORY | tell::HEAP,
+            Some(Watched { heap: false, .. }) => tell::MEMORY,
+            None => 0,
+        }
     }
 
     /// Has levels decided on, if it is time or `at_once`.

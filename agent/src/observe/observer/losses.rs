@@ -3,6 +3,7 @@
 use super::{ObserveError, Observer, chain};
 use crate::shim::WorkerRing;
 use crate::stack::StackLosses;
+use wire::shim::HEAP_CLOSED;
 
 /// What was lost on the way, over all workers since the observation began. Only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,6 +168,11 @@ fn losses(ring: &WorkerRing, rearms: u64) -> Vec<String> {
         // The first is told when it happens.
         (rearms.saturating_sub(1), "more times its observation was started over"),
         (status.panics, "panics were caught in the shim, which turned itself off"),
+        (status.heap_refused, "samples of its heap found no room and are not counted"),
+        (
+            u64::from(status.heap_mean == HEAP_CLOSED),
+            "allocator cannot be looked into: its functions are not those of a library",
+        ),
     ]
     .into_iter()
     .filter(|(count, _)| *count > 0)

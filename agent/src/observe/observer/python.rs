@@ -19,7 +19,7 @@ impl Observer {
     }
 
     fn find_python_of(&mut self, index: usize) -> Result<(), ObserveError> {
-        if !self.wants_stacks() {
+        if !self.wants_python() {
             return Ok(());
         }
         let (maker, bpf) = (&mut self.maker, &mut self.bpf);
@@ -31,7 +31,7 @@ impl Observer {
 
     /// The same for a process that is being met: before it is watched, so that no stack lacks its Python.
     pub(super) fn find_python_first(&mut self, target: &mut Target) -> Result<(), ObserveError> {
-        if !self.wants_stacks() {
+        if !self.wants_python() {
             return Ok(());
         }
         match self.bpf.as_mut().and_then(|bpf| look(target, &mut self.maker, bpf)) {

@@ -63,6 +63,7 @@ pub fn reason_text(reason: Option<OffReason>, cupti_error: u32) -> String {
         Some(OffReason::System) => "the system refused its shim memory or a thread".to_owned(),
         Some(OffReason::Panicked) => "its shim failed and turned itself off".to_owned(),
         Some(OffReason::Withheld) => "its shim is not armed twice, for a known fault or by the configuration; a process that starts anew is".to_owned(),
+        Some(OffReason::NoDriver) => "it has no CUDA driver loaded: only its heap can be sampled".to_owned(),
         Some(OffReason::None) | None => "its shim gives no reason".to_owned(),
     }
 }
