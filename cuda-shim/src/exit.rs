@@ -1,10 +1,14 @@
 //! The process's exit: the control thread must not be inside CUPTI while exit handlers take the
 //! driver apart, and what was recorded must not be lost.
 
+mod first;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::thread;
 use std::time::Duration;
+
+pub(crate) use first::First;
 
 use crate::bell;
 use crate::boundary::at_boundary;

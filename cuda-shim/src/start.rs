@@ -48,7 +48,11 @@ impl From<io::Error> for Refusal {
 pub(crate) fn start_beside() {
     exit::begin_start();
     let start = || {
-        if Library::already_loaded(c"libcuda.so.1").is_some() { start() } else { start_plain() }
+        if Library::already_loaded(c"libcuda.so.1").is_none() {
+            return start_plain();
+        }
+        let _first = exit::First::hold();
+        start();
     };
     let beside = move || {
         at_boundary((), start);
