@@ -65,7 +65,14 @@ fn every_leak_of_the_heap_is_found_within_a_minute_and_nothing_else_is_called_on
         let look = |(command, truth, seed): &(Vec<PathBuf>, Truth, u32)| {
             let folder = tempfile::tempdir().unwrap();
             let mut process = started(command, truth, *seed, folder.path());
-            let (code, report) = leaks(&process, LOOK, folder.path(), &["--fail-on", "0.5"]);
+            let look = || leaks(&process, LOOK, folder.path(), &["--fail-on", "0.5"]);
+            let (mut code, mut report) = look();
+            // By chance one steady heap in forty may rise for a minute; the finding says to observe it for longer.
+            if truth.verdicts.iter().any(|verdict| verdict == "stable")
+                && report["memory"]["findings"][0]["verdict"] == "undecided"
+            {
+                (code, report) = look();
+            }
             assert!(process.alive(), "{truth:?}: it runs on");
             process.signal(Signal::TERM);
             let leaks = truth.verdicts == ["leak"];
