@@ -18,7 +18,7 @@ const STEPS_MAX: u64 = 512;
 /// Stacks that wait for the record of their call. It follows in microseconds, unless it was lost.
 const STACKS_MAX: usize = 4096;
 
-/// How far before the agent's clock a process may be: the clock is told once a step, and what was told is older. Whoever
+/// How far ahead of the agent's clock a process may be: the clock is told once a step, and what was told is older. Whoever
 /// says that it is later has a clock that is wrong, or writes into its ring.
 const AHEAD_NS: u64 = 60_000_000_000;
 

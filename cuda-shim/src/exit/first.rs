@@ -27,9 +27,10 @@ impl First {
     pub(crate) fn hold() -> Option<Self> {
         // SAFETY: a NUL-terminated name.
         let real = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__cxa_atexit".as_ptr()) };
-        let real = NonNull::new(real)?;
-        REAL.store(real.as_ptr(), Ordering::Release);
         let stand_in: Register = register;
+        // Another start that is under way, or was in the process that forked this one, holds it.
+        let real = NonNull::new(real).filter(|real| real.as_ptr().cast_const() != stand_in as _)?;
+        REAL.store(real.as_ptr(), Ordering::Release);
         let exchange = Exchange {
             from: real.as_ptr().expose_provenance() as u64,
             to: (stand_in as *const c_void).expose_provenance() as u64,

@@ -65,7 +65,9 @@ impl Heap {
         let export = |hook: &hooks::Hook| {
             // SAFETY: a NUL-terminated name.
             let real = unsafe { libc::dlsym(libc::RTLD_DEFAULT, hook.symbol.as_ptr()) };
-            let real = NonNull::new(real)?;
+            // Who is led to the stand-in already (a heap sampled from the start) would call it for ever.
+            let real =
+                NonNull::new(real).filter(|real| real.as_ptr().cast_const() != hook.stand_in)?;
             hook.real.store(real.as_ptr(), Ordering::Release);
             let exchange = Exchange {
                 from: real.as_ptr().expose_provenance() as u64,
