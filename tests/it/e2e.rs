@@ -1,6 +1,7 @@
 //! The whole path on the simulator, judged against its ground truth.
 
 mod attach;
+mod borrowed;
 mod bundle;
 pub(crate) mod daemon;
 mod detach;

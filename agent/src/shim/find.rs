@@ -6,8 +6,9 @@ use std::path::PathBuf;
 
 use wire::shim::MEMFD_NAME;
 
+use super::memory::{self, OpenError};
 use crate::elf;
-use crate::proc::{Mapping, maps};
+use crate::proc::{self, Mapping, maps};
 
 /// A ring of a process, and how to open it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +21,23 @@ pub struct Location {
 /// The ring of `pid`, if it has one. Fails only when the process is gone or not ours to look at.
 pub fn find(pid: u32) -> io::Result<Option<Location>> {
     let mapping = maps(pid)?.into_iter().find(is_ring);
-    Ok(mapping.map(|mapping| {
+    let location = mapping.map(|mapping| {
         let mut links = vec![mapping.map_files(pid)];
         links.extend(kept_descriptor(pid));
         Location { pid, links }
-    }))
+    });
+    Ok(location.filter(|location| !is_borrowed(location)))
+}
+
+/// Whether the ring is that of another process, or was gone when it was looked at: a child of `vfork` has its parent's
+/// memory until it executes a program.
+fn is_borrowed(location: &Location) -> bool {
+    match memory::maker(location) {
+        Ok(maker) => proc::inner_number(location.pid).is_some_and(|own| own != maker),
+        Err(OpenError::Open { source, .. }) => source.kind() == io::ErrorKind::NotFound,
+        // Whoever uses it says what is wrong with it.
+        Err(_) => false,
+    }
 }
 
 fn is_ring(mapping: &Mapping) -> bool {

@@ -215,6 +215,11 @@ impl Drop for Memory {
     }
 }
 
+/// The process that made the ring, by its number in its own PID namespace.
+pub(super) fn maker(location: &Location) -> Result<u32, OpenError> {
+    Ok(check(location.pid, &open_first(location)?)?.pid)
+}
+
 fn open_first(location: &Location) -> Result<File, OpenError> {
     let mut last = None;
     for link in &location.links {
