@@ -12,6 +12,8 @@ use wire::shim::{FLAG_STATS_ONLY, MAGIC, MEMFD_NAME, SMALL_BYTES};
 const PROGRAM: &str = "
 import fcntl, json, mmap, os, sys
 name, size, header = sys.argv[1], int(sys.argv[2]), bytes(json.loads(sys.argv[3]))
+place = int(sys.argv[4])
+header = header[:place] + os.getpid().to_bytes(4, 'little') + header[place + 4:]
 file = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
 os.posix_fallocate(file, 0, size)
 os.pwrite(file, header, 0)
@@ -33,8 +35,9 @@ fn a_ring_is_gone_when_its_process_executes_another_program() {
     };
     let bytes = zerocopy::IntoBytes::as_bytes(&header);
     let numbers = serde_json::to_string(bytes).unwrap();
+    let place_of_pid = std::mem::offset_of!(wire::shim::Header, pid).to_string();
     let mut child = Command::new("python3")
-        .args(["-c", PROGRAM, MEMFD_NAME, &SMALL_BYTES.to_string(), &numbers])
+        .args(["-c", PROGRAM, MEMFD_NAME, &SMALL_BYTES.to_string(), &numbers, &place_of_pid])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
