@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use analysis::ids::{ProcessKey, StackId, Thread};
 use analysis::memory::live::{Counts, Held, Of, Unseen};
-use analysis::memory::{Finding, Place};
+use analysis::memory::{Finding, Place, Resident};
 use analysis::report::Report;
 use analysis::wait::WaitReason;
 
@@ -101,9 +101,13 @@ pub struct ProcessMemory {
     pub sites: Vec<LiveSite>,
     /// Of the virtual-memory API.
     pub held: Held,
+    /// As the kernel counted it last; `None` where nobody asked.
+    pub resident: Option<Resident>,
     pub unseen: Unseen,
     /// Calls that took memory and whose stack was not taken.
     pub without_stack: u64,
+    /// The process is gone.
+    pub ended: bool,
 }
 
 /// What one piece of code took.
@@ -180,6 +184,11 @@ impl CaptureInfo {
 }
 
 impl Capture {
+    /// Whether calls that take memory were seen.
+    pub fn has_memory_sites(&self) -> bool {
+        self.memory.iter().any(|memory| !memory.sites.is_empty())
+    }
+
     /// Whether anything in it comes from the simulated CUDA: then every output says so.
     pub fn simulated(&self) -> bool {
         self.info.simulated || self.report.devices.iter().any(|device| device.info.simulated)

@@ -310,7 +310,7 @@ pub struct AnalyzeArgs {
     pub out: Option<PathBuf>,
 
     /// Draw also what changed against this earlier recording or trace: cpu.diff.svg, gpu.diff.svg,
-    /// offcpu.diff.svg
+    /// offcpu.diff.svg, memory.diff.svg
     #[arg(long, value_name = "BEFORE", requires = "out")]
     pub diff: Option<PathBuf>,
 
@@ -355,7 +355,7 @@ pub struct DiffArgs {
     #[command(flatten)]
     pub rules: RulesArgs,
 
-    /// Folder for flame graphs of what changed: cpu.diff.svg, gpu.diff.svg, offcpu.diff.svg
+    /// Folder for flame graphs of what changed: cpu.diff.svg, gpu.diff.svg, offcpu.diff.svg, memory.diff.svg
     #[arg(short, long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 

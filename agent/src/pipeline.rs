@@ -182,6 +182,9 @@ impl Pipeline {
                 }
             }
             Input::ThreadName { process, thread, name } => self.host.name((process, thread), name),
+            Input::Resident { process, at, resident } => {
+                self.memory.resident(process, at, resident);
+            }
             Input::Clock(at) => self.memory.at(at),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {

@@ -13,9 +13,13 @@
 //! ```
 //! A shim that found no usable CUPTI keeps only the first [`SMALL_BYTES`] (flag `STATS_ONLY`).
 
+mod memory;
+
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub use memory::{MEMORY_STACK, MemoryRecord, NO_DEVICE, memory_operation, memory_place};
 
 use crate::limits::{CAPTURE_WORDS, DEVICES, GRAPH_ENTRIES, NAMES_BYTES, PRODUCERS, RING_SLOTS};
 
@@ -268,6 +272,8 @@ pub struct Stats {
     pub heap_mean: AtomicU64,
     /// Samples of the heap that found no room and are not told.
     pub heap_refused: AtomicU64,
+    /// 1: the heap is sampled but for what Python's own allocator hands out, whose functions another tool has exchanged.
+    pub heap_without_python: AtomicU64,
 }
 
 /// `Stats::heap_mean`: the allocator's functions are not where they could be stood in for.
@@ -517,80 +523,7 @@ pub struct MarkRecord {
     pub reserved: u64,
 }
 
-/// What a memory call did: `MemoryRecord::operation`.
-pub mod memory_operation {
-    /// A block begins at `address`.
-    pub const ALLOCATED: u8 = 1;
-    /// The block at `address` ends.
-    pub const FREED: u8 = 2;
-    /// Physical memory, held by `handle`.
-    pub const CREATED: u8 = 3;
-    /// Memory of another process or of a file descriptor, held by `handle`; `bytes` is not known.
-    pub const IMPORTED: u8 = 4;
-    /// A further reference by `handle` to what is mapped at `address`.
-    pub const RETAINED: u8 = 5;
-    /// A reference of `handle` less.
-    pub const RELEASED: u8 = 6;
-    /// Memory of `handle` has addresses.
-    pub const MAPPED: u8 = 7;
-    /// Addresses have no memory.
-    pub const UNMAPPED: u8 = 8;
-}
-
-/// Where memory is taken from: `MemoryRecord::place`. A release names the family of its call.
-pub mod memory_place {
-    /// `cuMemAlloc`, `cuMemAllocPitch`, `cuMemFree`, which frees managed and pooled memory, too.
-    pub const DEVICE: u8 = 1;
-    /// `cuMemAllocAsync`, `cuMemAllocFromPoolAsync`, `cuMemFreeAsync`: out of a pool that keeps what is freed.
-    pub const POOL: u8 = 2;
-    /// `cuMemCreate` and what belongs to it.
-    pub const VIRTUAL: u8 = 3;
-    /// `cuMemAllocManaged`.
-    pub const MANAGED: u8 = 4;
-    /// `cuMemHostAlloc`, `cuMemAllocHost`, `cuMemFreeHost`.
-    pub const PINNED: u8 = 5;
-    /// `cuMemHostRegister`, `cuMemHostUnregister`.
-    pub const REGISTERED: u8 = 6;
-    /// The C library's allocator. Sampled by bytes.
-    pub const HEAP: u8 = 7;
-}
-
-/// `MemoryRecord::flags`: the call passed the probe point before this record was written, under `serial`.
-pub const MEMORY_STACK: u16 = 1;
-
-/// `MemoryRecord::device`: the call does not name one; its context has one.
-pub const NO_DEVICE: u32 = u32::MAX;
-
-/// A call that took or gave back memory and succeeded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct MemoryRecord {
-    pub kind: u16,
-    pub producer: u16,
-    /// One of [`memory_operation`].
-    pub operation: u8,
-    /// One of [`memory_place`].
-    pub place: u8,
-    pub flags: u16,
-    /// Of what gives memory back the call's entry, of what takes it its return, `CLOCK_MONOTONIC` ns: what is given back
-    /// may be given out again before this record is written.
-    pub time_ns: u64,
-    pub address: u64,
-    pub bytes: u64,
-    /// Of the virtual-memory API. Of a block of the heap: bytes between two samples, on average; a block of `bytes` was
-    /// chosen with the chance `1 - exp(-bytes / handle)`. Else 0.
-    pub handle: u64,
-    /// Counts the records of this kind, from 1 on: a gap is lost records.
-    pub serial: u32,
-    /// As [`LaunchRecord::thread`].
-    pub thread: u32,
-    pub context: u32,
-    /// As the process numbers devices, or [`NO_DEVICE`].
-    pub device: u32,
-}
-
 const _: () = {
-    assert!(size_of::<MemoryRecord>() == size_of::<Payload>());
     assert!(size_of::<KernelRecord>() == size_of::<Payload>());
     assert!(size_of::<CopyRecord>() == size_of::<Payload>());
     assert!(size_of::<LaunchRecord>() == size_of::<Payload>());

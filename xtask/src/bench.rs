@@ -23,6 +23,7 @@ use serde_json::Value;
 use crate::build;
 use crate::child;
 use crate::hta;
+use crate::venv;
 use crate::workspace::Workspace;
 
 #[derive(Debug, clap::Args)]
@@ -60,6 +61,10 @@ struct Figure {
 /// The bench that needs `HolisticTraceAnalysis`.
 const PEER_BENCH: &str = "hta";
 
+/// The bench that may use `memray`, and the variable that names it there.
+const HEAP_BENCH: &str = "heap";
+const MEMRAY: &str = "WARPLENS_MEMRAY";
+
 /// One bench, with its first build.
 const LIMIT: Duration = Duration::from_mins(20);
 
@@ -78,6 +83,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         bail!("no [[bench]] target in the workspace matches; cargo xtask bench --list names them");
     }
     let peer = peer(workspace, &mut benches);
+    let memray = memray(workspace, &benches);
     let artefacts = build::everything(workspace)?;
     let mut figures: BTreeMap<String, Figure> = BTreeMap::new();
     for round in 1..=args.rounds {
@@ -88,6 +94,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             artefacts.describe_to(&mut command, workspace);
             if let Some(python) = &peer {
                 command.env(hta::PYTHON, python);
+            }
+            if let Some(program) = &memray {
+                command.env(MEMRAY, program);
             }
             let output = child::output(&mut command, &format!("bench {}", bench.target), LIMIT)?;
             if !output.status.success() {
@@ -120,6 +129,18 @@ fn peer(workspace: &Workspace, benches: &mut Vec<Bench>) -> Option<PathBuf> {
             None
         }
     }
+}
+
+/// The program of that name from `PyPI`, for the bench that compares with it; without it only that comparison is left out.
+fn memray(workspace: &Workspace, benches: &[Bench]) -> Option<PathBuf> {
+    if !benches.iter().any(|bench| bench.target == HEAP_BENCH) {
+        return None;
+    }
+    let installed = venv::with(workspace, "memray", "memray==1.20.0");
+    installed
+        .map(|programs| programs.join("memray"))
+        .map_err(|error| println!("SKIP memray: {error:#}"))
+        .ok()
 }
 
 /// Every bench target of the workspace, by name.

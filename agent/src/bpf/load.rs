@@ -61,6 +61,8 @@ pub struct Setup {
     pub off_cpu_min_ns: u64,
     /// Walk Python's frames where the kernel can.
     pub python: bool,
+    /// See threads sleep where the kernel tells.
+    pub threads: bool,
     /// Not used, by the operator.
     pub off: Off,
 }
@@ -71,6 +73,7 @@ impl Default for Setup {
             ring_bytes: wire::limits::RING_BYTES,
             off_cpu_min_ns: wire::kernel::OFF_CPU_MIN_NS,
             python: true,
+            threads: true,
             off: Off::default(),
         }
     }
@@ -82,16 +85,17 @@ impl Bpf {
         Self::load_with(Setup::default())
     }
 
-    /// [`Bpf::load`] without what an operator switched off. Nothing is loaded where nothing is left.
+    /// [`Bpf::load`] without what an operator switched off.
     pub fn load_without(off: Off) -> Result<Self, BpfError> {
-        if off.is_everything() {
-            return Err(BpfError::NothingWanted);
-        }
         Self::load_with(Setup { off, ..Setup::default() })
     }
 
-    /// Loads every program and attaches those that see processes start and end, and threads sleep.
+    /// Loads every program and attaches those that see processes start and end, and threads sleep. Nothing is loaded
+    /// where an operator left nothing.
     pub fn load_with(setup: Setup) -> Result<Self, BpfError> {
+        if setup.off.is_everything() {
+            return Err(BpfError::NothingWanted);
+        }
         if !is_built() {
             return Err(BpfError::NotBuilt);
         }
@@ -138,7 +142,8 @@ impl Bpf {
             bpf.missing.push(BpfError::SwitchedOff { probe, reason: reason.to_owned() });
         }
         let wanted = |probe| bpf.off.reason(probe).is_none();
-        let (processes, threads) = (wanted(Probe::Processes), wanted(Probe::ThreadStates));
+        let processes = wanted(Probe::Processes);
+        let threads = setup.threads && wanted(Probe::ThreadStates);
         let python = setup.python && wanted(Probe::Python);
         if processes {
             for outcome in

@@ -63,6 +63,7 @@ pub fn redacted(input: Input, redactor: &mut Redactor) -> Option<Input> {
         | Input::CaptureStack { .. }
         | Input::KernelEvent(_)
         | Input::Counters { .. }
+        | Input::Resident { .. }
         | Input::Ended { .. }
         | Input::Limit(_)
         | Input::Clock(_) => input,

@@ -61,6 +61,7 @@ fn check(config: &Config) -> Result<Exit, CommandError> {
         shim,
         attach,
         collect,
+        memory,
         evidence,
         http,
         drop_privileges,
@@ -96,6 +97,7 @@ fn check(config: &Config) -> Result<Exit, CommandError> {
         names => format!("shims leave off {}, and what has a known fault", names.join(", ")),
     };
     let (collected, evidence) = (collect.sentence(), evidence.sentence());
+    let memory = memory.sentence();
     let observed = if *enabled { levels.sentence() } else { "left dormant".to_owned() };
     let text = format!(
         "serves /metrics, /healthz, /readyz and /livez on {listen}, figures {guarded}\n\
@@ -106,6 +108,7 @@ fn check(config: &Config) -> Result<Exit, CommandError> {
          {shims}\n\
          classifies by {rules} rules\n\
          {collected}\n\
+         {memory}\n\
          {flight}\n\
          {evidence}\n\
          {privileges}\n\
@@ -154,7 +157,7 @@ async fn serve(
         scan_every: Duration::from_secs(config.scan_seconds),
         classifier: rules::classifier(&config.rule_texts()?)?,
         stacks: config.enabled && config.levels.maximum() >= Level::Stacks,
-        memory: None,
+        memory: config.memory.watched().filter(|_| config.enabled),
         flight: config.flight.settings().map(|flight| flight.limits),
     };
     let (flight, desk) = match config.flight.settings() {
@@ -174,7 +177,9 @@ async fn serve(
         .map_err(|source| failed("register a signal handler", source))?;
     let signals = shutdown().map_err(|source| failed("register signal handlers", source))?;
     let source = super::session::host_name();
-    let start = Start { command: "agent".to_owned(), source, ..Start::default() };
+    let step = config.memory.watched().map(|watched| watched.step.as_nanos());
+    let memory_step_ns = step.and_then(|step| u64::try_from(step).ok()).unwrap_or(0);
+    let start = Start { command: "agent".to_owned(), source, memory_step_ns, ..Start::default() };
     let governor = governor(&config)?;
     let off = config.probes.resolve(&Node::read());
     let faults = Faults::read(config.shim.features());

@@ -30,7 +30,15 @@ pub fn run(args: &DiffArgs) -> Result<Exit, CommandError> {
             let (before, after) = (before.stacks()?, after.stacks()?);
             output::write_difference(&folder, before, after)?;
             let sampled = !after.cpu.is_empty() || !before.cpu.is_empty();
-            let first = if sampled { output::CPU_DIFF_SVG } else { output::GPU_DIFF_SVG };
+            let kernels =
+                |capture: &Capture| capture.report.devices.iter().any(|device| device.kernels > 0);
+            let first = if sampled {
+                output::CPU_DIFF_SVG
+            } else if after.has_memory_sites() && !kernels(before) && !kernels(after) {
+                output::MEMORY_DIFF_SVG
+            } else {
+                output::GPU_DIFF_SVG
+            };
             Some(folder.commit()?.join(first))
         }
         None => None,

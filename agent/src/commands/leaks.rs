@@ -63,8 +63,8 @@ pub fn run(args: &LeaksArgs) -> Result<Exit, CommandError> {
         screen::out(&bytes).map_err(CommandError::Stdout)?;
     } else {
         let mut text = screenful(&capture, &memory);
-        let _infallible =
-            writeln!(text, "\nNext: open {}", args.out.join(output::MEMORY_SVG).display());
+        let first = if capture.has_memory_sites() { output::MEMORY_SVG } else { output::REPORT_MD };
+        let _infallible = writeln!(text, "\nNext: open {}", args.out.join(first).display());
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
     }
     match outcome {

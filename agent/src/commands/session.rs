@@ -12,8 +12,8 @@ use super::findings::findings;
 use super::screen;
 use super::signals::Signals;
 use super::{CommandError, one_line, switched_on};
-use crate::bpf::Bpf;
 use crate::bpf::probe::{Off, Probe};
+use crate::bpf::{Bpf, Setup};
 use crate::capture::{Capture, NameStyle};
 use crate::cli::ObservationArgs;
 use crate::observe::{Observer, Selection, Settings, Watched, now};
@@ -97,7 +97,9 @@ impl Session {
         args.without.iter().for_each(|&probe| off.add(probe, "--without"));
         let stacks = args.stack_rate > 0 && off.reason(Probe::LaunchStacks).is_none();
         let cpu_hz = if off.reason(Probe::CpuSamples).is_none() { args.cpu_hz } else { 0 };
-        let (bpf, problem) = match Bpf::load_without(off) {
+        // Idle time of devices is not told of memory.
+        let threads = subject == Subject::Everything;
+        let (bpf, problem) = match Bpf::load_with(Setup { threads, off, ..Setup::default() }) {
             Ok(bpf) => (Some(bpf), None),
             Err(error) => (None, Some(one_line(&error))),
         };
@@ -118,6 +120,7 @@ impl Session {
             stacks,
             memory: Some(Watched {
                 step: args.memory_step,
+                calls: true,
                 heap: subject == Subject::Memory { heap: true },
             }),
             flight: None,

@@ -13,6 +13,7 @@ use super::attach::AttachConfig;
 use super::evidence::EvidenceConfig;
 use super::flight::FlightConfig;
 use super::http::Guarding;
+use super::memory::MemoryConfig;
 use super::probes::ProbesConfig;
 use super::tls::{Files, Tls, TlsError};
 use crate::collect::CollectConfig;
@@ -45,6 +46,8 @@ pub struct Config {
     pub evidence: EvidenceConfig,
     /// What servers are asked for.
     pub collect: CollectConfig,
+    /// What is told of memory.
+    pub memory: MemoryConfig,
     /// What stands between the port and the figures.
     pub http: HttpConfig,
     /// Give up what the daemon does not need before it begins.
@@ -117,6 +120,7 @@ impl Default for Config {
             attach: AttachConfig::default(),
             evidence: EvidenceConfig::default(),
             collect: CollectConfig::default(),
+            memory: MemoryConfig::default(),
             http: HttpConfig::default(),
             drop_privileges: true,
         }
@@ -182,6 +186,7 @@ impl Config {
             .or_else(|| config.shim.problem())
             .or_else(|| config.attach.problem())
             .or_else(|| config.collect.problem())
+            .or_else(|| config.memory.problem())
             .or_else(|| config.evidence.problem())
             .or_else(|| config.http.problem())
         {

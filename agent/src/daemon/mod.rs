@@ -8,6 +8,7 @@ mod evidence;
 mod flight;
 mod http;
 mod listen;
+mod memory;
 mod probes;
 pub mod tls;
 mod watcher;

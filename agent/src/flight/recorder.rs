@@ -102,7 +102,11 @@ impl Recorder {
             | Input::CaptureStack { process, .. }
             | Input::Symbols { process, .. } => return table.log(*process, input, press),
             // Sums since a process was met, and the end of a recording: nothing that a window has.
-            Input::Counters { .. } | Input::Limit(_) | Input::Clock(_) | Input::Foreign(_) => {
+            Input::Counters { .. }
+            | Input::Resident { .. }
+            | Input::Limit(_)
+            | Input::Clock(_)
+            | Input::Foreign(_) => {
                 return;
             }
             Input::Process { process, info } => table.process(*process, info, now),

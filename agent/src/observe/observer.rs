@@ -15,6 +15,7 @@ mod refused;
 mod servers;
 mod shimless;
 mod sleepers;
+mod weighing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,12 +86,14 @@ pub struct Settings {
     pub flight: Option<Limits>,
 }
 
-/// Memory that is watched: of CUDA every call that takes some or gives some back.
+/// Memory that is watched: what the kernel counts of every process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
     /// How often what is live is written down.
     pub step: Duration,
-    /// The host's heap is sampled, too.
+    /// And of CUDA every call that takes some or gives some back.
+    pub calls: bool,
+    /// And the host's heap, sampled.
     pub heap: bool,
 }
 
@@ -117,6 +120,7 @@ pub struct Observer {
     clock_told: Option<Ns>,
     last_scan: Option<Instant>,
     last_count: Option<Instant>,
+    last_weigh: Option<Instant>,
     /// What there is on this node.
     node: Discovery,
     refused: Refusals,
@@ -168,6 +172,7 @@ impl Observer {
             clock_told: None,
             last_scan: None,
             last_count: None,
+            last_weigh: None,
             node: Discovery::new(),
             refused: Refusals::default(),
             ended: Vec::new(),
@@ -217,6 +222,7 @@ impl Observer {
         self.drain()?;
         self.turn_cpu_sampling()?;
         self.count()?;
+        self.weigh()?;
         self.guard()?;
         self.look_at_neighbours()?;
         self.hear_of_devices()?;
@@ -421,7 +427,8 @@ impl Observer {
 
     /// Stacks are taken that may go through Python: those, and of calls that take memory.
     fn wants_python(&self) -> bool {
-        self.wants_stacks() || (self.settings.memory.is_some() && self.settings.stacks)
+        let calls = self.settings.memory.is_some_and(|watched| watched.calls || watched.heap);
+        self.wants_stacks() || (calls && self.settings.stacks)
     }
 
     fn rings(&self) -> impl Iterator<Item = &WorkerRing> {

@@ -13,7 +13,7 @@ use crate::govern::OomWatch;
 use crate::govern::faults::Applied;
 use crate::logs::LogSource;
 use crate::perf::Counters;
-use crate::proc::{self, Discovery};
+use crate::proc::{self, Discovery, Residence};
 use crate::shim::{WorkerRing, library_with};
 
 /// How long a ring's records wait for the UUIDs of its devices.
@@ -86,6 +86,7 @@ pub(super) struct Target {
     /// The shim's own thread, once it was looked for.
     pub(super) shim_thread: Option<u32>,
     pub(super) oom: Option<OomWatch>,
+    pub(super) residence: Residence,
     /// Where its own log is, of one with a ring.
     pub(super) logs: Arc<Vec<LogSource>>,
     pub(super) guard: Guard,
@@ -138,6 +139,7 @@ impl Target {
             asked,
             shim_thread: None,
             oom: OomWatch::of(pid),
+            residence: Residence::new(pid),
             logs: Arc::default(),
             guard: Guard::new(ceiling.min(Level::Counting)),
             came: Tally::default(),

@@ -43,6 +43,7 @@ pub const GPU_SPEEDSCOPE: &str = "gpu.speedscope.json";
 pub const CPU_DIFF_SVG: &str = "cpu.diff.svg";
 pub const GPU_DIFF_SVG: &str = "gpu.diff.svg";
 pub const OFFCPU_DIFF_SVG: &str = "offcpu.diff.svg";
+pub const MEMORY_DIFF_SVG: &str = "memory.diff.svg";
 pub const MEMORY_SVG: &str = "memory.svg";
 pub const MEMORY_FOLDED: &str = "memory.folded";
 pub const MEMORY_PPROF: &str = "memory.pb.gz";
@@ -88,7 +89,7 @@ pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputE
     folder.write(OFFCPU_PPROF, &pprof::offcpu(capture).map_err(render(OFFCPU_PPROF))?)?;
     folder.write(WALL_PPROF, &pprof::wall(capture).map_err(render(WALL_PPROF))?)?;
     folder.write(GPU_SPEEDSCOPE, &speedscope::render(capture).map_err(OutputError::Json)?)?;
-    if !capture.memory.is_empty() {
+    if capture.has_memory_sites() {
         folder.write(MEMORY_FOLDED, folded::memory(capture).as_bytes())?;
         folder.write(MEMORY_SVG, &flame::memory(capture).map_err(render(MEMORY_SVG))?)?;
         folder.write(MEMORY_PPROF, &pprof::memory(capture).map_err(render(MEMORY_PPROF))?)?;
@@ -113,11 +114,15 @@ pub fn write_difference(
     before: &Capture,
     after: &Capture,
 ) -> Result<(), OutputError> {
-    for (file, compared) in [
+    let mut pictures = vec![
         (CPU_DIFF_SVG, flame::Compared::Cpu),
         (GPU_DIFF_SVG, flame::Compared::Gpu),
         (OFFCPU_DIFF_SVG, flame::Compared::OffCpu),
-    ] {
+    ];
+    if before.has_memory_sites() || after.has_memory_sites() {
+        pictures.push((MEMORY_DIFF_SVG, flame::Compared::Memory));
+    }
+    for (file, compared) in pictures {
         let svg = flame::diff(compared, before, after);
         folder.write(file, &svg.map_err(|source| OutputError::Render { file, source })?)?;
     }

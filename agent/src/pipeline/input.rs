@@ -6,6 +6,7 @@
 use analysis::decode::GraphWords;
 use analysis::event::{DeviceInfo, Event, ProcessInfo};
 use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
+use analysis::memory::Resident;
 use wire::shim::Payload;
 
 use crate::capture::Frame;
@@ -95,6 +96,12 @@ pub enum Input {
     Counters {
         process: ProcessKey,
         reading: Reading,
+    },
+    /// What the kernel counts of a process's memory.
+    Resident {
+        process: ProcessKey,
+        at: Ns,
+        resident: Resident,
     },
     /// It is so late, whether anything happened or not. Time of memory goes by it.
     Clock(Ns),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use analysis::event::MemoryCall;
 use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::memory::live::Known;
-use analysis::memory::{Event, Live, findings};
+use analysis::memory::{Event, Live, Resident, findings};
 
 use crate::capture::{LiveSite, ProcessMemory};
 
@@ -139,6 +139,14 @@ impl Memory {
         known.live.apply(&Event { time, thread, stack, what: call.what });
     }
 
+    /// The kernel counts so much of a process.
+    pub(super) fn resident(&mut self, process: ProcessKey, at: Ns, resident: Resident) {
+        let at = self.credible(at);
+        if let Some(known) = self.process(process, at).filter(|known| !known.ended) {
+            known.live.resident(at, resident);
+        }
+    }
+
     /// The agent's clock says that it is so late, or the kernel's.
     pub(super) fn at(&mut self, now: Ns) {
         if self.clock.is_some_and(|clock| now <= clock) {
@@ -168,7 +176,7 @@ impl Memory {
             known.tick(known.now);
             known.ended = true;
             known.stacks = HashMap::new();
-            if known.serials.came == 0 {
+            if !known.is_known() {
                 self.of.remove(&process);
             }
         }
@@ -179,9 +187,9 @@ impl Memory {
         self.refused
     }
 
-    /// What is there, and what is wrong with it, of processes that had calls.
+    /// What is there, and what is wrong with it, of processes of which something is known.
     pub(super) fn tell(&self) -> Vec<ProcessMemory> {
-        let known = self.of.iter().filter(|(_, known)| known.serials.came > 0);
+        let known = self.of.iter().filter(|(_, known)| known.is_known());
         known.map(|(&process, known)| known.tell(process)).collect()
     }
 
@@ -205,6 +213,11 @@ impl Memory {
 }
 
 impl Process {
+    /// It had calls, or the kernel counted its memory.
+    fn is_known(&self) -> bool {
+        self.serials.came > 0 || self.live.kinds().is_some()
+    }
+
     fn tell(&self, process: ProcessKey) -> ProcessMemory {
         let sites = self.live.sites().into_iter();
         let sites = sites.map(|(place, of, tally)| LiveSite {
@@ -218,8 +231,10 @@ impl Process {
             findings: findings(&self.live, self.now, &Known::default()),
             sites: sites.filter(|site| site.allocated.blocks > 0).collect(),
             held: self.live.held(),
+            resident: self.live.kinds(),
             unseen: self.live.unseen(),
             without_stack: self.without_stack,
+            ended: self.ended,
         }
     }
 }

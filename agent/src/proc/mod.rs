@@ -10,7 +10,9 @@ mod descriptors;
 mod discovery;
 mod environment;
 mod maps;
+mod memory_group;
 mod read;
+mod resident;
 mod root;
 mod sockets;
 mod stat;
@@ -28,7 +30,9 @@ pub use discovery::{
 };
 pub use environment::Environment;
 pub use maps::{Mapping, maps, parse_maps};
+pub(crate) use memory_group::MemoryGroup;
 pub(crate) use read::at_most as read_at_most;
+pub use resident::{Residence, in_heaps, parse_status};
 pub use title::{Ranks, Role, Title, parse_title};
 pub use tree::{
     age, alive, descendants, has_leader, inner_number, pids, process_of, runs_since, start_time,

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
+use analysis::memory::Resident;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::shim::{GRAPH_ENTRY_BYTES, Payload};
 use zerocopy::IntoBytes;
@@ -31,6 +32,7 @@ const CAPTURE_STACK: u8 = 21;
 const THREAD_NAME: u8 = 22;
 const UNOPENED: u8 = 23;
 const CLOCK: u8 = 24;
+const RESIDENT: u8 = 25;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -157,6 +159,10 @@ pub(super) fn encode<E>(
             };
             emit(COUNTERS, &json(&body))
         }
+        Input::Resident { process, at, resident } => {
+            let body = ResidentBody::new(*process, *at, *resident);
+            emit(RESIDENT, &json(&body))
+        }
         Input::Note(note) => emit(NOTE, note.as_bytes()),
         Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
         Input::Attached { process, at } => emit(ATTACHED, &process_time(*process, *at)),
@@ -267,6 +273,7 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             let reading = Reading { counts: counts.collect(), threads_left_out };
             Input::Counters { process: ProcessKey(body.process), reading }
         }
+        RESIDENT => parse::<ResidentBody>("resident", body)?.into(),
         NOTE => Input::Note(std::str::from_utf8(body).map_err(BodyError::Text)?.to_owned()),
         ENDED => {
             let (process, at) = read_process_time("ended", body)?;
@@ -436,6 +443,34 @@ struct CountBody {
     counter: String,
     value: u64,
     scaled: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResidentBody {
+    process: u32,
+    at: u64,
+    anonymous: u64,
+    file: u64,
+    shared: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heap: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    headroom: Option<u64>,
+}
+
+impl ResidentBody {
+    fn new(process: ProcessKey, at: Ns, resident: Resident) -> Self {
+        let Resident { anonymous, file, shared, heap, headroom } = resident;
+        Self { process: process.0, at: at.0, anonymous, file, shared, heap, headroom }
+    }
+}
+
+impl From<ResidentBody> for Input {
+    fn from(body: ResidentBody) -> Self {
+        let ResidentBody { process, at, anonymous, file, shared, heap, headroom } = body;
+        let resident = Resident { anonymous, file, shared, heap, headroom };
+        Self::Resident { process: ProcessKey(process), at: Ns(at), resident }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use analysis::event::{DeviceInfo, ProcessInfo, Service};
 use analysis::ids::{DeviceKey, Ns, ProcessKey, Thread};
+use analysis::memory::Resident;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -83,6 +84,11 @@ fn inputs() -> Vec<Input> {
                 ],
                 threads_left_out: 3,
             },
+        },
+        Input::Resident {
+            process,
+            at: Ns(75),
+            resident: Resident { anonymous: 1, file: 2, shared: 3, heap: Some(4), headroom: None },
         },
         Input::ThreadName { process, thread: Thread(43), name: "ZMQbg/IO/0".to_owned() },
         Input::Note("a note".to_owned()),

@@ -92,6 +92,8 @@ pub struct Status {
     pub heap_mean: u64,
     /// Samples of the heap that found no room.
     pub heap_refused: u64,
+    /// 1: Python's own allocator is not looked into, because another tool has exchanged its functions.
+    pub heap_without_python: u64,
 }
 
 impl WorkerRing {
@@ -375,6 +377,7 @@ pub fn status(memory: &Memory) -> Status {
         callback_ns: load(&stats.callback_ns),
         heap_mean: load(&stats.heap_mean),
         heap_refused: load(&stats.heap_refused),
+        heap_without_python: load(&stats.heap_without_python),
     }
 }
 

@@ -23,9 +23,21 @@ impl Countdown {
     /// Takes `size` bytes off. Whether the thread has to look closer.
     #[inline]
     pub(crate) fn passes(&self, size: usize) -> bool {
-        let (left, passed) = self.left.get().overflowing_sub(size as u64);
+        self.passes_from(self.left.get(), size)
+    }
+
+    /// The same, where [`position`](Self::position) is known.
+    #[inline]
+    pub(crate) fn passes_from(&self, position: u64, size: usize) -> bool {
+        let (left, passed) = position.overflowing_sub(size as u64);
         self.left.set(left);
         passed
+    }
+
+    /// Changes with each allocation that is taken off.
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.left.get()
     }
 
     /// After [`passes`](Self::passes) said so: the mean of the distance that is over, if the allocation is a sample. Draws

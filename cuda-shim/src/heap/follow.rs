@@ -58,6 +58,10 @@ impl Sampling {
             let mean = MEAN.load(Ordering::Relaxed);
             MEAN.store(next(mean, fresh, time), Ordering::Relaxed);
         }
+        if wanted {
+            heap.look();
+            stats.heap_without_python.store(heap.misses_python().into(), Ordering::Relaxed);
+        }
         let mean = if wanted { MEAN.load(Ordering::Relaxed) } else { 0 };
         stats.heap_mean.store(mean, Ordering::Relaxed);
         stats.heap_refused.store(COUNTS.refused.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -6,8 +6,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::{SAMPLED, on_free, on_new};
-use crate::thread_local;
+use super::block::{LIBRARY, given, kept, taken};
 
 type Pointer = *mut c_void;
 
@@ -51,80 +50,64 @@ macro_rules! hooks {
 hooks! {
     malloc, c"malloc", (size: usize) -> Pointer, |real| {
         // SAFETY: the caller's call, as it was made; so everywhere below.
-        given(unsafe { real(size) }, size)
+        given(LIBRARY, unsafe { real(size) }, size)
     }
     calloc, c"calloc", (count: usize, size: usize) -> Pointer, |real| {
         // SAFETY: as above.
-        given(unsafe { real(count, size) }, count.wrapping_mul(size))
+        given(LIBRARY, unsafe { real(count, size) }, count.wrapping_mul(size))
     }
     free, c"free", (block: Pointer) -> (), |real| {
-        let _was = taken(block);
+        let _was = taken(LIBRARY, block);
         // SAFETY: as above.
         unsafe { real(block) }
     }
     realloc, c"realloc", (block: Pointer, size: usize) -> Pointer, |real| {
-        let was = taken(block);
+        let was = taken(LIBRARY, block);
         // SAFETY: as above.
         let moved = unsafe { real(block, size) };
-        moved_to(block, was, moved, size)
+        moved_to(was, moved, size)
     }
     reallocarray, c"reallocarray", (block: Pointer, count: usize, size: usize) -> Pointer, |real| {
-        let was = taken(block);
+        let was = taken(LIBRARY, block);
         // SAFETY: as above.
         let moved = unsafe { real(block, count, size) };
-        moved_to(block, was, moved, count.wrapping_mul(size))
+        moved_to(was, moved, count.wrapping_mul(size))
     }
     memalign, c"memalign", (alignment: usize, size: usize) -> Pointer, |real| {
         // SAFETY: as above.
-        given(unsafe { real(alignment, size) }, size)
+        given(LIBRARY, unsafe { real(alignment, size) }, size)
     }
     aligned_alloc, c"aligned_alloc", (alignment: usize, size: usize) -> Pointer, |real| {
         // SAFETY: as above.
-        given(unsafe { real(alignment, size) }, size)
+        given(LIBRARY, unsafe { real(alignment, size) }, size)
     }
     valloc, c"valloc", (size: usize) -> Pointer, |real| {
         // SAFETY: as above.
-        given(unsafe { real(size) }, size)
+        given(LIBRARY, unsafe { real(size) }, size)
     }
     pvalloc, c"pvalloc", (size: usize) -> Pointer, |real| {
         // SAFETY: as above.
-        given(unsafe { real(size) }, size)
+        given(LIBRARY, unsafe { real(size) }, size)
     }
     posix_memalign, c"posix_memalign", (place: *mut Pointer, alignment: usize, size: usize) -> c_int, |real| {
         // SAFETY: as above.
         let error = unsafe { real(place, alignment, size) };
         if error == 0 {
             // SAFETY: a call that succeeded wrote it.
-            given(unsafe { *place }, size);
+            given(LIBRARY, unsafe { *place }, size);
         }
         error
     }
 }
 
-/// A block was handed out. Answers it.
+/// A block was resized, and moved perhaps. Where that failed it is where it was.
 #[inline]
-fn given(block: Pointer, size: usize) -> Pointer {
-    let passed = thread_local::current().heap.passes(size);
-    if passed || SAMPLED.may_hold(block.addr()) {
-        on_new(block.addr(), size, passed);
-    }
-    block
-}
-
-/// A block is about to be freed. Whether it was a sample.
-#[inline]
-fn taken(block: Pointer) -> bool {
-    SAMPLED.may_hold(block.addr()) && on_free(block.addr())
-}
-
-/// A block was resized, and moved perhaps. Where that failed it is where it was, of a size that nobody told us.
-#[inline]
-fn moved_to(block: Pointer, was: bool, moved: Pointer, size: usize) -> Pointer {
+fn moved_to(was: bool, moved: Pointer, size: usize) -> Pointer {
     if !moved.is_null() {
-        return given(moved, size);
+        return given(LIBRARY, moved, size);
     }
     if was && size != 0 {
-        super::on_kept(block.addr());
+        kept();
     }
-    null_mut()
+    moved
 }

@@ -1,11 +1,14 @@
 //! The host's heap, sampled by bytes: who allocates, and what of it lives. docs/memory.md says how.
 //!
-//! While it is on, slots that lead to the allocator's functions lead to [`hooks`]; a sampled block is told as a call that
-//! took memory, with its stack, and its address is kept in [`sampled`] until it is freed, which is told too.
+//! While it is on, slots that lead to the allocator's functions lead to [`hooks`], and Python's table of functions to
+//! [`python`]; both go through [`block`]: a sampled block is told as a call that took memory, with its stack, and its
+//! address is kept in [`sampled`] until it is freed, which is told too.
 
+mod block;
 mod countdown;
 mod follow;
 mod hooks;
+mod python;
 mod sampled;
 
 use std::ptr::NonNull;
@@ -14,14 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub(crate) use countdown::Countdown;
 pub(crate) use follow::Sampling;
 
-use wire::shim::{memory_operation as operation, memory_place as place};
-
-use crate::gate::HEAP;
-use crate::memory::{Done, tell};
 use crate::slots::{Exchange, Export, lead_back, lead_there};
-use crate::teller::{Teller, now_ns};
-use crate::thread_local;
 use hooks::HOOKS;
+use python::Python;
 use sampled::Sampled;
 
 /// Zeros that are memory only where they are touched.
@@ -57,6 +55,9 @@ pub(crate) static COUNTS: Counts = Counts {
 #[derive(Debug)]
 pub(crate) struct Heap {
     exports: Vec<(Export, Exchange)>,
+    python: Option<Python>,
+    /// Python's calls come to the stand-ins.
+    python_led: AtomicBool,
 }
 
 impl Heap {
@@ -75,7 +76,11 @@ impl Heap {
             };
             Some((Export::find(real)?, exchange))
         };
-        Some(Self { exports: HOOKS.iter().map(export).collect::<Option<_>>()? })
+        Some(Self {
+            exports: HOOKS.iter().map(export).collect::<Option<_>>()?,
+            python: Python::find(),
+            python_led: AtomicBool::new(false),
+        })
     }
 
     /// Samples from here on, a sample each `mean` bytes on average.
@@ -84,69 +89,35 @@ impl Heap {
         if !ON.swap(true, Ordering::SeqCst) {
             // Whoever is bound or loaded meanwhile finds the stand-ins in the symbol table.
             lead_there(&self.exports);
+            let led = self.python.is_some_and(Python::lead_there);
+            self.python_led.store(led, Ordering::Relaxed);
         }
+    }
+
+    /// To be called now and then while it is on: whoever exchanged Python's functions since may have left us out, and its
+    /// blocks are told as freed before they seem to stay for ever.
+    pub(crate) fn look(&self) {
+        let lost = self.python.is_some_and(|python| !python.is_led());
+        if lost && self.python_led.swap(false, Ordering::Relaxed) {
+            block::forget_python();
+        }
+    }
+
+    /// There is a Python here whose small objects are not seen.
+    pub(crate) fn misses_python(&self) -> bool {
+        self.python.is_some() && !self.python_led.load(Ordering::Relaxed)
     }
 
     /// Leads everybody back. Blocks that live are forgotten.
     pub(crate) fn end(&self) {
         if ON.swap(false, Ordering::SeqCst) {
+            if let Some(python) = self.python {
+                python.lead_back();
+            }
             lead_back(&self.exports);
             SAMPLED.clear();
         }
     }
-}
-
-/// A block that passed its thread's countdown, or whose address is among the samples perhaps: then it was freed and
-/// nobody said so.
-#[cold]
-fn on_new(address: usize, size: usize, passed: bool) {
-    if address == 0 || !ON.load(Ordering::Relaxed) {
-        return;
-    }
-    if SAMPLED.remove(address) {
-        // Whoever is told of the new block knows that the old one is gone; of one that is no sample nobody is told.
-        COUNTS.frees_unseen.fetch_add(1, Ordering::Relaxed);
-        told(operation::FREED, address, 0, 0);
-    }
-    let mean = MEAN.load(Ordering::Relaxed);
-    // The address of a thread's own state is as good a seed as any.
-    let thread = thread_local::current();
-    let seed = std::ptr::from_ref(thread).addr() as u64 ^ now_ns();
-    let Some(mean) = passed.then(|| thread.heap.sample(mean, seed)).flatten() else {
-        return;
-    };
-    if !SAMPLED.insert(address) {
-        COUNTS.refused.fetch_add(1, Ordering::Relaxed);
-        return;
-    }
-    COUNTS.samples.fetch_add(1, Ordering::Relaxed);
-    told(operation::ALLOCATED, address, size, mean);
-}
-
-/// A block whose address is among the samples perhaps is about to be freed. Whether it was a sample.
-#[cold]
-fn on_free(address: usize) -> bool {
-    let was = SAMPLED.remove(address);
-    if was {
-        COUNTS.frees.fetch_add(1, Ordering::Relaxed);
-        told(operation::FREED, address, 0, 0);
-    }
-    was
-}
-
-/// Tells the agent, if one wants to know. Never in a forked child, where its gate is shut.
-fn told(operation: u8, address: usize, size: usize, mean: u64) {
-    let Some(teller) = Teller::get().filter(|teller| teller.gate.has(HEAP)) else { return };
-    let (address, bytes) = (address as u64, size as u64);
-    let done =
-        Done { operation, place: place::HEAP, address, bytes, handle: mean, ..Done::NOTHING };
-    tell(teller, teller.thread(), &done, now_ns(), 0);
-}
-
-/// A sample was told as freed, and lives.
-#[cold]
-fn on_kept(_address: usize) {
-    COUNTS.kept.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Bytes between two samples where a program is started with the shim loaded before it, for tests and measurements.

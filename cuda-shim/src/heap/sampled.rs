@@ -1,5 +1,6 @@
-//! The addresses of sampled blocks that live. Asked at every free and for every new block, so what is not in it must be
-//! answered at once: by a count of the set's addresses per hash, 64 KiB that a processor's second cache holds.
+//! The addresses of sampled blocks that live, with who made each in their lowest bit. Asked at every free and for every
+//! new block, so what is not in it must be answered at once: by a count of the set's addresses per hash, 64 KiB that a
+//! processor's second cache holds.
 
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -72,6 +73,10 @@ impl Sampled {
 
     /// Takes it out again. Whether it was in.
     pub(crate) fn remove(&self, address: usize) -> bool {
+        // Who frees nothing: an empty place is no address.
+        if address == 0 {
+            return false;
+        }
         let hash = hash(address);
         let removed = window(hash).any(|place| {
             self.places[place]
@@ -82,6 +87,16 @@ impl Sampled {
             self.uncount(hash);
         }
         removed
+    }
+
+    /// Takes out all that `which` says, each told once to `taken`. Others may come and go meanwhile.
+    pub(crate) fn take_all(&self, which: impl Fn(usize) -> bool, taken: impl Fn(usize)) {
+        for place in &self.places {
+            let address = place.load(Ordering::Relaxed);
+            if address != 0 && which(address) && self.remove(address) {
+                taken(address);
+            }
+        }
     }
 
     fn uncount(&self, hash: u64) {
@@ -119,6 +134,35 @@ mod tests {
         assert!(addresses.iter().all(|&address| set.remove(address)));
         assert!(addresses.iter().all(|&address| !set.remove(address)));
         assert!(addresses.iter().all(|&address| !set.may_hold(address)));
+    }
+
+    #[test]
+    fn some_are_taken_out_once_and_the_others_stay() {
+        let set = empty();
+        assert!((1..100).all(|n| set.insert(n)));
+        let (count, sum) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        for _ in 0..2 {
+            set.take_all(
+                |n| n % 2 == 1,
+                |n| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                    sum.fetch_add(n, Ordering::Relaxed);
+                },
+            );
+        }
+        assert_eq!((count.into_inner(), sum.into_inner()), (50, 2500));
+        assert!((1..100).all(|n| set.remove(n) == (n % 2 == 0)));
+    }
+
+    #[test]
+    fn who_frees_nothing_takes_nothing_out() {
+        let set = empty();
+        // One that counts where address 0 would.
+        let mut addresses = (1..10 * COUNTS).map(|n| n * 16);
+        let address = addresses.find(|&a| count_index(hash(a)) == 0).unwrap();
+        assert!(set.insert(address) && set.may_hold(0));
+        assert!(!set.remove(0));
+        assert!(set.may_hold(address) && set.remove(address));
     }
 
     #[test]

@@ -1,11 +1,8 @@
-"""A server in Python that keeps a buffer of each request for ever. Honest: it keeps the last hundred.
+"""A server that keeps a buffer of each request for ever. Honest: it keeps the last hundred."""
 
-As the other programs: --seed N --second MS --seconds N [--honest].
-"""
-
-import argparse
 import random
-import time
+
+from server import run
 
 KEPT = 100
 history = []
@@ -27,18 +24,4 @@ def serve(honest):
     return len(work)
 
 
-def main():
-    arguments = argparse.ArgumentParser()
-    arguments.add_argument("--seed", type=int, default=1)
-    arguments.add_argument("--second", type=int, default=1000)
-    arguments.add_argument("--seconds", type=int, default=60)
-    arguments.add_argument("--honest", action="store_true")
-    asked = arguments.parse_args()
-    random.seed(asked.seed)
-    for _ in range(asked.seconds * 100):
-        for _ in range(5):
-            serve(asked.honest)
-        time.sleep(asked.second / 100_000)
-
-
-main()
+run(serve)

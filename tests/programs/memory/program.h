@@ -1,7 +1,9 @@
 /* What these programs have in common. Every program takes
  *   --seed N  --second MS  --seconds N  [--honest]
  * where a second of the program takes MS milliseconds, and ends after N of its seconds. */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <stdint.h>
 #include <stdio.h>

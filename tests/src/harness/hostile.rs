@@ -83,7 +83,7 @@ pub fn build_neighbour(
     compile_file(&artefacts::program("neighbour").join(format!("{name}.c")), output, options)
 }
 
-/// Compiles a program of `tests/programs/memory`.
+/// Compiles a program of `tests/programs/memory`, in C or C++.
 ///
 /// # Errors
 /// When the compiler cannot be run in time.
@@ -91,8 +91,22 @@ pub fn build_neighbour(
 /// # Panics
 /// When the program does not compile.
 pub fn build_memory(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
+    let source = artefacts::program("memory").join(name);
+    let source = [source.with_extension("cpp"), source.with_extension("c")];
+    let source = source.iter().find(|source| source.exists()).unwrap_or(&source[1]);
+    compile_file(source, folder.join(name), &["-ldl", "-lpthread"])
+}
+
+/// Compiles an extension for Python of `tests/programs/memory`.
+///
+/// # Errors
+/// When the compiler cannot be run in time.
+///
+/// # Panics
+/// When it does not compile.
+pub fn build_extension(name: &str, folder: &Path) -> Result<PathBuf, ChildError> {
     let source = artefacts::program("memory").join(format!("{name}.c"));
-    compile_file(&source, folder.join(name), &["-ldl"])
+    compile_file(&source, folder.join(format!("{name}.so")), &["-shared", "-fPIC"])
 }
 
 /// Compiles any program.
@@ -113,8 +127,9 @@ fn compile(name: &str, output: PathBuf, options: &[&str]) -> Result<PathBuf, Chi
 fn compile_file(source: &Path, output: PathBuf, options: &[&str]) -> Result<PathBuf, ChildError> {
     let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = output.parent().unwrap_or(Path::new("."));
+    let compiler = if source.extension().is_some_and(|kind| kind == "cpp") { "c++" } else { "cc" };
     let ended = Child::run(
-        Command::new("cc")
+        Command::new(compiler)
             .args(["-O1", "-g", "-Wall", "-Werror", "-fno-omit-frame-pointer", "-o"])
             .arg(&output)
             .arg(source)

@@ -180,6 +180,11 @@ impl RingView {
         (at(offset_of!(Cursors, graphs)), at(offset_of!(Cursors, captures)))
     }
 
+    /// Bytes between two samples of the heap; 0: it is not sampled.
+    pub fn heap_mean(&self) -> u64 {
+        self.long(offset_of!(Stats, heap_mean))
+    }
+
     /// How often CUPTI was left to another tool.
     pub fn yields(&self) -> u64 {
         self.long(offset_of!(Stats, yields))

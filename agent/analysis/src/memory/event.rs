@@ -15,18 +15,21 @@ pub enum Place {
     Pinned,
     /// `cuMemHostRegister`: memory of the host heap or of a map that is pinned as well.
     Registered,
-    /// The C library's allocator, and others that are mapped.
+    /// The C library's allocator, and others that are mapped, and Python's.
     HostHeap,
+    /// Anonymous memory that has pages, whoever asked for it: what counts towards limits and cannot be dropped.
+    Resident,
 }
 
 impl Place {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Device,
         Self::Virtual,
         Self::Managed,
         Self::Pinned,
         Self::Registered,
         Self::HostHeap,
+        Self::Resident,
     ];
 
     /// For JSON and labels of metrics. What is registered is pinned.
@@ -37,6 +40,7 @@ impl Place {
             Self::Managed => "managed",
             Self::Pinned | Self::Registered => "pinned",
             Self::HostHeap => "host_heap",
+            Self::Resident => "rss",
         }
     }
 }

@@ -9,6 +9,9 @@ use crate::ids::{Ns, StackId};
 /// A site explains the growth of its place where it makes up this part of it, or more.
 const EXPLAINS: f64 = 0.1;
 
+/// Growth of memory that has pages is explained by findings that make up this part of it.
+const EXPLAINED: f64 = 0.5;
+
 /// Sites told of a place at most, the fastest first: who reads more has the flame graph of live bytes.
 const SITES: usize = 8;
 
@@ -70,12 +73,35 @@ pub fn findings(live: &Live, now: Ns, known: &Known<'_>) -> Vec<Finding> {
     for whole in judged.iter().filter(|one| one.of == Of::Whole) {
         found.extend(of_place(whole, &judged, live));
     }
+    explain(&mut found);
     let rate = |finding: &Finding| finding.rate.map_or(0.0, |rate| rate.value);
     found.sort_by(|one, other| {
         let problem = other.is_problem().cmp(&one.is_problem());
         problem.then(rate(other).total_cmp(&rate(one)))
     });
     found
+}
+
+/// Memory that has pages grows where somebody takes it: what says who stands for it. Where nobody does, or not enough, it
+/// is a finding of its own.
+fn explain(found: &mut Vec<Finding>) {
+    let rate = |finding: &Finding| finding.rate.map_or(0.0, |rate| rate.value);
+    let takes_pages = |place| {
+        matches!(place, Place::HostHeap | Place::Pinned | Place::Registered | Place::Managed)
+    };
+    let those = found.iter().filter(|one| takes_pages(one.place) && one.is_problem());
+    let explained: f64 = those.map(rate).sum();
+    let Some(at) = found.iter().position(|one| one.place == Place::Resident) else { return };
+    let pages = &mut found[at];
+    if !pages.is_problem() || explained <= 0.0 {
+        return;
+    }
+    if explained >= EXPLAINED * rate(pages) {
+        found.remove(at);
+    } else {
+        let share = 100.0 * explained / rate(pages);
+        pages.evidence.push(format!("{share:.0} % of it is that of the other findings"));
+    }
 }
 
 /// Sites that leak are told though their place does not seem to: what comes and goes may hide them there.
@@ -120,7 +146,10 @@ fn told(judged: &Judged, culprit: Culprit, share: Option<f64>, live: &Live) -> F
     if *place == Place::Virtual {
         evidence.extend(held_by(held));
     }
-    evidence.extend(live.unseen().sentences());
+    // What is counted by the kernel misses nothing.
+    if *place != Place::Resident {
+        evidence.extend(live.unseen().sentences());
+    }
     Finding {
         place: *place,
         culprit,
@@ -161,6 +190,9 @@ fn next_step(place: Place, kind: Kind, held: Held) -> &'static str {
         }
         (Kind::Leak, Place::HostHeap) => {
             "free it where the stack's caller is done with it; until then restart the process before the limit"
+        }
+        (Kind::Leak, Place::Resident) => {
+            "what takes it is not among what was looked at: look into the heap with `warplens leaks`; what is mapped past the allocators (mmap, arenas of a library's own) nothing tells yet"
         }
         (Kind::Fragmentation, Place::HostHeap | Place::Pinned | Place::Registered) => {
             "fewer arenas (MALLOC_ARENA_MAX=2) or another allocator (jemalloc, mimalloc): what lives does not grow"

@@ -32,7 +32,7 @@ fn of(judged: &[Judged], place: Place, of: Of) -> Option<&Judged> {
 fn each_place_is_freed_by_calls_of_its_own() {
     let mut live = Live::new(SECOND);
     for (index, place) in Place::ALL.into_iter().enumerate() {
-        if place != Place::Virtual {
+        if !matches!(place, Place::Virtual | Place::Resident) {
             let address = u64::from(place == Place::Managed);
             live.apply(&event(0, u32::try_from(index).unwrap(), allocated(place, address, 10)));
         }

@@ -3,5 +3,6 @@
 mod directed;
 mod live;
 mod properties;
+mod resident;
 mod shapes;
 mod told_apart;

@@ -91,10 +91,21 @@ impl Newcomers {
         for (pid, error) in &refused {
             // Of one that ended nothing is missing.
             if proc::alive(*pid) {
-                let why = one_line(error);
+                let why = why(error);
                 observer.note(format!("The heap of process {pid} is not seen: {why}."))?;
             }
         }
         Ok(refused)
+    }
+}
+
+fn why(error: &InjectError) -> String {
+    match error {
+        // It has no ring, or it would not be a newcomer.
+        InjectError::Present { .. } => {
+            "it was forked by a process that had the shim, which stays off in forked children"
+                .to_owned()
+        }
+        error => one_line(error),
     }
 }

@@ -67,11 +67,10 @@ impl Observer {
 
     /// What shims are to tell beside their level.
     fn tell(&self) -> u32 {
-        match self.settings.memory {
-            Some(Watched { heap: true, .. }) => tell::MEMORY | tell::HEAP,
-            Some(Watched { heap: false, .. }) => tell::MEMORY,
-            None => 0,
-        }
+        let Some(Watched { calls, heap, .. }) = self.settings.memory else { return 0 };
+        let [calls, heap] = [(calls, tell::MEMORY), (heap, tell::HEAP)]
+            .map(|(wanted, bit)| if wanted { bit } else { 0 });
+        calls | heap
     }
 
     /// Has levels decided on, if it is time or `at_once`.

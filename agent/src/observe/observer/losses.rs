@@ -3,7 +3,7 @@
 use super::{ObserveError, Observer, chain};
 use crate::shim::WorkerRing;
 use crate::stack::StackLosses;
-use wire::shim::HEAP_CLOSED;
+use wire::shim::{HEAP_CLOSED, Level};
 
 /// What was lost on the way, over all workers since the observation began. Only grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,7 +53,7 @@ impl Observer {
         };
         let mut notes: Vec<String> =
             bpf.missing().iter().map(|error| format!("Not seen: {}.", chain(error))).collect();
-        if !bpf.tells_threads() {
+        if !bpf.tells_threads() && self.settings.level > Level::Watching {
             notes.push(
                 "Which threads slept is not known: idle time is never called no_requests."
                     .to_owned(),
@@ -172,6 +172,10 @@ fn losses(ring: &WorkerRing, rearms: u64) -> Vec<String> {
         (
             u64::from(status.heap_mean == HEAP_CLOSED),
             "allocator cannot be looked into: its functions are not those of a library",
+        ),
+        (
+            status.heap_without_python.min(1),
+            "Python's objects of 512 bytes and less are not seen: another tool (tracemalloc, a memory profiler) has exchanged the functions of its allocator",
         ),
     ]
     .into_iter()

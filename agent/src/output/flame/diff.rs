@@ -1,4 +1,4 @@
-//! Differential flame graphs: `cpu.diff.svg`, `gpu.diff.svg`, `offcpu.diff.svg`. As wide as the later
+//! Differential flame graphs: `cpu.diff.svg`, `gpu.diff.svg`, `offcpu.diff.svg`, `memory.diff.svg`. As wide as the later
 //! observation; colours tell what each frame's share was in the earlier one.
 //!
 //! Frames are matched by what they are called, from the root down, and not by what differs from run to
@@ -24,12 +24,14 @@ use crate::output::words;
 /// What the earlier observation alone has.
 const ONLY_BEFORE: &str = "[only before]";
 
-/// Which time is compared.
+/// What is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compared {
     Cpu,
     Gpu,
     OffCpu,
+    /// Live bytes, which are what they are however long somebody looked.
+    Memory,
 }
 
 impl Compared {
@@ -38,6 +40,7 @@ impl Compared {
             Self::Cpu => Which::Cpu,
             Self::Gpu => Which::Gpu,
             Self::OffCpu => Which::OffCpu,
+            Self::Memory => Which::Memory,
         }
     }
 
@@ -46,6 +49,7 @@ impl Compared {
             Self::Cpu => "CPU time, after against before",
             Self::Gpu => "GPU time, after against before",
             Self::OffCpu => "time off the CPU, after against before",
+            Self::Memory => "live memory, after against before",
         }
     }
 
@@ -53,6 +57,29 @@ impl Compared {
         match self {
             Self::Cpu => "samples",
             Self::Gpu | Self::OffCpu => "ns",
+            Self::Memory => "bytes",
+        }
+    }
+
+    /// What a frame's colour says.
+    const fn colour(self) -> &'static str {
+        match self {
+            Self::Cpu | Self::Gpu | Self::OffCpu => {
+                "share of all of it against before, as if both had been equally long"
+            }
+            Self::Memory => "bytes against before",
+        }
+    }
+
+    fn scale(self, before: u64, after: u64) -> Scale {
+        let sampled = self == Self::Cpu;
+        match self {
+            Self::Cpu | Self::Gpu | Self::OffCpu => Scale { before, after, sampled },
+            // A byte is a byte.
+            Self::Memory => {
+                let all = before.max(after);
+                Scale { before: all, after: all, sampled }
+            }
         }
     }
 }
@@ -64,11 +91,7 @@ pub fn diff(compared: Compared, before: &Capture, after: &Capture) -> io::Result
         Side::new(before, &titles[0], compared.which()),
         Side::new(after, &titles[1], compared.which()),
     ];
-    let scale = Scale {
-        before: before_side.total(),
-        after: after_side.total(),
-        sampled: compared == Compared::Cpu,
-    };
+    let scale = compared.scale(before_side.total(), after_side.total());
     let both = Both::new(&before_side, &after_side, scale);
     let tree = prune::prune(&both)?;
     let looks = both.looks(&tree);
@@ -81,8 +104,8 @@ pub fn diff(compared: Compared, before: &Capture, after: &Capture) -> io::Result
     let picture = Picture {
         title: title(after, compared.what()),
         subtitle: format!(
-            "Width: after. Colour: share of all of it against before, as if both had been equally \
-             long. {gone:.1} % of before stands under {ONLY_BEFORE}{chance}"
+            "Width: after. Colour: {}. {gone:.1} % of before stands under {ONLY_BEFORE}{chance}",
+            compared.colour()
         ),
         unit: compared.unit().to_owned(),
         empty: "neither observation has any".to_owned(),

@@ -121,9 +121,9 @@ pub fn memory(capture: &Capture) -> io::Result<Vec<u8>> {
         &source,
         &Picture {
             title: title(capture, "live memory"),
-            subtitle:
-                "Width: bytes that CUDA calls took and did not give back, since they are told"
-                    .to_owned(),
+            subtitle: "Width: bytes that were taken and not given back since calls are told; \
+                       of the host's heap what its samples stand for"
+                .to_owned(),
             unit: "bytes".to_owned(),
             empty: "nothing was taken, or all was given back".to_owned(),
             legend: source.legend(&[]),

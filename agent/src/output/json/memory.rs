@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use analysis::ids::StackId;
 use analysis::memory;
+use analysis::memory::Resident;
 use analysis::memory::verdict::Interval;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +38,7 @@ pub struct Who {
 #[serde(default)]
 pub struct MemoryFinding {
     pub process: Who,
-    /// `device`, `vmm`, `managed`, `pinned` or `host_heap`.
+    /// `device`, `vmm`, `managed`, `pinned`, `host_heap` or `rss`.
     #[serde(rename = "where")]
     pub place: String,
     /// `leak`, `growth_to_plateau`, `sawtooth`, `burst`, `fragmentation`, `stable` or `undecided`.
@@ -47,11 +48,23 @@ pub struct MemoryFinding {
     pub ci: Option<[f64; 2]>,
     /// From 0 to 1; act on 0.8.
     pub confidence: f64,
+    /// When what bounds it (a control group) has nothing left, if it goes on like this.
+    pub until_limit: Option<UntilLimit>,
     pub live_bytes: u64,
     /// Root first; empty where it is no single piece of code, or where its stack was not taken.
     pub stack: Vec<String>,
     pub evidence: Vec<String>,
     pub next_step: String,
+}
+
+/// Seconds from the end of the observation, with their 95 % interval.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UntilLimit {
+    pub seconds: f64,
+    pub earliest: f64,
+    /// `null`: perhaps never.
+    pub latest: Option<f64>,
 }
 
 /// What is live of a process, in bytes unless named otherwise.
@@ -63,6 +76,8 @@ pub struct ProcessBytes {
     pub live: BTreeMap<String, u64>,
     /// Since calls are told, by place.
     pub allocated: BTreeMap<String, u64>,
+    /// Of these kinds the kernel counts it: `anonymous`, `file`, `shared`.
+    pub resident: BTreeMap<String, u64>,
     pub released_and_mapped: u64,
     pub mapped_nowhere: u64,
     /// Calls that took memory and whose stack was not taken.
@@ -113,6 +128,11 @@ fn finding(capture: &Capture, memory: &ProcessMemory, found: &memory::Finding) -
         bytes_per_second: found.rate.map(|rate| rate.value),
         ci: found.rate.map(|Interval { low, high, .. }| [low, high]),
         confidence: found.confidence,
+        until_limit: found.until_limit.map(|until| UntilLimit {
+            seconds: until.seconds,
+            earliest: until.earliest,
+            latest: until.latest,
+        }),
         live_bytes: found.live_bytes,
         stack: stack(capture, found.culprit.stack()),
         evidence: found.evidence.clone(),
@@ -133,12 +153,19 @@ fn process(capture: &Capture, memory: &ProcessMemory) -> ProcessBytes {
         process: who(capture, memory),
         live: sum(|site| site.live.bytes),
         allocated: sum(|site| site.allocated.bytes),
+        resident: memory.resident.map(kinds).unwrap_or_default(),
         released_and_mapped: memory.held.by_mapping_alone,
         mapped_nowhere: memory.held.by_handle_alone,
         calls_without_stack: memory.without_stack,
         unseen: memory.unseen.sentences(),
         sites: memory.sites.iter().take(SITES).map(|of| site(capture, of)).collect(),
     }
+}
+
+fn kinds(resident: Resident) -> BTreeMap<String, u64> {
+    let Resident { anonymous, file, shared, .. } = resident;
+    let kinds = [("anonymous", anonymous), ("file", file), ("shared", shared)];
+    kinds.into_iter().map(|(kind, bytes)| (kind.to_owned(), bytes)).collect()
 }
 
 fn site(capture: &Capture, site: &LiveSite) -> Site {

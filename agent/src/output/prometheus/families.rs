@@ -7,7 +7,7 @@ use analysis::report::DeviceReport;
 
 use super::{
     Dropped, Family, FamilyKind, Health, Labels, Value, WINDOWS, WindowShares, attach, collected,
-    counters, estimates, flight, host, levels, steps,
+    counters, estimates, flight, host, levels, memory, steps,
 };
 use crate::capture::Capture;
 use crate::output::words;
@@ -17,6 +17,7 @@ pub(super) fn of(capture: &Capture, health: &Health) -> Vec<Family> {
     families.extend(steps::of(capture));
     families.extend(host::of(capture));
     families.extend(counters::of(capture));
+    families.extend(memory::of(capture));
     families.extend(agent(capture, health));
     families.extend(estimates::of(capture, &health.estimates));
     families.extend(levels::of(health.governed.as_ref()));

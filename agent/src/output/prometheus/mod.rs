@@ -11,6 +11,7 @@ mod families;
 mod flight;
 mod host;
 mod levels;
+mod memory;
 mod steps;
 mod windows;
 

@@ -50,5 +50,6 @@ fn place(place: Place) -> &'static str {
         Place::Pinned => "[pinned memory]",
         Place::Registered => "[registered memory]",
         Place::HostHeap => "[host heap]",
+        Place::Resident => "[resident memory]",
     }
 }

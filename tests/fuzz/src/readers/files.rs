@@ -110,6 +110,8 @@ pub(super) fn proc_text(input: &[u8]) {
     }
     let _container = proc::parse_cgroup(&text);
     let _environment = proc::Environment::parse(input);
+    let _resident = proc::parse_status(&text);
+    let _bytes = proc::in_heaps(&text);
 }
 
 pub(super) fn proc_arguments(input: &[u8]) {

@@ -14,6 +14,7 @@ pub use self::tally::{Counts, Tally};
 pub use self::virtual_memory::Held;
 use self::virtual_memory::VirtualMemory;
 use super::event::{Event, Place, What};
+use super::resident::Resident;
 use super::series::Series;
 use super::verdict::Verdict;
 use crate::ids::{Ns, StackId, Thread};
@@ -113,6 +114,10 @@ pub struct Live {
     virtual_memory: VirtualMemory,
     sites: Sites,
     whole: HashMap<Place, Tally>,
+    /// As the kernel counted it last.
+    resident: Option<Resident>,
+    /// What the C library's heaps have of pages; empty where nobody looked.
+    heap_pages: Series,
     unseen: Unseen,
 }
 
@@ -125,6 +130,8 @@ impl Live {
             virtual_memory: VirtualMemory::default(),
             sites: Sites::new(step_ns),
             whole: HashMap::new(),
+            resident: None,
+            heap_pages: Series::new(step_ns),
             unseen: Unseen::default(),
         }
     }
@@ -196,6 +203,20 @@ impl Live {
         }
     }
 
+    /// The kernel counts so much.
+    pub fn resident(&mut self, now: Ns, resident: Resident) {
+        self.whole(Place::Resident).set(resident.anonymous);
+        if let Some(heap) = resident.heap {
+            self.heap_pages.add(now, heap);
+        }
+        self.resident = Some(resident);
+    }
+
+    /// What the kernel counted last.
+    pub fn kinds(&self) -> Option<Resident> {
+        self.resident
+    }
+
     /// What code with this stack has live; `None`: code whose stack was not taken. Those that have no site of their own
     /// are [`Of::Others`] together. The most live bytes first.
     pub fn sites(&self) -> Vec<(Place, Of, &Tally)> {
@@ -223,6 +244,22 @@ impl Live {
     pub fn tick(&mut self, now: Ns) {
         self.whole.values_mut().for_each(|tally| tally.tick(now));
         self.sites.tick(now);
+    }
+
+    /// What is kept for a place, of which some may be free.
+    fn reserved(&self, place: Place, of: Of) -> Option<&Series> {
+        let known = place == Place::HostHeap && of == Of::Whole;
+        (known && !self.heap_pages.points().is_empty()).then_some(&self.heap_pages)
+    }
+
+    /// A control group's limit is one of memory that has pages.
+    fn limited<'k>(&self, place: Place, known: &Known<'k>) -> Known<'k> {
+        match place {
+            Place::Resident => {
+                Known { limit: self.resident.and_then(|resident| resident.limit()), ..*known }
+            }
+            _ => *known,
+        }
     }
 
     fn allocated(&mut self, event: &Event, place: Place, bytes: u64, stands_for: u64) -> Block {
@@ -285,7 +322,7 @@ impl Live {
             place,
             of,
             live: tally.live,
-            verdict: tally.judge(now, known),
+            verdict: tally.judge(now, self.reserved(place, of), &self.limited(place, known)),
         });
         let mut judged: Vec<Judged> = judged.collect();
         judged.sort_by_key(|one| {

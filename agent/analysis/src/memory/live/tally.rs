@@ -70,6 +70,12 @@ impl Tally {
         self.cohorts.freed(block.born, block.stands_for);
     }
 
+    /// It is so much now: of what is counted by others, block by block nothing is known.
+    pub(super) fn set(&mut self, bytes: u64) {
+        self.live.bytes = bytes;
+        self.touch();
+    }
+
     /// Takes over what another counted. How its live bytes went is lost: from here on they are part of these.
     pub(super) fn absorb(&mut self, other: &Self) {
         self.live.add(other.live);
@@ -119,11 +125,11 @@ impl Tally {
         bytes
     }
 
-    /// Says what it is. `known.requests` and `known.limit` are those of the process.
-    pub fn judge(&self, now: Ns, known: &Known<'_>) -> Verdict {
+    /// Says what it is. `reserved`: what is kept for it. `known.requests` and `known.limit` are those of the process.
+    pub fn judge(&self, now: Ns, reserved: Option<&Series>, known: &Known<'_>) -> Verdict {
         judge(&Question {
             live: &self.series,
-            reserved: None,
+            reserved,
             requests: known.requests,
             survivors: &self.ages(now),
             sample_bytes: self.sample_bytes(),

@@ -3,9 +3,11 @@ use std::sync::Arc;
 
 use analysis::event::ProcessInfo;
 use analysis::ids::StackId;
+use analysis::memory::Place;
+use analysis::memory::live::{Counts, Held, Of, Unseen};
 
 use super::*;
-use crate::capture::{CaptureInfo, CpuStack, Frame, Language, Stack};
+use crate::capture::{CaptureInfo, CpuStack, Frame, Language, LiveSite, ProcessMemory, Stack};
 
 /// Samples of the main thread of process `pid` by stack; frames are `name` or `name:LINE` of Python.
 fn observed(pid: u32, samples: &[(&[&str], u64)]) -> Capture {
@@ -143,4 +145,34 @@ fn nothing_to_compare_says_so_and_one_side_alone_is_drawn() {
     assert_eq!(text["main"][0].1, "before 0.00 %, after 100.00 %, new");
     let text = drawn(&diff(Compared::Cpu, &some, &none).unwrap());
     assert_eq!(text[ONLY_BEFORE], one(10, "before 100.00 %, gone", GONE));
+}
+
+/// The same stacks, each with so many live bytes.
+fn holding(sites: &[(&[&str], u64)]) -> Capture {
+    let mut capture = observed(1, sites);
+    let sites = std::mem::take(&mut capture.cpu).into_iter().map(|row| {
+        let live = Counts { bytes: row.samples, blocks: 1 };
+        LiveSite { place: Place::HostHeap, of: Of::Site(Some(row.stack)), live, allocated: live }
+    });
+    capture.memory.push(ProcessMemory {
+        process: ProcessKey(1),
+        findings: Vec::new(),
+        sites: sites.collect(),
+        held: Held::default(),
+        resident: None,
+        unseen: Unseen::default(),
+        without_stack: 0,
+        ended: false,
+    });
+    capture
+}
+
+/// Of time shares count; a byte is a byte.
+#[test]
+fn memory_that_stays_is_the_same_whatever_else_grows() {
+    let before = holding(&[(&["main", "a"], 1_000), (&["main", "b"], 1_000)]);
+    let after = holding(&[(&["main", "a"], 1_000), (&["main", "b"], 9_000)]);
+    let frames = drawn(&diff(Compared::Memory, &before, &after).unwrap());
+    assert_eq!(frames["a"], one(1_000, "before 10.00 %, after 10.00 %", SAME));
+    assert_eq!(frames["b"], one(9_000, "before 10.00 %, after 90.00 %", GREW));
 }
