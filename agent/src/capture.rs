@@ -37,7 +37,7 @@ pub struct Frame {
 }
 
 /// A symbolised stack, root first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Stack {
     /// Shared: a server has thousands of frames and a million places where they stand.
     pub frames: Vec<Arc<Frame>>,

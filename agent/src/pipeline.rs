@@ -10,6 +10,7 @@ mod memory;
 mod merge;
 mod stacks;
 mod timeline;
+mod twins;
 mod windows;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +32,7 @@ use stacks::StackTable;
 pub use stacks::Unresolved;
 use timeline::Timeline;
 pub use timeline::{CpuSample, Pieces};
+use twins::Twins;
 use windows::Cutter;
 
 use crate::capture::{Capture, CaptureInfo, NameStyle, ProcessCounters};
@@ -60,6 +62,7 @@ pub struct Pipeline {
     session: Session,
     info: CaptureInfo,
     stacks: StackTable,
+    twins: Twins,
     host: Host,
     processes: HashMap<ProcessKey, ProcessInfo>,
     counters: BTreeMap<ProcessKey, Reading>,
@@ -93,6 +96,7 @@ impl Pipeline {
             session: Session::new(Options { mode, start: None }),
             info: CaptureInfo::default(),
             stacks: StackTable::default(),
+            twins: Twins::default(),
             host: Host::default(),
             processes: HashMap::new(),
             counters: BTreeMap::new(),
@@ -174,7 +178,12 @@ impl Pipeline {
                 Ok(event) => self.kernel_event(event),
                 Err(defect) => self.session.note(defect),
             },
-            Input::Symbols { process, symbols } => self.stacks.add_symbols(process, symbols),
+            Input::Symbols { process, symbols } => {
+                self.stacks.add_symbols(process, symbols);
+                for same in self.twins.named(process, &self.stacks) {
+                    self.memory.unite(same);
+                }
+            }
             Input::Counters { process, reading } => {
                 // A process that is not introduced has no row to stand in.
                 if self.processes.contains_key(&process) {
@@ -386,7 +395,8 @@ impl Pipeline {
                 self.memory.at(at);
                 // Without a stack the memory is there all the same.
                 if let Some(stack) = self.stacks.intern(process, addresses) {
-                    self.memory.stack(process, serial, (stack, Thread(tid)));
+                    let first = self.twins.first(process, stack);
+                    self.memory.stack(process, serial, (first, Thread(tid)));
                 }
             }
             KernelEvent::CpuSample { tgid, tid, at, cpu, holds_gil, addresses } => {

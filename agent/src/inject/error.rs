@@ -31,6 +31,8 @@ pub enum InjectError {
         #[source]
         source: io::Error,
     },
+    #[error("process {pid} became another program meanwhile; it goes on untouched: try again")]
+    Another { pid: u32 },
     #[error("process {pid} ended meanwhile")]
     Ended { pid: u32 },
     #[error("{what} took longer than {} s in process {pid}; its thread goes on with it by itself, and then with what it was doing", within.as_secs())]

@@ -10,6 +10,7 @@
 mod arch;
 mod cave;
 mod error;
+mod image;
 mod library;
 mod memory;
 mod outcome;
@@ -24,11 +25,12 @@ use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::proc::{self, Mapping};
+use crate::proc::Mapping;
 use crate::shim::library_with;
 use wire::shim::PROBE_SYMBOL;
 
 pub use error::InjectError;
+use image::Image;
 use library::Library;
 pub use outcome::Outcome;
 use room::{First, Function, When};
@@ -53,6 +55,10 @@ const RTLD: u64 = 2 | 0x1000;
 
 /// Loading the library: reading it, relocating it, and its start, which asks CUPTI.
 const LOAD: Duration = Duration::from_secs(20);
+
+/// How long to try, and how often, while a process starts or turns into another program.
+const START: Duration = Duration::from_secs(2);
+const START_PAUSE: Duration = Duration::from_millis(20);
 
 /// How it went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,8 +85,7 @@ pub fn inject(pid: u32, shim: &[u8]) -> Result<Injected, InjectError> {
 /// # Errors
 /// As [`inject`], but that it has no CUDA driver.
 pub fn inject_any(pid: u32, shim: &[u8]) -> Result<Injected, InjectError> {
-    let mappings = maps(pid)?;
-    bring(pid, shim, &mappings, |_tid| true)
+    entered(pid, |image| bring(pid, shim, image, |_tid| true))
 }
 
 /// As [`inject`], through these threads.
@@ -89,30 +94,50 @@ pub fn inject_through(
     shim: &[u8],
     of: impl Fn(u32) -> bool,
 ) -> Result<Injected, InjectError> {
-    let mappings = maps(pid)?;
-    if !mappings.iter().any(|map| map.executable && map.file_name().starts_with("libcuda.so")) {
-        return Err(InjectError::NoDriver { pid });
-    }
-    bring(pid, shim, &mappings, of)
+    entered(pid, |image| {
+        if !image.mappings.iter().any(is_driver) {
+            return Err(InjectError::NoDriver { pid });
+        }
+        bring(pid, shim, image, &of)
+    })
 }
 
-/// Mappings of a process that does not have the shim.
-fn maps(pid: u32) -> Result<Vec<Mapping>, InjectError> {
-    let mappings = proc::maps(pid).map_err(|source| InjectError::Process { pid, source })?;
-    if let Ok(Some(library)) = library_with(pid, PROBE_SYMBOL, "libwarplens") {
-        return Err(InjectError::Present { pid, library: library.display().to_string() });
-    }
-    Ok(mappings)
+fn is_driver(mapping: &Mapping) -> bool {
+    mapping.executable && mapping.file_name().starts_with("libcuda.so")
 }
 
+/// What `enter` comes to with the program that the process executes. It may be about to become another: a script that
+/// starts a server, before it is the server.
+fn entered<T>(
+    pid: u32,
+    enter: impl Fn(&Image) -> Result<T, InjectError>,
+) -> Result<T, InjectError> {
+    let begin = Instant::now();
+    loop {
+        let image = Image::of(pid)?;
+        match enter(&image) {
+            Err(_) if image.is_changing() => {}
+            outcome => return outcome,
+        }
+        if begin.elapsed() >= START {
+            return Err(InjectError::Another { pid });
+        }
+        std::thread::sleep(START_PAUSE);
+    }
+}
+
+/// Brings the library into a process that does not have it.
 fn bring(
     pid: u32,
     shim: &[u8],
-    mappings: &[Mapping],
+    image: &Image,
     of: impl Fn(u32) -> bool,
 ) -> Result<Injected, InjectError> {
-    let library = Library::of(pid, mappings)?;
-    let mut visit = Visit::begin(pid, of)?;
+    if let Ok(Some(library)) = library_with(pid, PROBE_SYMBOL, "libwarplens") {
+        return Err(InjectError::Present { pid, library: library.display().to_string() });
+    }
+    let library = Library::of(pid, &image.mappings)?;
+    let mut visit = Visit::begin(pid, image, of)?;
     let file = make_file(&mut visit, &library, pid)?;
     let path = format!("/proc/{pid}/fd/{file}");
     let filled =
@@ -136,18 +161,20 @@ fn bring(
 /// # Errors
 /// As [`inject`].
 pub fn rehearse(pid: u32, of: impl Fn(u32) -> bool) -> Result<Injected, InjectError> {
-    let mut visit = Visit::begin(pid, of)?;
-    visit.run("a rehearsal", Instant::now() + LOAD, |_order| ())?;
-    Ok(visit.end())
+    entered(pid, |image| {
+        let mut visit = Visit::begin(pid, image, &of)?;
+        visit.run("a rehearsal", Instant::now() + LOAD, |_order| ())?;
+        Ok(visit.end())
+    })
 }
 
 /// A file in the process's memory; its descriptor there.
 fn make_file(
-    visit: &mut Visit<impl Fn(u32) -> bool>,
+    visit: &mut Visit<'_, impl Fn(u32) -> bool>,
     library: &Library,
     pid: u32,
 ) -> Result<u32, InjectError> {
-    let make = |visit: &mut Visit<_>, flags| {
+    let make = |visit: &mut Visit<'_, _>, flags| {
         let (answers, file) = visit.run("memfd_create", Instant::now() + LOAD, |order| {
             let make = Function::At(library.memfd_create);
             order.call(When::Always, make, First::Text(FILE), flags)
@@ -175,7 +202,7 @@ fn door(shim: &[u8]) -> &'static [u8] {
 
 /// Loads the file, closes it, and knocks at the library's door.
 fn load(
-    visit: &mut Visit<impl Fn(u32) -> bool>,
+    visit: &mut Visit<'_, impl Fn(u32) -> bool>,
     library: &Library,
     pid: u32,
     file: u32,
@@ -196,7 +223,7 @@ fn load(
     })?;
     let refused = |what, answer: String| Err(InjectError::Refused { pid, what, answer });
     if answers.of(handle) == 0 {
-        let bytes = visit.read(answers.of(why), 512)?;
+        let bytes = visit.read(answers.of(why), 512);
         let text = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
         return refused("dlopen", String::from_utf8_lossy(text).into_owned());
     }

@@ -64,7 +64,7 @@ impl Outcome {
             InjectError::NoDriver { .. } => Self::NoDriver,
             InjectError::Unsupported { .. } => Self::Unsupported,
             InjectError::NoSafeThread { .. } => Self::NoSafeThread,
-            InjectError::Trace { .. } => Self::Failed,
+            InjectError::Another { .. } | InjectError::Trace { .. } => Self::Failed,
             InjectError::Late { .. } => Self::Late,
             InjectError::Refused { .. } => Self::Refused,
         }

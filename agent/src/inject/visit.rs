@@ -10,6 +10,7 @@ use super::Injected;
 use super::arch::{self, Registers, Start};
 use super::cave::{self, Cave};
 use super::error::InjectError;
+use super::image::Image;
 use super::memory::Memory;
 use super::place;
 use super::room::{self, Answers, Found, Order};
@@ -27,8 +28,9 @@ const MAP_TRIES: u32 = 3;
 const MAPPED: Duration = Duration::from_millis(200);
 
 /// Of one process.
-pub(super) struct Visit<F> {
+pub(super) struct Visit<'a, F> {
     pid: u32,
+    image: &'a Image,
     /// The threads that may be stopped.
     of: F,
     unwinder: Unwinder,
@@ -43,9 +45,9 @@ struct Ready {
     cave: Cave,
 }
 
-impl<F: Fn(u32) -> bool> Visit<F> {
+impl<'a, F: Fn(u32) -> bool> Visit<'a, F> {
     /// Sees to it that there is a room.
-    pub(super) fn begin(pid: u32, of: F) -> Result<Self, InjectError> {
+    pub(super) fn begin(pid: u32, image: &'a Image, of: F) -> Result<Self, InjectError> {
         let unsupported =
             |reason: &str| InjectError::Unsupported { pid, reason: reason.to_owned() };
         let status = fs::read_to_string(format!("/proc/{pid}/status"))
@@ -57,10 +59,8 @@ impl<F: Fn(u32) -> bool> Visit<F> {
             return Err(unsupported("this processor's vector registers are not known"));
         }
         let so_far = Injected::default();
-        let mut visit = Self { pid, of, unwinder: Unwinder::new(), room: 0, so_far };
-        let mappings = visit.mappings()?;
-        let memory = visit.memory()?;
-        visit.room = match room::find(&mappings, &memory) {
+        let mut visit = Self { pid, image, of, unwinder: Unwinder::new(), room: 0, so_far };
+        visit.room = match room::find(&visit.mappings()?, &image.memory) {
             Found::Free(room) => room,
             Found::Taken => return Err(unsupported("another agent is entering it")),
             Found::None => visit.map()?,
@@ -85,13 +85,13 @@ impl<F: Fn(u32) -> bool> Visit<F> {
         let room = self.room;
         let through = |memory: &Memory| Answers::read(memory, room).is_some();
         self.send(tracee, what, &start, wake, until, through)?;
-        let answers = Answers::read(&self.memory()?, self.room);
+        let answers = Answers::read(&self.image.memory, self.room);
         answers.map(|answers| (answers, asked)).ok_or(InjectError::Ended { pid: self.pid })
     }
 
     /// Bytes of the process's memory, as many as are there.
-    pub(super) fn read(&self, address: u64, length: usize) -> Result<Vec<u8>, InjectError> {
-        Ok(self.memory()?.read(address, length))
+    pub(super) fn read(&self, address: u64, length: usize) -> Vec<u8> {
+        self.image.memory.read(address, length)
     }
 
     pub(super) fn end(self) -> Injected {
@@ -113,7 +113,7 @@ impl<F: Fn(u32) -> bool> Visit<F> {
             self.send(tracee, WHAT, &start, wake, Instant::now() + STOP, |_memory| true)?;
             if self.is_mapped(room)? {
                 let failed = |source| InjectError::Trace { pid, what: WHAT, source };
-                self.memory()?.write(room, room::mark()).map_err(failed)?;
+                self.image.memory.write(room, room::mark()).map_err(failed)?;
                 return Ok(room);
             }
         }
@@ -162,7 +162,7 @@ impl<F: Fn(u32) -> bool> Visit<F> {
                 pid: self.pid,
                 reason: "no library of its has room for code".to_owned(),
             };
-            let cave = cave::find(self.pid, &mappings, &self.memory()?).ok_or_else(no_cave)?;
+            let cave = cave::find(self.pid, &mappings, &self.image.memory).ok_or_else(no_cave)?;
             let mut threads = proc::threads(self.pid);
             if threads.is_empty() {
                 return Err(InjectError::Ended { pid: self.pid });
@@ -174,6 +174,10 @@ impl<F: Fn(u32) -> bool> Visit<F> {
                 let Some(tracee) = Tracee::stop(self.pid, tid, Instant::now() + STOP)? else {
                     continue;
                 };
+                // Stopped, it stays what it is: all that was found out is true of it, or nothing.
+                if !self.image.is_there() {
+                    return Err(InjectError::Another { pid: self.pid });
+                }
                 let safe = place::safe(&tracee, self.pid, &mappings, &mut self.unwinder)?;
                 let Some(again) = safe else { continue };
                 if !cave.written {
@@ -191,16 +195,11 @@ impl<F: Fn(u32) -> bool> Visit<F> {
     fn mappings(&self) -> Result<Vec<Mapping>, InjectError> {
         proc::maps(self.pid).map_err(|source| InjectError::Process { pid: self.pid, source })
     }
-
-    fn memory(&self) -> Result<Memory, InjectError> {
-        Memory::of(self.pid, self.pid)
-            .map_err(|source| InjectError::Process { pid: self.pid, source })
-    }
 }
 
 /// What can be told without stopping the thread.
 fn may_be_safe(pid: u32, tid: u32) -> bool {
     Blocked::read(pid, tid).is_some_and(|Blocked { syscall, arguments, .. }| {
-        u64::try_from(syscall).is_ok_and(|number| arch::waits_in(number, arguments[1]))
+        u64::try_from(syscall).is_ok_and(|number| arch::may_wait_in(number, arguments[1]))
     })
 }

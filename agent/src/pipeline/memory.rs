@@ -7,6 +7,7 @@ use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::memory::live::Known;
 use analysis::memory::{Event, Live, Resident, findings};
 
+use super::twins::Same;
 use crate::capture::{LiveSite, ProcessMemory};
 
 /// How often what is live is written down, unless it is said otherwise, ns.
@@ -122,6 +123,14 @@ impl Memory {
         if known.stacks.len() < STACKS_MAX {
             known.stacks.insert(serial, stack);
         }
+    }
+
+    /// Two stacks are of the same code.
+    pub(super) fn unite(&mut self, same: Same) {
+        let Some(known) = self.of.get_mut(&same.process) else { return };
+        let waiting = known.stacks.values_mut().filter(|(stack, _)| *stack == same.stack);
+        waiting.for_each(|(stack, _)| *stack = same.first);
+        known.live.unite(same.stack, same.first);
     }
 
     pub(super) fn call(&mut self, call: &MemoryCall) {

@@ -129,12 +129,22 @@ impl StackTable {
 
     /// One stack with the names that are known; whether all of them are.
     pub(super) fn one(&self, id: StackId) -> Option<(Stack, bool)> {
-        let (process, addresses) = self.by_id.get(usize::try_from(id.0).ok()?)?;
-        let named = addresses.iter().all(|&address| {
-            self.symbols.contains_key(&(*process, address))
-                || Place::from_bits(address).own_frame().is_some()
-        });
-        Some((self.stack(*process, addresses), named))
+        let (process, addresses) = self.addresses(id)?;
+        Some((self.stack(*process, addresses), self.is_named(id)))
+    }
+
+    /// Whether the names of all its frames are known.
+    pub(super) fn is_named(&self, id: StackId) -> bool {
+        self.addresses(id).is_some_and(|(process, addresses)| {
+            addresses.iter().all(|&address| {
+                self.symbols.contains_key(&(*process, address))
+                    || Place::from_bits(address).own_frame().is_some()
+            })
+        })
+    }
+
+    fn addresses(&self, id: StackId) -> Option<&(ProcessKey, Arc<[u64]>)> {
+        self.by_id.get(usize::try_from(id.0).ok()?)
     }
 
     fn stack(&self, process: ProcessKey, addresses: &[u64]) -> Stack {

@@ -1,5 +1,6 @@
 //! Entering a thousand times, and being killed while at it.
 
+use std::io::BufRead as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -172,4 +173,32 @@ fn threads_that_end_while_they_are_looked_at_are_passed_over() {
         assert!(entered.is_ok(), "time {time}: {entered:?}");
     }
     unharmed(program);
+}
+
+/// What was found out of one program says nothing of the next one: a thread of that is sent nowhere.
+#[test]
+fn a_process_that_becomes_one_program_after_another_is_entered_as_what_it_is() {
+    const TURNS: &str = "60";
+    let dir = tempfile::tempdir().unwrap();
+    let program = compile(dir.path(), "turning", include_str!("turning.c"), &[]);
+    let mut program = Program::start(Command::new(program).arg(TURNS));
+    let mut entered = 0;
+    while program.child.try_wait().unwrap().is_none() {
+        match rehearse(program.pid(), |_thread| true) {
+            Ok(_) => entered += 1,
+            Err(
+                InjectError::Another { .. }
+                | InjectError::NoSafeThread { .. }
+                // That was its last turn.
+                | InjectError::Process { .. }
+                | InjectError::Ended { .. },
+            ) => {}
+            Err(error) => panic!("after {entered} times: {error:?}"),
+        }
+    }
+    println!("entered {entered} times in {TURNS} turns");
+    assert!(entered > 0);
+    let mut said = String::new();
+    program.stdout.read_line(&mut said).unwrap();
+    assert_eq!((program.end(), said.as_str()), ((Some(0), String::new()), "through\n"));
 }

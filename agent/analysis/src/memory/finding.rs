@@ -160,7 +160,7 @@ fn told(judged: &Judged, culprit: Culprit, share: Option<f64>, live: &Live) -> F
         until_limit: verdict.until_limit,
         live_bytes: counts.bytes,
         evidence,
-        next_step: next_step(*place, verdict.kind, held),
+        next_step: next_step(*place, verdict.kind, live),
     }
 }
 
@@ -174,7 +174,8 @@ fn held_by(held: Held) -> impl Iterator<Item = String> {
     some.map(|(amount, what)| format!("{} are {what}", bytes(float(amount))))
 }
 
-fn next_step(place: Place, kind: Kind, held: Held) -> &'static str {
+fn next_step(place: Place, kind: Kind, live: &Live) -> &'static str {
+    let held = live.held();
     match (kind, place) {
         (Kind::Leak, Place::Virtual) if held.by_mapping_alone > held.by_handle_alone => {
             "unmap what was released: look at what the caller does on sleep, reset or an error after this call"
@@ -190,6 +191,9 @@ fn next_step(place: Place, kind: Kind, held: Held) -> &'static str {
         }
         (Kind::Leak, Place::HostHeap) => {
             "free it where the stack's caller is done with it; until then restart the process before the limit"
+        }
+        (Kind::Leak, Place::Resident) if live.of(Place::HostHeap).is_some() => {
+            "what was looked at does not explain it: observe it for longer; what is mapped past the allocators (mmap, arenas of a library's own) nothing tells yet"
         }
         (Kind::Leak, Place::Resident) => {
             "what takes it is not among what was looked at: look into the heap with `warplens leaks`; what is mapped past the allocators (mmap, arenas of a library's own) nothing tells yet"

@@ -78,6 +78,44 @@ impl Series {
         }
     }
 
+    /// Adds what another amount was at the same times. Of the two the later begun was nothing before; where their steps
+    /// do not meet, what it was counts for the interval in which its own began, and where it was not told, as it was last.
+    pub fn plus(&mut self, other: &Self) {
+        if other.points.is_empty() {
+            return;
+        }
+        if self.points.is_empty() || other.start < self.start {
+            let earlier = std::mem::replace(self, other.clone());
+            self.plus(&earlier);
+            return;
+        }
+        if let Some(since) = other.end.since(self.start) {
+            self.make_room(since);
+        }
+        let offset = other.start.since(self.start).unwrap_or(0);
+        let step = self.step;
+        let slot_of = |point: &Point| {
+            let begin = u64::from(point.slot).saturating_mul(other.step).saturating_add(offset);
+            u32::try_from(begin / step).unwrap_or(u32::MAX)
+        };
+        let mut theirs = other.points.iter().peekable();
+        let mut last = 0_u64;
+        for point in &mut self.points {
+            let (mut least, mut greatest) = (last, last);
+            let mut told = false;
+            while let Some(their) = theirs.next_if(|their| slot_of(their) <= point.slot) {
+                least = if told { least.min(their.least) } else { their.least };
+                greatest = if told { greatest.max(their.greatest) } else { their.greatest };
+                (last, told) = (their.last, true);
+            }
+            point.least = point.least.saturating_add(least);
+            point.greatest = point.greatest.saturating_add(greatest);
+            point.last = point.last.saturating_add(last);
+        }
+        self.end = self.end.max(other.end);
+        self.refused = self.refused.saturating_add(other.refused);
+    }
+
     /// Doubles the step until the time `since` the start has a slot. One pass for any number of
     /// doublings; the time covered at least doubles with each pass, so a series sees 64 of them at most.
     fn make_room(&mut self, since: u64) {
@@ -205,6 +243,35 @@ mod tests {
         let told: u64 = series.points().iter().map(|point| u64::from(point.told)).sum();
         assert_eq!(told, 100_000);
         assert_eq!(series.points().last().unwrap().last, amounts(99_999));
+    }
+
+    #[test]
+    fn a_sum_is_what_both_were_at_the_same_time() {
+        let one = |second: u64| 1000 + second % 50;
+        // At the beginning of an interval, and within one.
+        for from in [704, 700] {
+            let other = |second: u64| if second < from { 0 } else { second % 3 };
+            let mut sum = added((0..5000).map(|second| (second, one(second))));
+            let whole = added((0..5000).map(|second| (second, one(second) + other(second))));
+            let younger = added((from..5000).map(|second| (second, other(second))));
+            let mut other_way = younger.clone();
+            other_way.plus(&sum);
+            sum.plus(&younger);
+            assert_eq!(sum.points(), other_way.points());
+            assert_eq!((sum.points().len(), sum.start()), (whole.points().len(), whole.start()));
+            for (sum, whole) in sum.points().iter().zip(whole.points()) {
+                // They need not be least at the same instant.
+                assert!(from == 700 || sum.least <= whole.least && whole.greatest <= sum.greatest);
+                let near = |one: u64, other: u64| one.abs_diff(other) <= 2;
+                assert!(near(sum.least, whole.least) && near(sum.greatest, whole.greatest));
+                assert!(near(sum.last, whole.last));
+            }
+        }
+        let younger = added([(3, 5)]);
+        let mut nothing = Series::new(SECOND);
+        nothing.plus(&younger);
+        nothing.plus(&Series::new(SECOND));
+        assert_eq!(nothing.points(), younger.points());
     }
 
     #[test]

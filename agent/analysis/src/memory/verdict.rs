@@ -262,7 +262,14 @@ fn loaded(
 /// What is reserved, where it leaks by the same rules as live bytes would, while these rise at most half as fast;
 /// and its crest.
 fn fragmented(reserved: &Series, live: &Found, lives: &Assessment) -> Option<(Found, f64)> {
-    if !matches!(live.kind, Kind::Stable | Kind::Sawtooth | Kind::Burst) {
+    let rises_no_more_than_by_chance = matches!(
+        live.kind,
+        Kind::Stable
+            | Kind::Sawtooth
+            | Kind::Burst
+            | Kind::Undecided(Missing::Clarity | Missing::Samples { .. })
+    );
+    if !rises_no_more_than_by_chance {
         return None;
     }
     let (levels, base) = levels(reserved);

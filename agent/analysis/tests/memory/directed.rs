@@ -153,6 +153,29 @@ fn reserved_memory_that_grows_around_live_memory_is_fragmentation() {
     assert_eq!(verdict.kind, Kind::Leak, "{verdict:?}");
 }
 
+/// Nor need it be certain that what lives in it does not rise at all.
+#[test]
+fn chance_in_what_lives_hides_no_fragmentation() {
+    let reserved = series(60, |at| MIB * at.floor());
+    let unclear = |seed| {
+        let mut dice = Dice::new(seed);
+        // A sample more or less, now and then.
+        let mut samples: f64 = 2.0;
+        let live = series(60, |_| {
+            samples = (samples + (2.4 * dice.uniform() - 1.2).round()).clamp(0.0, 6.0);
+            MIB / 16.0 * samples
+        });
+        let alone = judge(&Question::new(&live)).kind;
+        (alone == Kind::Undecided(Missing::Clarity)).then_some(live)
+    };
+    let unclear: Vec<Series> = (0..200).filter_map(unclear).collect();
+    assert!(unclear.len() >= 3, "{}", unclear.len());
+    for live in &unclear {
+        let verdict = judge(&Question { reserved: Some(&reserved), ..Question::new(live) });
+        assert_eq!(verdict.kind, Kind::Fragmentation, "{verdict:?}");
+    }
+}
+
 #[test]
 fn what_is_missing_is_said() {
     let live = series(10, |_| GIB);

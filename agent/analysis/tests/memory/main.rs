@@ -6,3 +6,4 @@ mod properties;
 mod resident;
 mod shapes;
 mod told_apart;
+mod united;

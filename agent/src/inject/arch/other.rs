@@ -22,7 +22,7 @@ pub(in crate::inject) struct Start {
     pub(in crate::inject) bytes: Vec<u8>,
 }
 
-pub(in crate::inject) fn waits_in(_syscall: u64, _second_argument: u64) -> bool {
+pub(in crate::inject) fn may_wait_in(_syscall: u64, _second_argument: u64) -> bool {
     false
 }
 

@@ -59,8 +59,13 @@ const INTERRUPTED: i64 = -4;
 const RESTARTED: std::ops::RangeInclusive<i64> = -514..=-512;
 const CONTINUED: i64 = -516;
 
+/// Whether a program may have made this system call to wait.
+pub(in crate::inject) fn may_wait_in(syscall: u64, second_argument: u64) -> bool {
+    syscall == RESTART_SYSCALL || waits_in(syscall, second_argument)
+}
+
 /// Whether a program makes this system call to wait.
-pub(in crate::inject) fn waits_in(syscall: u64, second_argument: u64) -> bool {
+fn waits_in(syscall: u64, second_argument: u64) -> bool {
     WAITS.contains(&syscall)
         || syscall == FUTEX && second_argument & FUTEX_COMMAND == FUTEX_WAIT_BITSET
 }
@@ -74,11 +79,10 @@ pub(in crate::inject) struct Waiting {
     pub(in crate::inject) by_kernel: bool,
 }
 
-/// `None`: it does not wait in a system call that its program made to wait. `before`: the bytes of memory before
-/// its instruction pointer.
+/// `None`: it does not wait in a system call that its program made to wait. `bytes`: of its memory.
 pub(in crate::inject) fn waiting(
     registers: &Registers,
-    before: impl FnOnce(u64, usize) -> Vec<u8>,
+    bytes: impl Fn(u64, usize) -> Vec<u8>,
 ) -> Option<Waiting> {
     let answer = registers.rax.cast_signed();
     let number = match answer {
@@ -88,11 +92,27 @@ pub(in crate::inject) fn waiting(
         _ => return None,
     };
     let at = registers.rip.wrapping_sub(SYSCALL.len() as u64);
-    if !waits_in(registers.orig_rax, registers.rsi) || before(at, SYSCALL.len()) != SYSCALL {
+    // A call that was gone on with before says only that it is: which one it was stands in the code.
+    let made = match registers.orig_rax {
+        RESTART_SYSCALL => number_before(at, &bytes)?,
+        made => made,
+    };
+    if !waits_in(made, registers.rsi) || bytes(at, SYSCALL.len()) != SYSCALL {
         return None;
     }
     let again = Registers { rax: number, rip: at, orig_rax: u64::MAX, ..*registers };
     Some(Waiting { again, by_kernel: answer != INTERRUPTED })
+}
+
+/// The number of the system call that is made at `at`, where the instruction before loads it.
+fn number_before(at: u64, bytes: impl Fn(u64, usize) -> Vec<u8>) -> Option<u64> {
+    /// `mov $NUMBER, %eax`.
+    const LOAD: u8 = 0xb8;
+    const LOAD_BYTES: usize = 5;
+    match *bytes(at.wrapping_sub(LOAD_BYTES as u64), LOAD_BYTES).as_slice() {
+        [LOAD, a, b, c, d] => Some(u32::from_le_bytes([a, b, c, d]).into()),
+        _ => None,
+    }
 }
 
 /// By DWARF's numbers (System V ABI, AMD64, figure 3.36).

@@ -25,7 +25,7 @@ const SECOND: u64 = 1000;
 fn program(truth: &Truth, folder: &Path) -> Vec<PathBuf> {
     let script = artefacts::program("memory").join(&truth.program).with_extension("py");
     if script.exists() {
-        let mut command = vec!["python3".into(), script];
+        let mut command = vec![interpreter(folder), script];
         if truth.program == "host_extension" {
             build_extension("tokenizer", folder).unwrap();
             command.push(folder.to_owned());
@@ -33,6 +33,13 @@ fn program(truth: &Truth, folder: &Path) -> Vec<PathBuf> {
         return command;
     }
     vec![build_memory(&truth.program, folder).unwrap()]
+}
+
+/// Python itself: `python3` may be a script that becomes it, and what is entered is to be what runs.
+fn interpreter(folder: &Path) -> PathBuf {
+    let mut which = Command::new("python3");
+    which.args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]);
+    Child::run(&mut which, folder, "python3", LIMIT).unwrap().stdout.trim().into()
 }
 
 fn started(command: &[PathBuf], truth: &Truth, seed: u32, folder: &Path) -> Child {
@@ -74,8 +81,10 @@ fn every_leak_of_the_heap_is_found_within_a_minute_and_nothing_else_is_called_on
             let look = || leaks(&process, LOOK, folder.path(), &["--fail-on", "0.5"]);
             let (mut code, mut report) = look();
             // By chance one steady heap in forty may rise for a minute; the finding says to observe it for longer.
+            let found = report["memory"]["findings"].as_array().unwrap().iter();
+            let mut of_place = found.filter(|found| found["where"] == truth.place.as_str());
             if truth.verdicts.iter().any(|verdict| verdict == "stable")
-                && report["memory"]["findings"][0]["verdict"] == "undecided"
+                && of_place.any(|found| found["verdict"] == "undecided")
             {
                 (code, report) = look();
             }
@@ -104,9 +113,10 @@ fn a_process_is_looked_at_again_and_left_alone() {
     let mut process = started(&command, &truth, 11, folder.path());
     for look in 0..3 {
         let (_code, report) = leaks(&process, "3s", folder.path(), &["--step", "100ms"]);
-        let found = &report["memory"]["findings"][0];
-        assert_eq!(found["where"], "host_heap", "look {look}: {report:#}");
-        assert!(found["live_bytes"].as_u64().unwrap() > 1 << 20, "look {look}: {found:#}");
+        let mut found = report["memory"]["findings"].as_array().unwrap().iter();
+        let heap = found.find(|found| found["where"] == "host_heap");
+        let live = heap.and_then(|heap| heap["live_bytes"].as_u64());
+        assert!(live.is_some_and(|live| live > 1 << 20), "look {look}: {report:#}");
     }
     // The shim looks four times a second.
     let asleep = || ring::look(process.pid()).filter(|view| view.level() == 0);

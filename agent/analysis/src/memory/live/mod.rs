@@ -235,6 +235,18 @@ impl Live {
         Place::ALL.into_iter().filter_map(|place| Some((place, self.whole.get(&place)?)))
     }
 
+    /// Code with stack `from` is the same as that with `into`: what it asked for counts for that one, from the beginning.
+    /// Who finds that out does not tell of `from` again.
+    pub fn unite(&mut self, from: StackId, into: StackId) {
+        if from == into {
+            return;
+        }
+        for place in Place::ALL {
+            let key = |stack| Key { place, stack: Some(stack) };
+            self.sites.unite(key(from), key(into));
+        }
+    }
+
     /// So many events never came.
     pub fn lost(&mut self, events: u64) {
         self.unseen.lost = self.unseen.lost.saturating_add(events);

@@ -22,7 +22,7 @@ pub(super) struct Key {
 }
 
 /// A site as a block remembers it: of a slot's tenants one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SiteId {
     slot: u32,
     tenant: u32,
@@ -31,7 +31,8 @@ pub(super) struct SiteId {
 #[derive(Clone, Debug)]
 struct Slot {
     tenant: u32,
-    key: Key,
+    /// `None`: its tenant was made one with another.
+    key: Option<Key>,
     tally: Tally,
 }
 
@@ -41,6 +42,8 @@ pub(super) struct Sites {
     step_ns: u64,
     slots: Vec<Slot>,
     by_key: HashMap<Key, u32>,
+    /// Who counts for tenants that were made one with another.
+    heirs: HashMap<SiteId, SiteId>,
     rest: HashMap<Place, Tally>,
     /// Sites that gave way.
     pub(super) merged: u64,
@@ -48,8 +51,14 @@ pub(super) struct Sites {
 
 impl Sites {
     pub(super) fn new(step_ns: u64) -> Self {
-        let (by_key, rest) = (HashMap::new(), HashMap::new());
-        Self { step_ns, slots: Vec::new(), by_key, rest, merged: 0 }
+        Self {
+            step_ns,
+            slots: Vec::new(),
+            by_key: HashMap::new(),
+            heirs: HashMap::new(),
+            rest: HashMap::new(),
+            merged: 0,
+        }
     }
 
     /// Where a block of this key is counted; `None`: with the rest of its place. `live`: bytes of that place.
@@ -57,33 +66,58 @@ impl Sites {
         if let Some(&slot) = self.by_key.get(&key) {
             return Some(self.id(slot));
         }
-        let slot = if self.slots.len() < SITES {
-            let tally = Tally::new(self.step_ns);
-            self.slots.push(Slot { tenant: 0, key, tally });
-            u32::try_from(self.slots.len() - 1).ok()?
-        } else {
-            self.give_way(key, live)?
+        let vacant = self.slots.iter().position(|slot| slot.key.is_none());
+        let slot = match vacant {
+            Some(index) => self.let_to(index, key),
+            None if self.slots.len() < SITES => {
+                let tally = Tally::new(self.step_ns);
+                self.slots.push(Slot { tenant: 0, key: Some(key), tally });
+                self.slots.len() - 1
+            }
+            None => self.give_way(key, live)?,
         };
+        let slot = u32::try_from(slot).ok()?;
         self.by_key.insert(key, slot);
         Some(self.id(slot))
     }
 
     /// Makes the site with the least live bytes part of the rest.
-    fn give_way(&mut self, key: Key, live: u64) -> Option<u32> {
+    fn give_way(&mut self, key: Key, live: u64) -> Option<usize> {
         let sites = self.slots.iter().enumerate();
         let (index, slot) = sites.min_by_key(|(_, slot)| slot.tally.live.bytes)?;
         if slot.tally.live.bytes > live / LARGE {
             return None;
         }
-        let number = u32::try_from(index).ok()?;
-        let slot = &mut self.slots[index];
-        let next =
-            Slot { tenant: slot.tenant.wrapping_add(1), key, tally: Tally::new(self.step_ns) };
-        let before = std::mem::replace(slot, next);
-        self.by_key.remove(&before.key);
+        let before = slot.clone();
+        if let Some(key) = before.key {
+            self.by_key.remove(&key);
+            self.rest(key.place).absorb(&before.tally);
+        }
         self.merged = self.merged.saturating_add(1);
-        self.rest(before.key.place).absorb(&before.tally);
-        Some(number)
+        Some(self.let_to(index, key))
+    }
+
+    /// The slot has another tenant.
+    fn let_to(&mut self, index: usize, key: Key) -> usize {
+        let slot = &mut self.slots[index];
+        let tally = Tally::new(self.step_ns);
+        *slot = Slot { tenant: slot.tenant.wrapping_add(1), key: Some(key), tally };
+        index
+    }
+
+    /// What `from` counted counts for `into` from here on.
+    pub(super) fn unite(&mut self, from: Key, into: Key) {
+        let Some(old) = self.by_key.remove(&from) else { return };
+        let Some(&heir) = self.by_key.get(&into) else {
+            self.slots[old as usize].key = Some(into);
+            self.by_key.insert(into, old);
+            return;
+        };
+        self.heirs.insert(self.id(old), self.id(heir));
+        let slot = &mut self.slots[old as usize];
+        slot.key = None;
+        let tally = std::mem::replace(&mut slot.tally, Tally::new(self.step_ns));
+        self.slots[heir as usize].tally.join(&tally);
     }
 
     fn id(&self, slot: u32) -> SiteId {
@@ -97,20 +131,25 @@ impl Sites {
 
     /// Where a block is counted, which may have been made part of the rest since.
     pub(super) fn tally(&mut self, block: &Block) -> &mut Tally {
+        let mut site = block.site;
+        while let Some(heir) = site.and_then(|site| self.heirs.get(&site)) {
+            site = Some(*heir);
+        }
         let same = |id: &SiteId| self.slots[id.slot as usize].tenant == id.tenant;
-        match block.site.filter(same) {
+        match site.filter(same) {
             Some(id) => &mut self.slots[id.slot as usize].tally,
             None => self.rest(block.place),
         }
     }
 
     pub(super) fn tick(&mut self, now: Ns) {
-        self.slots.iter_mut().for_each(|slot| slot.tally.tick(now));
+        let let_out = self.slots.iter_mut().filter(|slot| slot.key.is_some());
+        let_out.for_each(|slot| slot.tally.tick(now));
         self.rest.values_mut().for_each(|tally| tally.tick(now));
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Key, &Tally)> {
-        self.slots.iter().map(|slot| (slot.key, &slot.tally))
+        self.slots.iter().filter_map(|slot| Some((slot.key?, &slot.tally)))
     }
 
     /// All that has no site of its own, by place.

@@ -85,6 +85,19 @@ impl Tally {
         self.sampled_squares += other.sampled_squares;
     }
 
+    /// Takes over what another counted, and how it went.
+    pub(super) fn join(&mut self, other: &Self) {
+        let sum = |(least, greatest): (u64, u64), (their_least, their_greatest): (u64, u64)| {
+            (least.saturating_add(their_least), greatest.saturating_add(their_greatest))
+        };
+        self.extremes = match (self.extremes, other.extremes) {
+            (Some(ours), Some(theirs)) => Some(sum(ours, theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        self.absorb(other);
+        self.series.plus(&other.series);
+    }
+
     /// The amount changed.
     fn touch(&mut self) {
         if let Some((least, greatest)) = &mut self.extremes {
