@@ -81,7 +81,7 @@ fn what_nobody_explains_is_told_with_the_time_that_is_left() {
     // At 500 MiB, with 524 left, a MiB a second.
     let until = found[0].until_limit.unwrap();
     assert!((500.0..550.0).contains(&until.seconds), "{until:?}");
-    assert!(found[0].next_step.contains("warplens leaks"), "{found:?}");
+    assert!(found[0].next_step.contains("mmap"), "{found:?}");
 }
 
 /// Half a leak is the heap's: both are told.
