@@ -97,8 +97,11 @@ pub struct ProcessMemory {
     pub process: ProcessKey,
     /// What leaks first; then every place that memory was taken from.
     pub findings: Vec<Finding>,
-    /// The most live bytes first.
+    /// What calls took, the most live bytes first.
     pub sites: Vec<LiveSite>,
+    /// Who touched the pages first that are there, sampled: the same memory in part, and what no call told of. The most
+    /// bytes first.
+    pub touched: Vec<LiveSite>,
     /// Of the virtual-memory API.
     pub held: Held,
     /// As the kernel counted it last; `None` where nobody asked.
@@ -187,6 +190,11 @@ impl Capture {
     /// Whether calls that take memory were seen.
     pub fn has_memory_sites(&self) -> bool {
         self.memory.iter().any(|memory| !memory.sites.is_empty())
+    }
+
+    /// Whether first touches of pages were seen.
+    pub fn has_touches(&self) -> bool {
+        self.memory.iter().any(|memory| !memory.touched.is_empty())
     }
 
     /// Whether anything in it comes from the simulated CUDA: then every output says so.

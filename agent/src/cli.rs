@@ -206,7 +206,7 @@ pub struct ObservationArgs {
     #[arg(long, value_name = "HZ", default_value_t = 99)]
     pub cpu_hz: u32,
 
-    /// Leave these kernel programs out: launch-stacks, cpu-samples, python, processes, thread-states, launch-count
+    /// Leave these kernel programs out: launch-stacks, cpu-samples, python, processes, thread-states, page-touches, launch-count
     #[arg(long, value_name = "PROBE", value_delimiter = ',', hide_possible_values = true)]
     pub without: Vec<Probe>,
 

@@ -26,7 +26,7 @@ use analysis::session::{Mode, Options, Session};
 
 use host::{Host, Taken};
 pub use input::{Input, Start, Symbol};
-use memory::Memory;
+use memory::{Memory, Page};
 pub use merge::merge;
 use stacks::StackTable;
 pub use stacks::Unresolved;
@@ -194,6 +194,7 @@ impl Pipeline {
             Input::Resident { process, at, resident } => {
                 self.memory.resident(process, at, resident);
             }
+            Input::PagesGone { process, at, pages } => self.memory.gone(process, at, &pages),
             Input::Clock(at) => self.memory.at(at),
             Input::Note(note) => self.note(note),
             Input::Attached { process, at } => {
@@ -397,6 +398,17 @@ impl Pipeline {
                 if let Some(stack) = self.stacks.intern(process, addresses) {
                     let first = self.twins.first(process, stack);
                     self.memory.stack(process, serial, (first, Thread(tid)));
+                }
+            }
+            KernelEvent::PageStack { tgid, tid, at, address, pages, addresses } => {
+                let Some(process) = self.process_of(tgid) else {
+                    return;
+                };
+                // Pages without a stack are in the whole.
+                if let Some(stack) = self.stacks.intern(process, addresses) {
+                    let stack = self.twins.first(process, stack);
+                    let page = Page { thread: Thread(tid), stack, address, pages };
+                    self.memory.touched(process, at, page);
                 }
             }
             KernelEvent::CpuSample { tgid, tid, at, cpu, holds_gil, addresses } => {

@@ -1,7 +1,7 @@
 //! The only writer of the ring buffer and of the counters.
 //!
 //! Equation: probe hits and samples of processes with stacks, and stacks wanted of sleeping threads =
-//! `LAUNCH_STACKS` + `CPU_SAMPLES` + `OFF_CPU_STACKS` + `RING_FULL` + `SCRATCH_BUSY` + `OFF_CPU_OVER_BUDGET`.
+//! `LAUNCH_STACKS` + `CPU_SAMPLES` + `PAGE_STACKS` + `OFF_CPU_STACKS` + `RING_FULL` + `SCRATCH_BUSY` + `OFF_CPU_OVER_BUDGET`.
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 

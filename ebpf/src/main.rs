@@ -21,6 +21,7 @@ mod scratch;
 mod sleep;
 mod stack;
 mod symbol;
+mod touch;
 mod verify;
 
 /// Helpers that read user memory or stacks are open to GPL-compatible programs only.

@@ -9,6 +9,7 @@ use wire::limits::{
 };
 
 use crate::scratch::Place;
+use crate::touch::Chance;
 
 /// Sleeps of threads. Written by `sched`, read by the agent. `WAITS_BYTES` once. Not among the other
 /// records: a program on a uprobe may be preempted in the middle of one, which hides all behind it,
@@ -64,6 +65,10 @@ pub static BUSY: PerCpuArray<u64> = PerCpuArray::with_max_entries(SCRATCH_PLACES
 #[map]
 pub static KERNEL_SYMBOL: Array<[u8; limits::KERNEL_SYMBOL_BYTES as usize]> =
     Array::with_max_entries(1, 0);
+
+/// How likely a page's first touch is taken. Only `touch` uses it. 24 bytes a CPU.
+#[map]
+pub static TOUCHES: PerCpuArray<Chance> = PerCpuArray::with_max_entries(1, 0);
 
 /// `wire::kernel::counter`, per CPU. Written by every program, read by the agent.
 /// `COUNT` x 8 bytes a CPU.

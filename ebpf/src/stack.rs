@@ -20,7 +20,7 @@ use crate::scratch::{Claim, PAGE, PYTHON_BYTES, Place, User};
 /// What a stack says beside the stack.
 #[derive(Clone, Copy)]
 pub struct Subject {
-    /// `LAUNCH_STACK`, `CPU_SAMPLE`, `CAPTURE_STACK` or `OFF_CPU_STACK`.
+    /// One of `wire::kernel::event_kind`.
     pub of: u32,
     pub correlation: u32,
     pub weight: u32,

@@ -14,6 +14,7 @@ pub mod event_kind {
     pub const CAPTURE_STACK: u32 = 8;
     pub const OFF_CPU_STACK: u32 = 9;
     pub const MEMORY_STACK: u32 = 10;
+    pub const PAGE_STACK: u32 = 11;
     /// What a stack is unwound from. Never leaves the agent: it holds bytes of a user's stack.
     pub const STACK_COPY: u32 = 16;
 }
@@ -33,13 +34,13 @@ pub const WEIGHT_MEMORY: u32 = u32::MAX;
 pub struct StackCopy {
     /// `event_kind::STACK_COPY`.
     pub kind: u32,
-    /// Kind of the stack: `LAUNCH_STACK`, `CPU_SAMPLE`, `CAPTURE_STACK`, `OFF_CPU_STACK` or `MEMORY_STACK`.
+    /// Kind of the stack: `LAUNCH_STACK`, `CPU_SAMPLE`, `CAPTURE_STACK`, `OFF_CPU_STACK`, `MEMORY_STACK` or `PAGE_STACK`.
     pub of: u32,
     /// `CLOCK_MONOTONIC` ns.
     pub time_ns: u64,
     pub tgid: u32,
     pub tid: u32,
-    /// Launch only: correlation id, weight, the shim's thread number.
+    /// Launch only: correlation id, weight, the shim's thread number. Page: pages that it stands for, in the second.
     pub correlation: u32,
     pub weight: u32,
     pub thread: u32,
@@ -148,12 +149,14 @@ pub struct StackEvent {
     pub time_ns: u64,
     pub tgid: u32,
     pub tid: u32,
-    /// Launch only: correlation id, weight, the shim's thread number. Memory: serial number for the first.
+    /// Launch only: correlation id, weight, the shim's thread number. Memory: serial number for the first. Page: pages
+    /// of 4 KiB that it stands for, for the second.
     pub correlation: u32,
     pub weight: u32,
     pub thread: u32,
     pub cpu: u32,
-    /// Launch: function handle. Capture: position in the graph table. Sleep: its signature. Memory: address or handle.
+    /// Launch: function handle. Capture: position in the graph table. Sleep: its signature. Memory: address or handle. Page:
+    /// the address that was touched.
     pub key: u64,
     /// Bits of [`stack_flag`].
     pub flags: u32,
@@ -290,7 +293,9 @@ pub mod counter {
     /// Sleeps whose end was not seen: the thread went to sleep again, and no switch to it was told. The
     /// processor time it had in between says when it woke.
     pub const SLEEP_ENDS_UNSEEN: u32 = 14;
-    pub const COUNT: u32 = 15;
+    /// Stacks of first touches of pages taken.
+    pub const PAGE_STACKS: u32 = 15;
+    pub const COUNT: u32 = 16;
 }
 
 /// What a verification probe sits on: the cookie it is attached with.

@@ -109,3 +109,7 @@ pub const SLEEP_PLACES: u32 = 4 * SLEEPERS;
 /// some hundred times while a server starts and hardly ever later. What allocates from a pool at every step is beyond it,
 /// and told without stacks for the rest of the second.
 pub const MEMORY_STACKS: u32 = 500;
+
+/// First touches of pages that are taken on a CPU before the chance of the next halves. It doubles ten times a second,
+/// so at any steady rate some 80 to 160 a second are taken.
+pub const TOUCHES_A_STEP: u64 = 8;

@@ -196,6 +196,18 @@ pub enum KernelEvent {
         /// As of a launch.
         addresses: Vec<u64>,
     },
+    /// The user stack of a thread that touched a page for the first time.
+    PageStack {
+        tgid: u32,
+        tid: u32,
+        at: Ns,
+        /// What was touched.
+        address: u64,
+        /// Pages of 4 KiB that it stands for.
+        pages: u32,
+        /// As of a launch.
+        addresses: Vec<u64>,
+    },
     /// The user stack of a thread on the CPU.
     CpuSample {
         tgid: u32,
@@ -252,6 +264,7 @@ pub fn kernel_event(bytes: &[u8]) -> Result<KernelEvent, Defect> {
         | event_kind::CAPTURE_STACK
         | event_kind::CPU_SAMPLE
         | event_kind::MEMORY_STACK
+        | event_kind::PAGE_STACK
         | event_kind::OFF_CPU_STACK => stack_event(bytes).ok_or(short),
         event_kind::EXEC | event_kind::EXIT => {
             let (event, _) = ProcessEvent::read_from_prefix(bytes).map_err(|_size| short)?;
@@ -311,6 +324,9 @@ fn stack_event(bytes: &[u8]) -> Option<KernelEvent> {
     } else if event.kind == event_kind::MEMORY_STACK {
         let (serial, thread) = (event.correlation, event.thread);
         KernelEvent::MemoryStack { tgid, tid, at, serial, thread, addresses }
+    } else if event.kind == event_kind::PAGE_STACK {
+        let (address, pages) = (event.key, event.weight.max(1));
+        KernelEvent::PageStack { tgid, tid, at, address, pages, addresses }
     } else if event.kind == event_kind::LAUNCH_STACK {
         KernelEvent::LaunchStack {
             tgid,

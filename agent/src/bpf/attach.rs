@@ -183,6 +183,35 @@ impl Bpf {
         Ok(outcome?)
     }
 
+    /// Takes stacks of first touches of pages by watched processes, some hundred a second and CPU; returns how many CPUs
+    /// that is.
+    pub fn start_touches(&mut self) -> Result<usize, BpfError> {
+        self.allowed(Probe::PageTouches)?;
+        let name = self.variant(PAGE_TOUCH);
+        let program: &mut PerfEvent = self.program(name)?;
+        if program.fd().is_err() {
+            program.load().map_err(|source| BpfError::program(name, source))?;
+        }
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        let sampler = Sampler::touches(fd.as_fd(), now())?;
+        let cpus = sampler.cpus();
+        self.touching = Some(sampler);
+        Ok(cpus)
+    }
+
+    /// As [`Bpf::turn_cpu_sampling`].
+    pub fn turn_touches(&mut self) -> Result<(), BpfError> {
+        let Some(mut sampler) = self.touching.take() else {
+            return Ok(());
+        };
+        let name = self.variant(PAGE_TOUCH);
+        let program: &mut PerfEvent = self.program(name)?;
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        let outcome = sampler.turn(fd.as_fd(), now());
+        self.touching = Some(sampler);
+        Ok(outcome?)
+    }
+
     /// The one this kernel can run.
     fn variant(&self, [walking, plain]: Variants) -> &'static str {
         if self.walks_python { walking } else { plain }
@@ -205,6 +234,7 @@ impl Bpf {
 type Variants = [&'static str; 2];
 const LAUNCH_STACK: Variants = ["launch_stack", "launch_stack_plain"];
 const CPU_SAMPLE: Variants = ["cpu_sample", "cpu_sample_plain"];
+const PAGE_TOUCH: Variants = ["page_touch", "page_touch_plain"];
 
 pub(super) fn absent_is_fine(outcome: Result<(), MapError>) -> Result<(), MapError> {
     match outcome {

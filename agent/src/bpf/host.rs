@@ -178,6 +178,7 @@ impl Host {
                 needs(THREAD_STATES_FROM)
                     .or_else(|| types("idle time is never called no_requests")),
             ),
+            feature(Probe::PageTouches, needs(STACKS_FROM)),
             feature(Probe::LaunchCount, uprobes.or_else(|| needs(KernelVersion::new(5, 15)))),
         ]
     }
@@ -290,36 +291,36 @@ mod tests {
         let obstacles = |host: &Host| -> Vec<bool> {
             host.features().iter().map(|feature| feature.obstacle.is_some()).collect()
         };
-        assert_eq!(obstacles(&full), [false; 6]);
+        assert_eq!(obstacles(&full), [false; 7]);
         let limits = |host: &Host| -> Vec<Probe> {
             let limited = |feature: Feature| feature.limit.map(|_| feature.probe);
             host.features().into_iter().filter_map(limited).collect()
         };
         assert_eq!(limits(&full), Vec::<Probe>::new());
         let before = Host { kernel: KernelVersion::new(6, 14), ..full.clone() };
-        assert_eq!((obstacles(&before), limits(&before)), (vec![false; 6], vec![Probe::Processes]));
+        assert_eq!((obstacles(&before), limits(&before)), (vec![false; 7], vec![Probe::Processes]));
         let old = Host { kernel: KernelVersion::new(5, 10), ..full.clone() };
-        assert_eq!(obstacles(&old), [true, true, true, false, true, true]);
+        assert_eq!(obstacles(&old), [true, true, true, false, true, true, true]);
         let older = Host { kernel: KernelVersion::new(5, 15), ..full.clone() };
-        assert_eq!(obstacles(&older), [false, false, true, false, true, false]);
+        assert_eq!(obstacles(&older), [false, false, true, false, true, false, false]);
         let untyped = Host { btf: false, ..full.clone() };
-        assert_eq!(obstacles(&untyped), [false, false, true, false, true, false]);
+        assert_eq!(obstacles(&untyped), [false, false, true, false, true, false, false]);
         let bare = Host { uprobes: false, ..full.clone() };
-        assert_eq!(obstacles(&bare), [true, false, false, false, false, true]);
+        assert_eq!(obstacles(&bare), [true, false, false, false, false, false, true]);
         let mut off = Off::default();
         off.add(Probe::CpuSamples, "probes.off");
         let found = full.features_without(&off).swap_remove(1);
         let why = "switched off by probes.off; change it there";
         assert_eq!((found.probe, found.obstacle.as_deref()), (Probe::CpuSamples, Some(why)));
         let least = Host { capabilities: !(1 << CAP_SYS_ADMIN), ..full.clone() };
-        assert_eq!(obstacles(&least), [true, false, false, false, false, true]);
+        assert_eq!(obstacles(&least), [true, false, false, false, false, false, true]);
         for host in [
             Host { built: false, ..full.clone() },
             Host { capabilities: 0, ..full.clone() },
             Host { initial_pid_namespace: false, ..full.clone() },
             Host { lockdown: Some("confidentiality".into()), ..full },
         ] {
-            assert_eq!(obstacles(&host), [true; 6]);
+            assert_eq!(obstacles(&host), [true; 7]);
         }
     }
 }

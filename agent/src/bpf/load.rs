@@ -47,6 +47,8 @@ pub struct Bpf {
     pub(super) attached: BTreeMap<u32, Attached>,
     /// While the CPU is sampled.
     pub(super) sampling: Option<Sampler>,
+    /// While first touches of pages are.
+    pub(super) touching: Option<Sampler>,
     /// Features that could not be had.
     missing: Vec<BpfError>,
     pub(super) off: Off,
@@ -134,6 +136,7 @@ impl Bpf {
             walks_python: false,
             attached: BTreeMap::new(),
             sampling: None,
+            touching: None,
             missing: Vec::new(),
             off: setup.off,
             ebpf,
@@ -220,6 +223,7 @@ impl std::fmt::Debug for Bpf {
         f.debug_struct("Bpf")
             .field("attached", &self.attached.keys())
             .field("sampling", &self.sampling)
+            .field("touching", &self.touching)
             .field("missing", &self.missing)
             .finish_non_exhaustive()
     }

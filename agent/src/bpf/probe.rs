@@ -18,17 +18,20 @@ pub enum Probe {
     Processes,
     /// Who sleeps: the tracepoint `sched_switch`.
     ThreadStates,
+    /// Who touches new pages: the kernel's count of page faults.
+    PageTouches,
     /// `--verify`: uprobes on the driver's library.
     LaunchCount,
 }
 
 impl Probe {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::LaunchStacks,
         Self::CpuSamples,
         Self::Python,
         Self::Processes,
         Self::ThreadStates,
+        Self::PageTouches,
         Self::LaunchCount,
     ];
 
@@ -40,6 +43,7 @@ impl Probe {
             Self::Python => "python",
             Self::Processes => "processes",
             Self::ThreadStates => "thread-states",
+            Self::PageTouches => "page-touches",
             Self::LaunchCount => "launch-count",
         }
     }
@@ -52,6 +56,7 @@ impl Probe {
             Self::Python => "Python stacks",
             Self::Processes => "process starts and ends",
             Self::ThreadStates => "thread states",
+            Self::PageTouches => "first touches of pages",
             Self::LaunchCount => "independent launch count",
         }
     }

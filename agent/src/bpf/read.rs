@@ -38,6 +38,8 @@ pub struct Counters {
     pub short_sleep_ns: u64,
     /// Sleeps whose end the kernel did not tell, and whose length is not known therefore.
     pub sleep_ends_unseen: u64,
+    /// Stacks of first touches of pages handed over.
+    pub page_stacks: u64,
 }
 
 impl Bpf {
@@ -72,6 +74,7 @@ impl Bpf {
             short_sleeps: self.counter(counter::SHORT_SLEEPS)?,
             short_sleep_ns: self.counter(counter::SHORT_SLEEP_NS)?,
             sleep_ends_unseen: self.counter(counter::SLEEP_ENDS_UNSEEN)?,
+            page_stacks: self.counter(counter::PAGE_STACKS)?,
         })
     }
 

@@ -64,6 +64,7 @@ pub fn redacted(input: Input, redactor: &mut Redactor) -> Option<Input> {
         | Input::KernelEvent(_)
         | Input::Counters { .. }
         | Input::Resident { .. }
+        | Input::PagesGone { .. }
         | Input::Ended { .. }
         | Input::Limit(_)
         | Input::Clock(_) => input,

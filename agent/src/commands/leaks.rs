@@ -63,7 +63,11 @@ pub fn run(args: &LeaksArgs) -> Result<Exit, CommandError> {
         screen::out(&bytes).map_err(CommandError::Stdout)?;
     } else {
         let mut text = screenful(&capture, &memory);
-        let first = if capture.has_memory_sites() { output::MEMORY_SVG } else { output::REPORT_MD };
+        let first = match (capture.has_memory_sites(), capture.has_touches()) {
+            (true, _) => output::MEMORY_SVG,
+            (false, true) => output::RESIDENT_SVG,
+            (false, false) => output::REPORT_MD,
+        };
         let _infallible = writeln!(text, "\nNext: open {}", args.out.join(first).display());
         screen::out(text.as_bytes()).map_err(CommandError::Stdout)?;
     }

@@ -122,6 +122,7 @@ impl Session {
                 step: args.memory_step,
                 calls: true,
                 heap: subject == Subject::Memory { heap: true },
+                touches: subject != Subject::Everything,
             }),
             flight: None,
         };

@@ -42,6 +42,7 @@ impl MemoryConfig {
             step: Duration::from_secs(seconds),
             calls,
             heap: false,
+            touches: false,
         })
     }
 

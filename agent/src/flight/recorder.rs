@@ -104,6 +104,7 @@ impl Recorder {
             // Sums since a process was met, and the end of a recording: nothing that a window has.
             Input::Counters { .. }
             | Input::Resident { .. }
+            | Input::PagesGone { .. }
             | Input::Limit(_)
             | Input::Clock(_)
             | Input::Foreign(_) => {

@@ -11,6 +11,7 @@ mod priority;
 mod select;
 mod standing;
 mod target;
+mod touched;
 mod verify;
 
 pub use clock::now;

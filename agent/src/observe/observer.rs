@@ -95,6 +95,8 @@ pub struct Watched {
     pub calls: bool,
     /// And the host's heap, sampled.
     pub heap: bool,
+    /// And who touches new pages, sampled.
+    pub touches: bool,
 }
 
 /// What ends an observation.
@@ -195,6 +197,7 @@ impl Observer {
         observer.feed(Input::Start(start))?;
         observer.note_missing()?;
         observer.start_cpu_sampling()?;
+        observer.start_touches()?;
         Ok(observer)
     }
 
@@ -221,6 +224,7 @@ impl Observer {
         }
         self.drain()?;
         self.turn_cpu_sampling()?;
+        self.turn_touches()?;
         self.count()?;
         self.weigh()?;
         self.guard()?;

@@ -9,6 +9,7 @@ use wire::shim::{Level, SIMULATOR_SYMBOL};
 
 use super::guard::{Guard, Tally};
 use super::observer::Neighbour;
+use super::touched::Touched;
 use crate::govern::OomWatch;
 use crate::govern::faults::Applied;
 use crate::logs::LogSource;
@@ -87,6 +88,7 @@ pub(super) struct Target {
     pub(super) shim_thread: Option<u32>,
     pub(super) oom: Option<OomWatch>,
     pub(super) residence: Residence,
+    pub(super) touched: Touched,
     /// Where its own log is, of one with a ring.
     pub(super) logs: Arc<Vec<LogSource>>,
     pub(super) guard: Guard,
@@ -140,6 +142,7 @@ impl Target {
             shim_thread: None,
             oom: OomWatch::of(pid),
             residence: Residence::new(pid),
+            touched: Touched::default(),
             logs: Arc::default(),
             guard: Guard::new(ceiling.min(Level::Counting)),
             came: Tally::default(),

@@ -1,5 +1,5 @@
-//! `cpu.folded`, `offcpu.folded`, `wall.folded`, `gpu.folded`, `memory.folded`: one line a stack, `root;...;leaf value`,
-//! complete and exact. Values are ns, those of `cpu.folded` samples, those of `memory.folded` bytes.
+//! `cpu.folded`, `offcpu.folded`, `wall.folded`, `gpu.folded`, `memory.folded`, `resident.folded`: one line a stack, `root;...;leaf value`,
+//! complete and exact. Values are ns, those of `cpu.folded` samples, those of memory bytes.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +38,17 @@ pub fn wall(capture: &Capture) -> String {
 pub fn memory(capture: &Capture) -> String {
     let mut lines = Lines::default();
     rows::memory(capture, &Titles::of(capture), |row, _site| {
+        if row.value > 0 {
+            lines.add(&row);
+        }
+    });
+    lines.render()
+}
+
+/// Memory with pages, by who touched it first, bytes.
+pub fn touched(capture: &Capture) -> String {
+    let mut lines = Lines::default();
+    rows::touched(capture, &Titles::of(capture), |row| {
         if row.value > 0 {
             lines.add(&row);
         }

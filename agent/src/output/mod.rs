@@ -47,6 +47,8 @@ pub const MEMORY_DIFF_SVG: &str = "memory.diff.svg";
 pub const MEMORY_SVG: &str = "memory.svg";
 pub const MEMORY_FOLDED: &str = "memory.folded";
 pub const MEMORY_PPROF: &str = "memory.pb.gz";
+pub const RESIDENT_SVG: &str = "resident.svg";
+pub const RESIDENT_FOLDED: &str = "resident.folded";
 pub const TRACE: &str = "trace.pftrace";
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +95,10 @@ pub fn write_all(folder: &OutputFolder, capture: &Capture) -> Result<(), OutputE
         folder.write(MEMORY_FOLDED, folded::memory(capture).as_bytes())?;
         folder.write(MEMORY_SVG, &flame::memory(capture).map_err(render(MEMORY_SVG))?)?;
         folder.write(MEMORY_PPROF, &pprof::memory(capture).map_err(render(MEMORY_PPROF))?)?;
+    }
+    if capture.has_touches() {
+        folder.write(RESIDENT_FOLDED, folded::touched(capture).as_bytes())?;
+        folder.write(RESIDENT_SVG, &flame::resident(capture).map_err(render(RESIDENT_SVG))?)?;
     }
     Ok(())
 }

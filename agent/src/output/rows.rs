@@ -16,7 +16,7 @@ use super::words;
 use crate::capture::{Capture, Frame, Language, Stack};
 pub(crate) use host::{cpu, offcpu, wall};
 pub(crate) use idle::launches as late_launches;
-pub(crate) use memory::memory;
+pub(crate) use memory::{memory, touched};
 pub(crate) use titles::Titles;
 
 /// Stands above the first frame of a stack whose root is missing, where no remark says why.

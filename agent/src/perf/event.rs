@@ -56,9 +56,9 @@ impl Event {
     }
 
     /// Starts a period of this length anew.
-    pub(super) fn set_period(&self, ns: u64) -> io::Result<()> {
+    pub(super) fn set_period(&self, period: u64) -> io::Result<()> {
         // SAFETY: the descriptor is open; the kernel reads the one number behind the pointer.
-        told(unsafe { libc::ioctl(self.0.as_raw_fd(), PERIOD.into(), &raw const ns) })
+        told(unsafe { libc::ioctl(self.0.as_raw_fd(), PERIOD.into(), &raw const period) })
     }
 
     pub(super) fn enable(&self) -> io::Result<()> {

@@ -43,7 +43,8 @@ pub(super) struct Rounds {
 /// A period and how long it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Round {
-    pub(super) period_ns: u64,
+    /// Of a clock, ns; of anything else, how often it happens.
+    pub(super) period: u64,
     /// The next one is due then; never, of a fixed phase.
     pub(super) until: Option<Ns>,
 }
@@ -73,15 +74,15 @@ impl Rounds {
     pub(super) fn next(&mut self, now: Ns) -> Round {
         let hz = u64::from(self.hz);
         if self.phase == Phase::Fixed {
-            return Round { period_ns: SECOND / hz, until: None };
+            return Round { period: SECOND / hz, until: None };
         }
         let length = self.length();
         // u and the samples of the round in units of 2^-20.
         let u = (1 << 19) + self.below(1 << 20);
         let samples = u128::from(length) * u128::from(hz) * u128::from(u) / u128::from(SECOND);
         let period = (u128::from(length) << 20) / (samples + (1 << 19));
-        let period_ns = u64::try_from(period).unwrap_or(u64::MAX).max(1);
-        Round { period_ns, until: Some(Ns(now.0 + length)) }
+        let period = u64::try_from(period).unwrap_or(u64::MAX).max(1);
+        Round { period, until: Some(Ns(now.0 + length)) }
     }
 
     /// Of a round, ns.
@@ -113,10 +114,10 @@ mod tests {
         let mut round = rounds.first(Ns(0));
         while from < end {
             let until = round.until.map_or(end, |until| until.0.min(end));
-            let mut at = from + round.period_ns;
+            let mut at = from + round.period;
             while at < until {
                 samples.push(at);
-                at += round.period_ns;
+                at += round.period;
             }
             from = until;
             round = rounds.next(Ns(from));
@@ -171,7 +172,7 @@ mod tests {
         let firsts: Vec<Round> = (0..8).map(|_| rounds.first(Ns(0))).collect();
         for (at, round) in firsts.iter().enumerate() {
             assert!(!firsts[..at].contains(round), "{firsts:?}");
-            assert!((SECOND / 99 / 2..=SECOND / 99 * 2).contains(&round.period_ns), "{round:?}");
+            assert!((SECOND / 99 / 2..=SECOND / 99 * 2).contains(&round.period), "{round:?}");
         }
     }
 }

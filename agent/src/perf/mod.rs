@@ -1,4 +1,4 @@
-//! The kernel's perf events, opened by ourselves: the clocks that take CPU samples ([`Sampler`]), and
+//! The kernel's perf events, opened by ourselves: the clocks that take CPU samples, and first touches of pages ([`Sampler`]), and
 //! counters of what processes do ([`Counters`]).
 #![expect(
     unsafe_code,

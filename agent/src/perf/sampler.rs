@@ -1,5 +1,5 @@
-//! The clocks of CPU samples: one perf event on every CPU that is online, each of which runs the kernel
-//! program when it fires.
+//! Samples on every CPU: one perf event on each that is online, which runs the kernel program when it fires, by its clock
+//! or whenever a page is touched for the first time.
 //!
 //! [`Sampler::turn`] gives clocks their next frequency, and looks for CPUs that came and went.
 
@@ -8,7 +8,9 @@ use std::fs;
 use std::os::fd::BorrowedFd;
 
 use analysis::ids::Ns;
-use perf_event_open_sys::bindings::{PERF_COUNT_SW_CPU_CLOCK, PERF_TYPE_SOFTWARE, perf_event_attr};
+use perf_event_open_sys::bindings::{
+    PERF_COUNT_SW_CPU_CLOCK, PERF_COUNT_SW_PAGE_FAULTS, PERF_TYPE_SOFTWARE, perf_event_attr,
+};
 
 use super::error::SAMPLE_RATE;
 use super::event::Event;
@@ -24,11 +26,43 @@ struct Clock {
     round: Round,
 }
 
+/// When a sample is taken.
+#[derive(Debug)]
+enum When {
+    /// By a CPU's clock.
+    Clock(Rounds),
+    /// Whenever a page is touched for the first time.
+    Touch,
+}
+
+impl When {
+    fn first(&mut self, now: Ns) -> Round {
+        match self {
+            Self::Clock(rounds) => rounds.first(now),
+            Self::Touch => Round { period: 1, until: None },
+        }
+    }
+
+    fn next(&mut self, now: Ns) -> Round {
+        match self {
+            Self::Clock(rounds) => rounds.next(now),
+            Self::Touch => self.first(now),
+        }
+    }
+
+    fn config(&self) -> u64 {
+        match self {
+            Self::Clock(_) => PERF_COUNT_SW_CPU_CLOCK.into(),
+            Self::Touch => PERF_COUNT_SW_PAGE_FAULTS.into(),
+        }
+    }
+}
+
 /// Samples until it is dropped.
 #[derive(Debug)]
 pub struct Sampler {
     clocks: BTreeMap<u32, Clock>,
-    rounds: Rounds,
+    when: When,
     looked: Ns,
 }
 
@@ -45,8 +79,16 @@ impl Sampler {
         if hz == 0 || hz > most / 3 * 2 {
             return Err(PerfError::Rate { hz, most: most / 3 * 2 });
         }
-        let mut sampler =
-            Self { clocks: BTreeMap::new(), rounds: Rounds::new(hz, phase), looked: now };
+        Self::of(When::Clock(Rounds::new(hz, phase)), program, now)
+    }
+
+    /// Runs `program` whenever a page is touched for the first time, on every CPU that is online.
+    pub fn touches(program: BorrowedFd<'_>, now: Ns) -> Result<Self, PerfError> {
+        Self::of(When::Touch, program, now)
+    }
+
+    fn of(when: When, program: BorrowedFd<'_>, now: Ns) -> Result<Self, PerfError> {
+        let mut sampler = Self { clocks: BTreeMap::new(), when, looked: now };
         sampler.look(program, &cpus::online()?, now)?;
         Ok(sampler)
     }
@@ -59,14 +101,14 @@ impl Sampler {
     /// Time has passed. To be called several times a second.
     pub fn turn(&mut self, program: BorrowedFd<'_>, now: Ns) -> Result<(), PerfError> {
         let clocks = self.clocks.len();
-        let rounds = &mut self.rounds;
+        let when = &mut self.when;
         self.clocks.retain(|_, clock| {
             if clock.round.until.is_none_or(|until| until > now) {
                 return true;
             }
-            clock.round = rounds.next(now);
+            clock.round = when.next(now);
             // A clock that cannot be set is that of a CPU that went.
-            clock.event.set_period(clock.round.period_ns).is_ok()
+            clock.event.set_period(clock.round.period).is_ok()
         });
         let lost = self.clocks.len() < clocks;
         if lost || now.0.saturating_sub(self.looked.0) >= LOOK_EVERY_NS {
@@ -83,8 +125,8 @@ impl Sampler {
             if self.clocks.contains_key(&cpu) {
                 continue;
             }
-            let round = self.rounds.first(now);
-            let event = match start(cpu, round.period_ns, program) {
+            let round = self.when.first(now);
+            let event = match start(cpu, self.when.config(), round.period, program) {
                 // It went after it was listed.
                 Err(PerfError::Clock { source, .. })
                     if source.raw_os_error() == Some(libc::ENODEV) =>
@@ -99,13 +141,10 @@ impl Sampler {
     }
 }
 
-fn start(cpu: u32, period_ns: u64, program: BorrowedFd<'_>) -> Result<Event, PerfError> {
-    let mut attributes = perf_event_attr {
-        type_: PERF_TYPE_SOFTWARE,
-        config: PERF_COUNT_SW_CPU_CLOCK.into(),
-        ..perf_event_attr::default()
-    };
-    attributes.sample_period = period_ns;
+fn start(cpu: u32, config: u64, period: u64, program: BorrowedFd<'_>) -> Result<Event, PerfError> {
+    let mut attributes =
+        perf_event_attr { type_: PERF_TYPE_SOFTWARE, config, ..perf_event_attr::default() };
+    attributes.sample_period = period;
     // The first sample comes when the program is there to take it.
     attributes.set_disabled(1);
     let failed = |source| PerfError::Clock { cpu, source };

@@ -103,6 +103,13 @@ pub enum Input {
         at: Ns,
         resident: Resident,
     },
+    /// Pages whose first touch was told are there no more, or belong to somebody who touched them again.
+    PagesGone {
+        process: ProcessKey,
+        at: Ns,
+        /// Their addresses.
+        pages: Vec<u64>,
+    },
     /// It is so late, whether anything happened or not. Time of memory goes by it.
     Clock(Ns),
     /// A sentence for every output: what could not be seen and why.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use analysis::event::MemoryCall;
 use analysis::ids::{Ns, ProcessKey, StackId, Thread};
 use analysis::memory::live::Known;
-use analysis::memory::{Event, Live, Resident, findings};
+use analysis::memory::{Event, Live, Place, Resident, What, findings};
 
 use super::twins::Same;
 use crate::capture::{LiveSite, ProcessMemory};
@@ -25,6 +25,19 @@ const AHEAD_NS: u64 = 60_000_000_000;
 
 /// Processes whose memory is kept, ended ones too. A process may have 20 MiB of tables.
 const PROCESSES_MAX: usize = 64;
+
+/// Bytes of a page.
+const PAGE: u64 = 4096;
+
+/// The first touch of a page.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page {
+    pub(super) thread: Thread,
+    pub(super) stack: StackId,
+    pub(super) address: u64,
+    /// Of 4 KiB that it stands for.
+    pub(super) pages: u32,
+}
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -122,6 +135,28 @@ impl Memory {
         }
         if known.stacks.len() < STACKS_MAX {
             known.stacks.insert(serial, stack);
+        }
+    }
+
+    /// A page was touched for the first time, and is there.
+    pub(super) fn touched(&mut self, process: ProcessKey, at: Ns, page: Page) {
+        let at = self.credible(at);
+        let Page { thread, stack, address, pages } = page;
+        if let Some(known) = self.process(process, at).filter(|known| !known.ended) {
+            let (place, bytes) = (Place::Resident, PAGE);
+            let stands_for = PAGE.saturating_mul(u64::from(pages));
+            let what = What::Allocated { place, address, bytes, stands_for };
+            known.live.apply(&Event { time: at, thread, stack: Some(stack), what });
+        }
+    }
+
+    /// These pages, told of before, are there no more.
+    pub(super) fn gone(&mut self, process: ProcessKey, at: Ns, pages: &[u64]) {
+        let at = self.credible(at);
+        let Some(known) = self.of.get_mut(&process) else { return };
+        for &address in pages {
+            let what = What::Freed { place: Place::Resident, address };
+            known.live.apply(&Event { time: at, thread: Thread(0), stack: None, what });
         }
     }
 
@@ -235,10 +270,14 @@ impl Process {
             live: tally.live,
             allocated: tally.allocated,
         });
+        let (touched, sites) = sites
+            .filter(|site| site.allocated.blocks > 0)
+            .partition(|site| site.place == Place::Resident);
         ProcessMemory {
             process,
             findings: findings(&self.live, self.now, &Known::default()),
-            sites: sites.filter(|site| site.allocated.blocks > 0).collect(),
+            sites,
+            touched,
             held: self.live.held(),
             resident: self.live.kinds(),
             unseen: self.live.unseen(),
@@ -249,7 +288,6 @@ impl Process {
 }
 
 fn takes(call: &MemoryCall) -> bool {
-    use analysis::memory::What;
     matches!(call.what, What::Allocated { .. } | What::Created { .. } | What::Retained { .. })
 }
 
@@ -285,8 +323,6 @@ impl Serials {
 
 #[cfg(test)]
 mod tests {
-    use analysis::memory::{Place, What};
-
     use super::*;
 
     const PROCESS: ProcessKey = ProcessKey(1);

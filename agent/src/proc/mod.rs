@@ -11,6 +11,7 @@ mod discovery;
 mod environment;
 mod maps;
 mod memory_group;
+mod pages;
 mod read;
 mod resident;
 mod root;
@@ -31,6 +32,7 @@ pub use discovery::{
 pub use environment::Environment;
 pub use maps::{Mapping, maps, parse_maps};
 pub(crate) use memory_group::MemoryGroup;
+pub use pages::{HUGE_PAGES, PAGE, Page, Pages};
 pub(crate) use read::at_most as read_at_most;
 pub use resident::{Residence, in_heaps, parse_status};
 pub use title::{Ranks, Role, Title, parse_title};

@@ -33,6 +33,7 @@ const THREAD_NAME: u8 = 22;
 const UNOPENED: u8 = 23;
 const CLOCK: u8 = 24;
 const RESIDENT: u8 = 25;
+const PAGES_GONE: u8 = 26;
 const END: u8 = 255;
 
 const PAYLOAD_BYTES: usize = size_of::<Payload>();
@@ -40,6 +41,9 @@ const PAYLOAD_BYTES: usize = size_of::<Payload>();
 /// Symbols of one frame. C++ names reach 10 kB, inlined ones stand in a row: 256 stay far below
 /// the longest body a reader takes.
 const SYMBOLS_PER_FRAME: usize = 256;
+
+/// Addresses of one frame.
+const PAGES_PER_FRAME: usize = 4096;
 
 /// A frame that came back from bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -163,6 +167,12 @@ pub(super) fn encode<E>(
             let body = ResidentBody::new(*process, *at, *resident);
             emit(RESIDENT, &json(&body))
         }
+        Input::PagesGone { process, at, pages } => {
+            pages.chunks(PAGES_PER_FRAME).try_for_each(|pages| {
+                let head = process_time(*process, *at);
+                emit(PAGES_GONE, &[head.as_slice(), pages.as_bytes()].concat())
+            })
+        }
         Input::Note(note) => emit(NOTE, note.as_bytes()),
         Input::Ended { process, at } => emit(ENDED, &process_time(*process, *at)),
         Input::Attached { process, at } => emit(ATTACHED, &process_time(*process, *at)),
@@ -274,6 +284,7 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
             Input::Counters { process: ProcessKey(body.process), reading }
         }
         RESIDENT => parse::<ResidentBody>("resident", body)?.into(),
+        PAGES_GONE => pages_gone(body)?,
         NOTE => Input::Note(std::str::from_utf8(body).map_err(BodyError::Text)?.to_owned()),
         ENDED => {
             let (process, at) = read_process_time("ended", body)?;
@@ -299,6 +310,18 @@ pub(super) fn decode(kind: u8, body: &[u8]) -> Result<Decoded, BodyError> {
         other => return Err(BodyError::Kind(other)),
     };
     Ok(Decoded::Input(input))
+}
+
+/// A process, a time, addresses.
+fn pages_gone(body: &[u8]) -> Result<Input, BodyError> {
+    const KIND: &str = "pages gone";
+    let (head, tail) = split(KIND, body, 12)?;
+    let (process, at) = read_process_time(KIND, head)?;
+    let (pages, []) = tail.as_chunks::<8>() else {
+        return Err(BodyError::Length { kind: KIND, length: body.len() });
+    };
+    let pages = pages.iter().map(|bytes| u64::from_ne_bytes(*bytes)).collect();
+    Ok(Input::PagesGone { process, at, pages })
 }
 
 fn process_time(process: ProcessKey, at: Ns) -> Vec<u8> {

@@ -90,6 +90,7 @@ fn inputs() -> Vec<Input> {
             at: Ns(75),
             resident: Resident { anonymous: 1, file: 2, shared: 3, heap: Some(4), headroom: None },
         },
+        Input::PagesGone { process, at: Ns(76), pages: vec![0x1000, u64::MAX] },
         Input::ThreadName { process, thread: Thread(43), name: "ZMQbg/IO/0".to_owned() },
         Input::Note("a note".to_owned()),
         Input::Ended { process, at: Ns(77) },

@@ -29,6 +29,7 @@ fn works(bpf: &mut Bpf) -> BTreeMap<&'static str, bool> {
         ("Python stacks", bpf.walks_python()),
         ("process starts and ends", sees_execution(bpf)),
         ("thread states", bpf.tells_threads()),
+        ("first touches of pages", bpf.start_touches().is_ok()),
         ("independent launch count", bpf.attach_verify(pid, &driver).is_ok()),
     ])
 }

@@ -22,4 +22,5 @@ mod python;
 mod sleeps;
 mod support;
 mod threads;
+mod touches;
 mod verify;

@@ -73,7 +73,10 @@ pub fn findings(live: &Live, now: Ns, known: &Known<'_>) -> Vec<Finding> {
     for whole in judged.iter().filter(|one| one.of == Of::Whole) {
         found.extend(of_place(whole, &judged, live));
     }
-    explain(&mut found);
+    let pages = judged.iter().find(|one| one.place == Place::Resident && one.of == Of::Whole);
+    if let Some(pages) = pages.filter(|pages| is_problem(pages.verdict.kind)) {
+        explain(&mut found, slope(&pages.verdict));
+    }
     let rate = |finding: &Finding| finding.rate.map_or(0.0, |rate| rate.value);
     found.sort_by(|one, other| {
         let problem = other.is_problem().cmp(&one.is_problem());
@@ -83,25 +86,25 @@ pub fn findings(live: &Live, now: Ns, known: &Known<'_>) -> Vec<Finding> {
 }
 
 /// Memory that has pages grows where somebody takes it: what says who stands for it. Where nobody does, or not enough, it
-/// is a finding of its own.
-fn explain(found: &mut Vec<Finding>) {
+/// is a finding of its own. `growth`: of all pages, bytes per second.
+fn explain(found: &mut Vec<Finding>, growth: f64) {
     let rate = |finding: &Finding| finding.rate.map_or(0.0, |rate| rate.value);
     let takes_pages = |place| {
         matches!(place, Place::HostHeap | Place::Pinned | Place::Registered | Place::Managed)
     };
     let those = found.iter().filter(|one| takes_pages(one.place) && one.is_problem());
     let explained: f64 = those.map(rate).sum();
-    let Some(at) = found.iter().position(|one| one.place == Place::Resident) else { return };
-    let pages = &mut found[at];
-    if !pages.is_problem() || explained <= 0.0 {
+    if explained <= 0.0 {
         return;
     }
-    if explained >= EXPLAINED * rate(pages) {
-        found.remove(at);
-    } else {
-        let share = 100.0 * explained / rate(pages);
-        pages.evidence.push(format!("{share:.0} % of it is that of the other findings"));
+    if explained >= EXPLAINED * growth {
+        found.retain(|one| one.place != Place::Resident);
+        return;
     }
+    let sentence =
+        format!("{:.0} % of it is that of the other findings", 100.0 * explained / growth);
+    let pages = found.iter_mut().filter(|one| one.place == Place::Resident);
+    pages.for_each(|one| one.evidence.push(sentence.clone()));
 }
 
 /// Sites that leak are told though their place does not seem to: what comes and goes may hide them there.
@@ -160,7 +163,7 @@ fn told(judged: &Judged, culprit: Culprit, share: Option<f64>, live: &Live) -> F
         until_limit: verdict.until_limit,
         live_bytes: counts.bytes,
         evidence,
-        next_step: next_step(*place, verdict.kind, live),
+        next_step: next_step(*place, verdict.kind, culprit, live),
     }
 }
 
@@ -174,7 +177,7 @@ fn held_by(held: Held) -> impl Iterator<Item = String> {
     some.map(|(amount, what)| format!("{} are {what}", bytes(float(amount))))
 }
 
-fn next_step(place: Place, kind: Kind, live: &Live) -> &'static str {
+fn next_step(place: Place, kind: Kind, culprit: Culprit, live: &Live) -> &'static str {
     let held = live.held();
     match (kind, place) {
         (Kind::Leak, Place::Virtual) if held.by_mapping_alone > held.by_handle_alone => {
@@ -191,6 +194,9 @@ fn next_step(place: Place, kind: Kind, live: &Live) -> &'static str {
         }
         (Kind::Leak, Place::HostHeap) => {
             "free it where the stack's caller is done with it; until then restart the process before the limit"
+        }
+        (Kind::Leak, Place::Resident) if culprit != Culprit::Place => {
+            "this code touches pages that stay: give back what it fills (munmap, madvise), or fill what is there already"
         }
         (Kind::Leak, Place::Resident) if live.of(Place::HostHeap).is_some() => {
             "what was looked at does not explain it: observe it for longer; what is mapped past the allocators (mmap, arenas of a library's own) nothing tells yet"

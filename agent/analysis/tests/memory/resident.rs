@@ -108,3 +108,35 @@ fn a_process_that_stays_as_it_is_says_so() {
     assert_eq!(kinds.len(), 2, "{found:?}");
     assert!(kinds.iter().all(|kind| matches!(kind, Kind::Stable | Kind::Sawtooth)), "{found:?}");
 }
+
+/// The kernel counts all pages; of those whose first touch was sampled, it is known who has them.
+#[test]
+fn who_touches_the_pages_is_named_where_no_allocator_explains_them() {
+    let mut live = Live::new(SECOND);
+    let stack = |number| Some(StackId(number));
+    for second in 0..300_u64 {
+        let at = Ns(second * SECOND);
+        // One page in 64 is told; one site's stay, the other's are given back.
+        for page in 0..4 {
+            let address = (second * 8 + page) * 4096;
+            let (bytes, stands_for) = (4096, 64 * 4096);
+            let what = What::Allocated { place: Place::Resident, address, bytes, stands_for };
+            let who = if page == 3 { stack(2) } else { stack(1) };
+            live.apply(&Event { time: at, thread: Thread(1), stack: who, what });
+        }
+        let what = What::Freed { place: Place::Resident, address: (second * 8 + 3) * 4096 };
+        live.apply(&Event { time: at, thread: Thread(0), stack: None, what });
+        let anonymous = 200 * MIB + second * 3 * 64 * 4096 + noise(second);
+        live.resident(at, pages(anonymous, 80 * MIB));
+        live.tick(at);
+    }
+    let found = findings(&live, Ns(300 * SECOND), &Known::default());
+    assert_eq!(told(&found), [(Place::Resident, Kind::Leak)]);
+    assert_eq!(found[0].culprit.stack(), stack(1));
+    let rate = found[0].rate.unwrap();
+    let truth = 3.0 * 64.0 * 4096.0;
+    assert!(rate.low <= truth && truth <= rate.high, "{rate:?}");
+    assert!(found[0].next_step.contains("munmap"), "{found:?}");
+    // The sites are samples: how much there is, the kernel says.
+    assert!(live.of(Place::Resident).unwrap().live.bytes >= 200 * MIB);
+}

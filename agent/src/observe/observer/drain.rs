@@ -7,9 +7,10 @@
 //!    kernel programs tell a sleep before they forget it;
 //! 4. then 3 and 2 are fed, and the records last.
 
+use std::mem::offset_of;
 use std::time::Duration;
 
-use wire::kernel::{WaitEvent, event_kind};
+use wire::kernel::{StackEvent, WaitEvent, event_kind};
 use wire::shim::Payload;
 use zerocopy::IntoBytes;
 
@@ -142,7 +143,10 @@ impl Observer {
             self.keep_capture(&bytes);
             self.notice_exec(&bytes);
             self.endings.hear(&bytes);
-            self.feed(Input::KernelEvent(bytes))
+            match self.keep_touch(bytes) {
+                Some(bytes) => self.feed(Input::KernelEvent(bytes)),
+                None => Ok(()),
+            }
         })?;
         looked.or_else(|error| {
             self.note(format!("Threads that slept on were not seen: {}.", chain(&error)))
@@ -163,6 +167,20 @@ impl Observer {
         if self.node.on_exec(pid) {
             self.last_scan = None;
         }
+    }
+
+    /// The first touch of a page waits until it is known what became of the page; anything else is given back.
+    fn keep_touch(&mut self, bytes: Vec<u8>) -> Option<Vec<u8>> {
+        let kind = bytes.first_chunk().copied().map(u32::from_ne_bytes);
+        if kind != Some(event_kind::PAGE_STACK) {
+            return Some(bytes);
+        }
+        if let Some(tgid) = touched_by(&bytes)
+            && let Some(target) = self.targets.iter_mut().find(|target| target.pid == tgid)
+        {
+            target.touched.add(bytes);
+        }
+        None
     }
 
     /// Leaves the stack of a captured node with its worker, for agents after this one.
@@ -192,6 +210,12 @@ fn executed(bytes: &[u8]) -> Option<u32> {
         },
         _ => None,
     }
+}
+
+/// Whose page it is.
+fn touched_by(event: &[u8]) -> Option<u32> {
+    const TGID: usize = offset_of!(StackEvent, tgid);
+    event.get(TGID..)?.first_chunk().copied().map(u32::from_ne_bytes)
 }
 
 /// Places as another agent understands them: the numbers of Python frames are this one's own, and under

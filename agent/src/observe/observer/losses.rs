@@ -104,6 +104,12 @@ impl Observer {
                 ));
             }
         }
+        let touches: u64 = self.targets.iter().map(|target| target.touched.refused()).sum();
+        if touches > 0 {
+            notes.push(format!(
+                "{touches} first touches of pages found no room: who has resident memory is known of the earlier ones."
+            ));
+        }
         notes.into_iter().try_for_each(|note| self.note(note))
     }
 

@@ -1,4 +1,4 @@
-//! Flame graphs: `gpu.svg`, `cpu.svg`, `offcpu.svg`, `wall.svg`, `memory.svg`. Stacks are pruned to what can be seen before anything is
+//! Flame graphs: `gpu.svg`, `cpu.svg`, `offcpu.svg`, `wall.svg`, `memory.svg`, `resident.svg`. Stacks are pruned to what can be seen before anything is
 //! drawn, so that cost follows the picture and not the number of stacks.
 
 mod change;
@@ -131,6 +131,24 @@ pub fn memory(capture: &Capture) -> io::Result<Vec<u8>> {
     )
 }
 
+/// `resident.svg`: as wide as what has pages.
+pub fn resident(capture: &Capture) -> io::Result<Vec<u8>> {
+    let titles = Titles::of(capture);
+    let source = Rows::new(capture, &titles, Which::Touched);
+    render(
+        &source,
+        &Picture {
+            title: title(capture, "resident memory, by who touched it first"),
+            subtitle: "Width: bytes of the processes' own pages that were touched since \
+                       observation began and are there; what samples stand for"
+                .to_owned(),
+            unit: "bytes".to_owned(),
+            empty: "no page was touched, or none stayed".to_owned(),
+            legend: source.legend(&[]),
+        },
+    )
+}
+
 /// What the legend of GPU time always shows.
 const GPU_LEGEND: [Tint; 7] = [
     Tint::Class(Class::Attention),
@@ -154,6 +172,7 @@ enum Which {
     OffCpu,
     Wall,
     Memory,
+    Touched,
 }
 
 impl Which {
@@ -164,6 +183,11 @@ impl Which {
             Which::OffCpu => rows::offcpu(capture, titles, each),
             Which::Wall => rows::wall(capture, titles, each),
             Which::Memory => rows::memory(capture, titles, |row, _site| {
+                if row.value > 0 {
+                    each(row);
+                }
+            }),
+            Which::Touched => rows::touched(capture, titles, |row| {
                 if row.value > 0 {
                     each(row);
                 }

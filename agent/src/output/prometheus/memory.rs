@@ -122,6 +122,7 @@ mod tests {
             process: ProcessKey(process),
             findings,
             sites: Vec::new(),
+            touched: Vec::new(),
             held: Held::default(),
             resident: Some(Resident { anonymous, ..Resident::default() }),
             unseen: Unseen::default(),

@@ -4,7 +4,7 @@ use analysis::memory::Place;
 use analysis::memory::live::Of;
 
 use super::{NOT_TAKEN, Row, Tint, Titles, plain, push_host};
-use crate::capture::{Capture, LiveSite};
+use crate::capture::{Capture, LiveSite, ProcessMemory};
 
 /// Stands where code with little memory is counted together.
 const OTHERS: &str = "[other code]";
@@ -13,11 +13,29 @@ const OTHERS: &str = "[other code]";
 pub(crate) fn memory<'c>(
     capture: &'c Capture,
     titles: &'c Titles,
+    each: impl FnMut(Row<'_, 'c>, &LiveSite),
+) {
+    sites(capture, titles, |memory| &memory.sites, each);
+}
+
+/// Bytes of pages that are there, by who touched them first.
+pub(crate) fn touched<'c>(
+    capture: &'c Capture,
+    titles: &'c Titles,
+    mut each: impl FnMut(Row<'_, 'c>),
+) {
+    sites(capture, titles, |memory| &memory.touched, |row, _site| each(row));
+}
+
+fn sites<'c>(
+    capture: &'c Capture,
+    titles: &'c Titles,
+    which: impl Fn(&'c ProcessMemory) -> &'c [LiveSite],
     mut each: impl FnMut(Row<'_, 'c>, &LiveSite),
 ) {
     let mut frames = Vec::new();
     for (memory, site) in
-        capture.memory.iter().flat_map(|of| of.sites.iter().map(move |site| (of, site)))
+        capture.memory.iter().flat_map(|of| which(of).iter().map(move |site| (of, site)))
     {
         frames.clear();
         frames.push(plain(titles.role(memory.process), Tint::Process));

@@ -279,7 +279,9 @@ impl Live {
         let site = self.sites.site(Key { place, stack: event.stack }, live);
         let Event { time: born, thread, stack, .. } = *event;
         let block = Block { place, bytes, stands_for, born, thread, stack, site };
-        self.whole(place).allocated(&block);
+        if !is_counted_by_the_kernel(place) {
+            self.whole(place).allocated(&block);
+        }
         self.sites.tally(&block).allocated(&block);
         block
     }
@@ -291,7 +293,9 @@ impl Live {
     }
 
     fn freed(&mut self, block: &Block) {
-        self.whole(block.place).freed(block);
+        if !is_counted_by_the_kernel(block.place) {
+            self.whole(block.place).freed(block);
+        }
         self.sites.tally(block).freed(block);
     }
 
@@ -342,6 +346,11 @@ impl Live {
         });
         judged
     }
+}
+
+/// What is seen of its blocks says who has them, not how much there is.
+fn is_counted_by_the_kernel(place: Place) -> bool {
+    place == Place::Resident
 }
 
 /// `cuMemFree` frees managed memory too.

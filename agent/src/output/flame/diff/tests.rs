@@ -158,6 +158,7 @@ fn holding(sites: &[(&[&str], u64)]) -> Capture {
         process: ProcessKey(1),
         findings: Vec::new(),
         sites: sites.collect(),
+        touched: Vec::new(),
         held: Held::default(),
         resident: None,
         unseen: Unseen::default(),
