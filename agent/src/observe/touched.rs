@@ -3,7 +3,7 @@
 //! Most pages go as fast as they came, and many are a file's: what is told waits a step, and only what is the process's own
 //! by then is passed on, as what it turned out to be (a huge page came with one touch).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::mem::offset_of;
 
 use wire::kernel::StackEvent;
@@ -56,8 +56,11 @@ impl Touched {
     fn settle_by(&mut self, look: impl Fn(u64) -> Page) -> Settled {
         let mut settled = Settled::default();
         self.look_again(&look, &mut settled.gone);
-        for mut bytes in std::mem::take(&mut self.fresh) {
-            let Some(address) = address(&bytes) else { continue };
+        let fresh = std::mem::take(&mut self.fresh);
+        let fresh = fresh.into_iter().filter_map(|bytes| Some((address(&bytes)?, bytes)));
+        // Of a page that was touched, given back and touched again, the last one counts.
+        let fresh: BTreeMap<u64, Vec<u8>> = fresh.collect();
+        for (address, mut bytes) in fresh {
             // Whoever touches a page for the first time twice gave it back between.
             if self.followed.remove(&address) {
                 settled.gone.push(address);
@@ -116,8 +119,6 @@ fn make_up(event: &mut [u8], address: u64, pages: u32) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use zerocopy::{FromZeros as _, IntoBytes as _};
 
     use super::*;
@@ -152,7 +153,8 @@ mod tests {
         assert_eq!(told(&settled), [(0x1000, 4), (0x20_0000, 2048)]);
         assert!(settled.gone.is_empty());
         assert_eq!(touched.settle_by(look(&there)), Settled::default());
-        // Given back and touched again before anybody looked, and given back for good.
+        // Given back and touched again before anybody looked, twice, and given back for good.
+        touched.add(event(0x1000, 8));
         touched.add(event(0x1000, 2));
         there.insert(0x20_0000, Page::Gone);
         let settled = touched.settle_by(look(&there));

@@ -151,6 +151,9 @@ fn undecided(missing: Missing) -> String {
         Missing::Samples { have } => {
             format!("the growth is worth {have:.1} samples, four are needed to tell it from chance")
         }
+        Missing::Amount { grown } => {
+            format!("it grew by {}, which allocators keep in reserve", bytes(grown))
+        }
         Missing::Clarity => "it may rise, but chance does as much in one of forty".to_owned(),
         Missing::Bend => {
             "it may be filling up: a decision needs the time until it stops, or does not".to_owned()

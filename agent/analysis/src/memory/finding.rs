@@ -112,6 +112,8 @@ fn of_place(whole: &Judged, judged: &[Judged], live: &Live) -> Vec<Finding> {
     let grows = is_problem(whole.verdict.kind).then(|| slope(&whole.verdict));
     let explains = |one: &&Judged| {
         let part_of_it = one.place == whole.place && one.of != Of::Whole;
+        // What is counted hides nothing; pages are touched anew where nothing grows, as after a fork.
+        let part_of_it = part_of_it && (one.place != Place::Resident || grows.is_some());
         let enough = grows.is_none_or(|all| slope(&one.verdict) >= EXPLAINS * all);
         part_of_it && is_problem(one.verdict.kind) && enough
     };

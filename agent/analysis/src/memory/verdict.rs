@@ -56,12 +56,15 @@ pub struct Question<'a> {
     pub sample_bytes: u64,
     /// Bytes at which something gives way: a control group's, a device's.
     pub limit: Option<u64>,
+    /// Bytes that come and go by themselves, as allocators keep pages in reserve: less growth than that is not told.
+    pub slack: u64,
 }
 
 impl<'a> Question<'a> {
     /// Live bytes alone.
     pub fn new(live: &'a Series) -> Self {
-        Self { live, reserved: None, requests: None, survivors: &[], sample_bytes: 0, limit: None }
+        let (reserved, requests, limit) = (None, None, None);
+        Self { live, reserved, requests, survivors: &[], sample_bytes: 0, limit, slack: 0 }
     }
 }
 
@@ -106,6 +109,8 @@ pub enum Missing {
     Samples { have: f64 },
     /// A clearer rise: it may be chance.
     Clarity,
+    /// More growth than comes and goes by itself; bytes.
+    Amount { grown: f64 },
     /// Time: it grows ever more slowly, and may stop.
     Bend,
     /// The load to stay as it is or to fall: it rose as memory did, and may be why.
@@ -200,6 +205,12 @@ pub fn judge(question: &Question<'_>) -> Verdict {
         load.as_ref().is_some_and(|load| loaded(load, &levels, &assessment, &found.trend, level))
     };
     let live = weigh(found, survival, loaded);
+    let grown = live.trend.slope * (assessment.end - assessment.since);
+    let live = if live.kind == Kind::Leak && grown < float(question.slack) {
+        live.undecided(Missing::Amount { grown })
+    } else {
+        live
+    };
     let reserved = question.reserved.and_then(|reserved| fragmented(reserved, &live, &assessment));
     let (found, crest) = match reserved {
         Some((reserved, crest)) => (reserved, crest),

@@ -47,6 +47,7 @@ impl Told {
             survivors: &survivors,
             sample_bytes: self.sample.saturating_mul(scale),
             limit: self.limit.map(|limit| limit.saturating_mul(scale)),
+            slack: 0,
         })
     }
 }

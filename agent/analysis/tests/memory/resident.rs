@@ -2,7 +2,7 @@
 
 use analysis::ids::{Ns, StackId, Thread};
 use analysis::memory::live::Known;
-use analysis::memory::verdict::Kind;
+use analysis::memory::verdict::{Kind, Missing};
 use analysis::memory::{Event, Finding, Live, Place, Resident, What, findings};
 
 const SECOND: u64 = 1_000_000_000;
@@ -139,4 +139,33 @@ fn who_touches_the_pages_is_named_where_no_allocator_explains_them() {
     assert!(found[0].next_step.contains("munmap"), "{found:?}");
     // The sites are samples: how much there is, the kernel says.
     assert!(live.of(Place::Resident).unwrap().live.bytes >= 200 * MIB);
+}
+
+/// Pages come and go by themselves.
+#[test]
+fn a_rise_by_a_few_pages_is_not_called_a_leak() {
+    let risen =
+        |a_second: u64| after(60, 0, move |second| pages(100 * MIB + second * a_second, 80 * MIB));
+    let verdict = |found: &[Finding]| {
+        found.iter().find(|one| one.place == Place::Resident).map(|one| one.kind)
+    };
+    let few = risen(8192);
+    assert!(matches!(verdict(&few), Some(Kind::Undecided(Missing::Amount { .. }))), "{few:?}");
+    assert_eq!(verdict(&risen(40_960)), Some(Kind::Leak));
+}
+
+/// After a fork pages are copied when they are written to: touched for the first time, and no more than there were.
+#[test]
+fn pages_that_are_touched_again_are_no_growth() {
+    let mut live = Live::new(SECOND);
+    for second in 0..120_u64 {
+        let at = Ns(second * SECOND);
+        let (address, bytes, stands_for) = (second * 4096, 4096, 64 * 4096);
+        let what = What::Allocated { place: Place::Resident, address, bytes, stands_for };
+        live.apply(&Event { time: at, thread: Thread(1), stack: Some(StackId(1)), what });
+        live.resident(at, pages(200 * MIB + noise(second), 80 * MIB));
+        live.tick(at);
+    }
+    let found = findings(&live, Ns(120 * SECOND), &Known::default());
+    assert!(found.iter().all(|one| !one.is_problem()), "{found:?}");
 }

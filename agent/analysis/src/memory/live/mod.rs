@@ -23,6 +23,10 @@ use crate::ids::{Ns, StackId, Thread};
 /// blocks, and of the host heap a few sampled ones a second are taken.
 const BLOCKS: usize = 1 << 17;
 
+/// Of pages that allocators keep in reserve: each of glibc's heaps has up to 128 KiB at its top, and each of Python's arenas
+/// 256 KiB or 1 MiB.
+const SLACK: u64 = 1 << 20;
+
 /// Memory that is there.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Block {
@@ -338,7 +342,12 @@ impl Live {
             place,
             of,
             live: tally.live,
-            verdict: tally.judge(now, self.reserved(place, of), &self.limited(place, known)),
+            verdict: tally.judge(
+                now,
+                self.reserved(place, of),
+                &self.limited(place, known),
+                if is_counted_by_the_kernel(place) { SLACK } else { 0 },
+            ),
         });
         let mut judged: Vec<Judged> = judged.collect();
         judged.sort_by_key(|one| {

@@ -139,7 +139,14 @@ impl Tally {
     }
 
     /// Says what it is. `reserved`: what is kept for it. `known.requests` and `known.limit` are those of the process.
-    pub fn judge(&self, now: Ns, reserved: Option<&Series>, known: &Known<'_>) -> Verdict {
+    /// `slack`: as of a [`Question`].
+    pub fn judge(
+        &self,
+        now: Ns,
+        reserved: Option<&Series>,
+        known: &Known<'_>,
+        slack: u64,
+    ) -> Verdict {
         judge(&Question {
             live: &self.series,
             reserved,
@@ -147,6 +154,7 @@ impl Tally {
             survivors: &self.ages(now),
             sample_bytes: self.sample_bytes(),
             limit: known.limit,
+            slack,
         })
     }
 }
