@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::num::NonZeroU32;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::MapError;
@@ -16,7 +16,7 @@ use wire::shim::PROBE_SYMBOL;
 
 use crate::elf::{self, Site};
 use crate::observe::now;
-use crate::perf::{Phase, Sampler};
+use crate::perf::{PerfError, Phase, Sampler};
 
 use super::error::BpfError;
 use super::host::KernelVersion;
@@ -157,16 +157,9 @@ impl Bpf {
     pub fn start_cpu_sampling_in(&mut self, hz: u32, phase: Phase) -> Result<usize, BpfError> {
         self.stop_cpu_sampling();
         self.allowed(Probe::CpuSamples)?;
-        let name = self.variant(CPU_SAMPLE);
-        let program: &mut PerfEvent = self.program(name)?;
-        if program.fd().is_err() {
-            program.load().map_err(|source| BpfError::program(name, source))?;
-        }
-        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
-        let sampler = Sampler::start(fd.as_fd(), hz, phase, now())?;
-        let cpus = sampler.cpus();
-        self.sampling = Some(sampler);
-        Ok(cpus)
+        let start = |program: BorrowedFd<'_>| Sampler::start(program, hz, phase, now());
+        let sampler = self.with_program(CPU_SAMPLE, start)?;
+        Ok(self.sampling.insert(sampler).cpus())
     }
 
     /// Varies the sampling, and samples CPUs that came online. To be called several times a second;
@@ -175,28 +168,18 @@ impl Bpf {
         let Some(mut sampler) = self.sampling.take() else {
             return Ok(());
         };
-        let name = self.variant(CPU_SAMPLE);
-        let program: &mut PerfEvent = self.program(name)?;
-        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
-        let outcome = sampler.turn(fd.as_fd(), now());
+        let outcome = self.with_program(CPU_SAMPLE, |program| sampler.turn(program, now()));
         self.sampling = Some(sampler);
-        Ok(outcome?)
+        outcome
     }
 
     /// Takes stacks of first touches of pages by watched processes, some hundred a second and CPU; returns how many CPUs
     /// that is.
     pub fn start_touches(&mut self) -> Result<usize, BpfError> {
         self.allowed(Probe::PageTouches)?;
-        let name = self.variant(PAGE_TOUCH);
-        let program: &mut PerfEvent = self.program(name)?;
-        if program.fd().is_err() {
-            program.load().map_err(|source| BpfError::program(name, source))?;
-        }
-        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
-        let sampler = Sampler::touches(fd.as_fd(), now())?;
-        let cpus = sampler.cpus();
-        self.touching = Some(sampler);
-        Ok(cpus)
+        let start = |program: BorrowedFd<'_>| Sampler::touches(program, now());
+        let sampler = self.with_program(PAGE_TOUCH, start)?;
+        Ok(self.touching.insert(sampler).cpus())
     }
 
     /// As [`Bpf::turn_cpu_sampling`].
@@ -204,12 +187,24 @@ impl Bpf {
         let Some(mut sampler) = self.touching.take() else {
             return Ok(());
         };
-        let name = self.variant(PAGE_TOUCH);
-        let program: &mut PerfEvent = self.program(name)?;
-        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
-        let outcome = sampler.turn(fd.as_fd(), now());
+        let outcome = self.with_program(PAGE_TOUCH, |program| sampler.turn(program, now()));
         self.touching = Some(sampler);
-        Ok(outcome?)
+        outcome
+    }
+
+    /// Does something with the one of these programs that this kernel can run, brought into it where it is not yet.
+    fn with_program<T>(
+        &mut self,
+        variants: Variants,
+        then: impl FnOnce(BorrowedFd<'_>) -> Result<T, PerfError>,
+    ) -> Result<T, BpfError> {
+        let name = self.variant(variants);
+        let program: &mut PerfEvent = self.program(name)?;
+        if program.fd().is_err() {
+            program.load().map_err(|source| BpfError::program(name, source))?;
+        }
+        let fd = program.fd().map_err(|source| BpfError::program(name, source))?;
+        Ok(then(fd.as_fd())?)
     }
 
     /// The one this kernel can run.

@@ -10,12 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
-use warplens_bench::{figure, median};
+use warplens_bench::{figure, interval, median};
 use warplens_tests::harness::agent::warplens;
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::{Child, Ended};
 use warplens_tests::harness::dice::Dice;
 use warplens_tests::harness::hostile::build_memory;
+use warplens_tests::harness::python::interpreter;
 use warplens_tests::harness::{ring, wait};
 use wire::shim::Level;
 
@@ -91,7 +92,7 @@ fn main() -> Result<()> {
     let script = artefacts::program("memory").join("heap_work.py");
     let c = [Beside::Nothing, Beside::Asleep, Beside::Leaks, Beside::Heaptrack, Beside::Uprobes];
     compare("c", std::slice::from_ref(&program), &c)?;
-    let python = ["python3".into(), script];
+    let python = [interpreter(folder.path())?, script];
     let beside =
         [Beside::Nothing, Beside::Asleep, Beside::Leaks, Beside::Memray, Beside::Heaptrack];
     compare("python", &python, &beside)?;
@@ -115,7 +116,7 @@ fn compare(language: &str, program: &[PathBuf], beside: &[Beside]) -> Result<()>
     for variant in others {
         let ratios: Vec<f64> =
             off.seconds.iter().zip(&variant.seconds).map(|(off, with)| with / off).collect();
-        told(&format!("heap/{language}-{}", variant.beside.name()), &ratios);
+        interval(&format!("heap/{language}-{}", variant.beside.name()), &ratios, STUDENT, "times");
     }
     Ok(())
 }
@@ -252,16 +253,4 @@ fn resident_kib(pid: u32) -> Result<f64> {
         line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<f64>().ok())
     };
     Ok(field("RssAnon:").context("no RssAnon")? + field("RssShmem:").context("no RssShmem")?)
-}
-
-/// The mean and its interval.
-fn told(name: &str, values: &[f64]) {
-    #[expect(clippy::cast_precision_loss, reason = "a count of rounds")]
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let off = STUDENT * (squares / (count - 1.0) / count).sqrt();
-    for (bound, value) in [("", mean), ("-low", mean - off), ("-high", mean + off)] {
-        figure(&format!("{name}{bound}"), value, "times");
-    }
 }

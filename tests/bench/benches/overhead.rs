@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde::Deserialize;
-use warplens_bench::figure;
+use warplens_bench::{figure, interval};
 use warplens_tests::harness::agent::warplens;
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::{Child, Ended};
@@ -155,19 +155,7 @@ fn tell(mode: &str, variants: &[Variant]) {
             pairs().map(|(off, said)| (pace(said) / pace(off) - 1.0) * 100.0).collect();
         let tail: Vec<f64> =
             pairs().map(|(off, said)| (said.p99_us / off.p99_us - 1.0) * 100.0).collect();
-        told(&format!("overhead/{mode}-{}", variant.name), &mean);
-        told(&format!("overhead/{mode}-{}-p99", variant.name), &tail);
-    }
-}
-
-/// The mean and its interval, percent more than without us.
-fn told(name: &str, values: &[f64]) {
-    #[expect(clippy::cast_precision_loss, reason = "a count of rounds")]
-    let count = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / count;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    let off = STUDENT * (squares / (count - 1.0) / count).sqrt();
-    for (bound, value) in [("", mean), ("-low", mean - off), ("-high", mean + off)] {
-        figure(&format!("{name}{bound}"), value, "% more");
+        interval(&format!("overhead/{mode}-{}", variant.name), &mean, STUDENT, "% more");
+        interval(&format!("overhead/{mode}-{}-p99", variant.name), &tail, STUDENT, "% more");
     }
 }

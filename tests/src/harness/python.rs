@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::artefacts::{self, Missing};
-use crate::harness::child::{Child, Ended, command};
+use crate::harness::child::{Child, ChildError, Ended, command};
 use crate::harness::server::StartError;
 use crate::judge::host::ProgramTruth;
 
@@ -20,6 +20,17 @@ const NEWEST: (u32, u32) = (3, 14);
 
 /// How long a program of known time may take to begin, and to end once its work is done.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What `python3` comes to: it may be a script that becomes Python, and what is entered is to be what runs. `folder` is for
+/// what it says.
+///
+/// # Errors
+/// When it cannot be run in time.
+pub fn interpreter(folder: &Path) -> Result<PathBuf, ChildError> {
+    let mut which = Command::new("python3");
+    which.args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]);
+    Ok(Child::run(&mut which, folder, "python3", PATIENCE)?.stdout.trim().into())
+}
 
 /// An interpreter.
 #[derive(Clone, Debug, PartialEq, Eq)]

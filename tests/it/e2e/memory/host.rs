@@ -10,6 +10,7 @@ use warplens_tests::harness::agent::warplens;
 use warplens_tests::harness::artefacts;
 use warplens_tests::harness::child::Child;
 use warplens_tests::harness::hostile::{build_extension, build_memory};
+use warplens_tests::harness::python::interpreter;
 use warplens_tests::harness::{ring, wait};
 use warplens_tests::require;
 
@@ -30,7 +31,7 @@ const SECOND: u64 = 1000;
 fn program(truth: &Truth, folder: &Path) -> Vec<PathBuf> {
     let script = artefacts::program("memory").join(&truth.program).with_extension("py");
     if script.exists() {
-        let mut command = vec![interpreter(folder), script];
+        let mut command = vec![interpreter(folder).unwrap(), script];
         if truth.program == "host_extension" {
             build_extension("tokenizer", folder).unwrap();
             command.push(folder.to_owned());
@@ -38,13 +39,6 @@ fn program(truth: &Truth, folder: &Path) -> Vec<PathBuf> {
         return command;
     }
     vec![build_memory(&truth.program, folder).unwrap()]
-}
-
-/// Python itself: `python3` may be a script that becomes it, and what is entered is to be what runs.
-fn interpreter(folder: &Path) -> PathBuf {
-    let mut which = Command::new("python3");
-    which.args(["-c", "import os, sys; print(os.path.realpath(sys.executable))"]);
-    Child::run(&mut which, folder, "python3", LIMIT).unwrap().stdout.trim().into()
 }
 
 fn started(command: &[PathBuf], truth: &Truth, seed: u32, folder: &Path) -> Child {
