@@ -89,6 +89,13 @@ impl Sampled {
         removed
     }
 
+    /// Whether it is there now. Only of a block that is in the caller's hands does that say something.
+    pub(crate) fn holds(&self, address: usize) -> bool {
+        self.may_hold(address)
+            && window(hash(address))
+                .any(|place| self.places[place].load(Ordering::Relaxed) == address)
+    }
+
     /// Takes out all that `which` says, each told once to `taken`. Others may come and go meanwhile.
     pub(crate) fn take_all(&self, which: impl Fn(usize) -> bool, taken: impl Fn(usize)) {
         for place in &self.places {
@@ -134,6 +141,16 @@ mod tests {
         assert!(addresses.iter().all(|&address| set.remove(address)));
         assert!(addresses.iter().all(|&address| !set.remove(address)));
         assert!(addresses.iter().all(|&address| !set.may_hold(address)));
+    }
+
+    #[test]
+    fn what_is_there_is_held() {
+        let sampled = empty();
+        assert!(!sampled.holds(0x1000));
+        assert!(sampled.insert(0x1000));
+        assert!(sampled.holds(0x1000) && !sampled.holds(0x1001));
+        assert!(sampled.remove(0x1000));
+        assert!(!sampled.holds(0x1000));
     }
 
     #[test]
