@@ -80,7 +80,7 @@ fn drawn() -> Option<u32> {
     let now = emit::now();
     if now >= chance.until_ns {
         let steps = 1 + (now - chance.until_ns) / STEP_NS;
-        chance.shift = if steps > chance.shift { 0 } else { chance.shift - steps };
+        chance.shift = chance.shift.saturating_sub(steps);
         chance.taken = 0;
         chance.until_ns = now + STEP_NS;
     }
