@@ -6,8 +6,9 @@ device; for some causes it waits for a second one. Every cycle makes gaps of one
 that covers what the two processes have to say to each other.
 
 Each process writes when its first thread slept: `FOLDER/PID.sleeps`, JSON with `hands_out` (it is the
-engine core) and two lists of [from, to, ns], CLOCK_MONOTONIC: `waits`, at most one sleep of so many
-nanoseconds somewhere in between, and `elsewhere`, what it slept between two of them. Everything else a
+engine core) and two lists of [from, to, asleep ns, away ns], CLOCK_MONOTONIC: `waits`, at most one sleep of
+so many nanoseconds somewhere in between, and `elsewhere`, what it slept between two of them; away is asleep
+or ready and without a CPU. Everything else a
 judge needs stands in the simulator's truth files.
 """
 

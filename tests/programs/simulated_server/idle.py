@@ -31,7 +31,7 @@ CAUSES = (
 class Sleeps:
     """When this process's first thread may have slept, and how long it did.
 
-    Asleep = elapsed - CPU time - time ready and without a CPU, which the scheduler tells.
+    Away = elapsed - CPU time; asleep = away - time ready and without a CPU, which the scheduler tells.
     """
 
     def __init__(self, folder, hands_out):
@@ -45,12 +45,13 @@ class Sleeps:
 
     def _read(self):
         ready = int(os.pread(self._statistics, 100, 0).split()[1])
-        return time.monotonic_ns(), ready + time.thread_time_ns()
+        return time.monotonic_ns(), ready, time.thread_time_ns()
 
     def _add(self, to):
-        (before, awake_before), self._now = self._now, self._read()
-        after, awake = self._now
-        to.append((before, after, max(0, after - before - awake + awake_before)))
+        (before, ready_before, ran_before), self._now = self._now, self._read()
+        after, ready, ran = self._now
+        away = max(0, after - before - ran + ran_before)
+        to.append((before, after, max(0, away - ready + ready_before), away))
 
     def around(self, wait):
         self._add(self._elsewhere)

@@ -17,18 +17,23 @@ const SHORT_NS: u64 = 200_000;
 /// Runs up to this between two sleeps of a launching thread are looks for something to do, ns.
 const LOOK_NS: u64 = 100_000;
 
-/// One sleep of `slept` ns at most, somewhere in `[from, to)`.
+/// Two clocks read one behind the other tell less than this as a sleep that never was, ns.
+const NOISE_NS: u64 = 2_000;
+
+/// One sleep of `slept` ns at most, somewhere in `[from, to)`. The kernel side counts with it until the
+/// thread has a CPU again, which `away` counts with, too.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(from = "(u64, u64, u64)")]
+#[serde(from = "(u64, u64, u64, u64)")]
 struct Sleep {
     from: u64,
     to: u64,
     slept: u64,
+    away: u64,
 }
 
-impl From<(u64, u64, u64)> for Sleep {
-    fn from((from, to, slept): (u64, u64, u64)) -> Self {
-        Self { from, to, slept }
+impl From<(u64, u64, u64, u64)> for Sleep {
+    fn from((from, to, slept, away): (u64, u64, u64, u64)) -> Self {
+        Self { from, to, slept, away }
     }
 }
 
@@ -37,6 +42,11 @@ impl Sleep {
         let awake = (self.to - self.from).saturating_sub(self.slept);
         let (from, to) = (self.from + awake, self.to.saturating_sub(awake));
         (self.slept >= SHORT_NS && from < to).then_some((from, to))
+    }
+
+    /// The kernel side may tell of it.
+    const fn may_be_told(&self) -> bool {
+        self.slept >= NOISE_NS && self.away >= SHORT_NS
     }
 
     /// It was over when the work was launched: at the latest, or at the earliest.
@@ -79,7 +89,7 @@ impl Sleeps {
                     path: path.clone(),
                     message: error.to_string(),
                 })?;
-            all.strays.extend(account.elsewhere.iter().filter(|stray| stray.slept >= SHORT_NS));
+            all.strays.extend(account.elsewhere.iter().filter(|stray| stray.may_be_told()));
             if account.hands_out {
                 all.cores.push(account.waits);
             } else {
@@ -120,18 +130,21 @@ impl Sleeps {
             .collect()
     }
 
-    /// What they slept in `[from, until)` on locks and pages, ns.
+    /// What they were away in `[from, until)` for locks and pages, ns, with the runs before and after
+    /// that may count as looks.
     pub(super) fn astray(&self, from: u64, until: u64) -> u64 {
         self.strays
             .iter()
             .filter(|stray| stray.from < until && from < stray.to)
-            .map(|stray| stray.slept)
+            .map(|stray| stray.away + 2 * LOOK_NS)
             .sum()
     }
 
     #[cfg(test)]
     pub(super) fn of(launching: &[(u64, u64, u64)], core: &[(u64, u64, u64)]) -> Self {
-        let sleeps = |list: &[(u64, u64, u64)]| list.iter().copied().map(Sleep::from).collect();
+        let sleeps = |list: &[(u64, u64, u64)]| {
+            list.iter().map(|&(from, to, slept)| Sleep { from, to, slept, away: slept }).collect()
+        };
         Self { launching: sleeps(launching), cores: vec![sleeps(core)], strays: Vec::new() }
     }
 }
@@ -210,9 +223,17 @@ mod tests {
 
     #[test]
     fn sleeps_elsewhere_are_known_by_their_length() {
-        let stray = |from, to, slept| Sleep { from, to, slept };
+        let stray = |from, to, away| Sleep { from, to, slept: away, away };
         let strays = vec![stray(0, 10, 8), stray(20, 30, 5), stray(40, 50, 1)];
         let sleeps = Sleeps { strays, ..Sleeps::default() };
-        assert_eq!(sleeps.astray(5, 40), 13);
+        assert_eq!(sleeps.astray(5, 40), 13 + 4 * LOOK_NS);
+    }
+    #[test]
+    fn who_slept_shortly_and_waited_for_a_cpu_may_be_told_of() {
+        let stray = |slept, away| Sleep { from: 0, to: 1_000_000, slept, away };
+        assert!(stray(90_000, 300_000).may_be_told());
+        assert!(!stray(90_000, 190_000).may_be_told());
+        // It was preempted and slept never.
+        assert!(!stray(1_000, 300_000).may_be_told());
     }
 }
